@@ -1,0 +1,144 @@
+"""The one module that knows how many positional axes there are: signals, images and volumes by the same code.
+
+Tensors are (N, C, *S), maps are (N, *S); `*S` is one to three axes long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from heatproof import draws
+from heatproof.errors import InputError
+
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+Ties = Literal["random", "first"]
+
+
+def like(weights: Float[Tensor, "n k"], other: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k ..."]:
+    """The weights with one trailing axis of length one a position axis of ``other``, ready to multiply it."""
+    return weights.reshape(*weights.shape, *(1,) * (other.ndim - weights.ndim))
+
+
+def positions(x: Tensor, lead: int = 2) -> tuple[int, ...]:
+    """The axes after the first ``lead``, as a tuple for reductions."""
+    return tuple(range(lead, x.ndim))
+
+
+def mean(x: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
+    """The mean over positions."""
+    return x.flatten(2).mean(2)
+
+
+def total(x: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
+    """The sum over positions."""
+    return x.flatten(2).sum(2)
+
+
+def resize(maps: Float[Tensor, "n *s"], size: Sequence[int]) -> Float[Tensor, "n *t"]:
+    """Maps brought to another size by (bi-, tri-)linear interpolation, align_corners=False.
+
+    Raises: InputError for more than three position axes.
+    """
+    if tuple(maps.shape[1:]) == tuple(size):
+        return maps
+    rank = maps.ndim - 1
+    if rank not in MODES or len(size) != rank:
+        raise InputError(
+            f"cannot resize a map of shape {tuple(maps.shape)} to {tuple(size)}; expected 1 to 3 axes each"
+        )
+    return F.interpolate(maps[:, None], size=tuple(size), mode=MODES[rank], align_corners=False)[:, 0]
+
+
+def order(
+    maps: Float[Tensor, "n *s"], *, ties: Ties = "random", seeds: Int[Tensor, " n"] | None = None
+) -> Int[Tensor, "n p"]:
+    """Flat positions from the most to the least relevant, each exactly once.
+
+    Equal values are put in random order by the sample's own seed, or kept in reading order with ``ties="first"``.
+    """
+    flat = maps.flatten(1)
+    if ties == "first":
+        return flat.argsort(dim=1, descending=True, stable=True)
+    if seeds is None:
+        seeds = draws.seeds(0, "ties", torch.arange(len(flat), device=flat.device))
+    shuffle = draws.permutation(seeds.to(flat.device), flat.shape[1])
+    best = flat.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
+    return shuffle.gather(1, best)
+
+
+def ranks(
+    maps: Float[Tensor, "n *s"], *, ties: Ties = "random", seeds: Int[Tensor, " n"] | None = None
+) -> Int[Tensor, "n *s"]:
+    """The rank of each position, 0 the most relevant; see `order`."""
+    places = order(maps, ties=ties, seeds=seeds)
+    counts = torch.arange(places.shape[1], device=places.device).expand_as(places)
+    return torch.empty_like(places).scatter_(1, places, counts).reshape(maps.shape)
+
+
+def gaussian(sigma: float, *, truncate: float = 4.0) -> Float[Tensor, " w"]:
+    """A normalised Gaussian window, float64, reaching ``truncate`` standard deviations."""
+    radius = max(1, int(truncate * sigma + 0.5))
+    grid = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    window = torch.exp(-0.5 * (grid / sigma) ** 2)
+    return window / window.sum()
+
+
+def blur(x: Float[Tensor, "n c *s"], sigma: float) -> Float[Tensor, "n c *s"]:
+    """The input smoothed by a Gaussian along every position axis, edges replicated.
+
+    Raises: InputError where sigma is not positive.
+    """
+    if not sigma > 0:
+        raise InputError(f"blur: got sigma {sigma}, expected a positive number of positions")
+    window = gaussian(sigma).to(x)
+    return separable(x, [window] * (x.ndim - 2))
+
+
+def separable(x: Float[Tensor, "n c *s"], windows: Sequence[Tensor]) -> Float[Tensor, "n c *s"]:
+    """One odd window correlated along each position axis in turn, edges replicated."""
+    for axis, window in enumerate(windows, start=2):
+        radius = len(window) // 2
+        moved = x.movedim(axis, -1)
+        line = moved.reshape(-1, 1, moved.shape[-1])
+        line = F.conv1d(F.pad(line, (radius, radius), mode="replicate"), window.to(x).reshape(1, 1, -1))
+        x = line.reshape(moved.shape).movedim(-1, axis)
+    return x
+
+
+def edges(x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n *s"]:
+    """Gradient magnitude by the Sobel operator (at any rank), root of the sum of squares over axes and channels."""
+    slope, smooth = torch.tensor([-0.5, 0.0, 0.5]), torch.tensor([0.25, 0.5, 0.25])
+    axes = range(x.ndim - 2)
+    parts = [separable(x, [slope if other == axis else smooth for other in axes]) for axis in axes]
+    return torch.stack(parts).square().sum(dim=(0, 2)).sqrt()
+
+
+def centre(size: Sequence[int], *, width: float = 0.25) -> Float[Tensor, "*s"]:
+    """A Gaussian blob in the middle; its standard deviation is ``width`` of each axis."""
+    blob = torch.ones(tuple(size), dtype=torch.float64)
+    for axis, length in enumerate(size):
+        grid = (torch.arange(length, dtype=torch.float64) - (length - 1) / 2) / max(width * length, 1e-12)
+        shape = [1] * len(size)
+        shape[axis] = length
+        blob = blob * torch.exp(-0.5 * grid**2).reshape(shape)
+    return blob
+
+
+def neighbours(rank: int) -> list[tuple[tuple[int, ...], float]]:
+    """Offsets to the touching positions (2, 8 or 26) with weights that fall with their squared distance."""
+    offsets = [o for o in product((-1, 0, 1), repeat=rank) if any(o)]
+    raw = [1.0 / sum(map(abs, o)) for o in offsets]
+    return [(o, w / sum(raw)) for o, w in zip(offsets, raw, strict=True)]
+
+
+def flat(mask: Bool[Tensor, "n *s"]) -> Bool[Tensor, "n p"]:
+    """The mask with its positions in one axis."""
+    return mask.reshape(len(mask), math.prod(mask.shape[1:]))
