@@ -1,0 +1,12 @@
+"""Data sets by name, each returning Splits(train, test).
+
+A module of this package registers its entry with ``@dataset(name)`` and is imported below; what it needs beyond torch
+and NumPy it imports inside its functions.
+"""
+
+from __future__ import annotations
+
+from heatproof.data.catalogue import dataset, datasets, load
+from heatproof.data.mnist1d import mnist1d, mnist1d_templates
+
+__all__ = ["dataset", "datasets", "load", "mnist1d", "mnist1d_templates"]

@@ -1,0 +1,239 @@
+"""MNIST-1D: ten one-dimensional digits, hidden in noise (Greydanus and Kobak 2020, arXiv 2011.14439).
+
+A template of 12 points is padded, dilated, scaled, translated round the ring, embedded in correlated noise, sheared and
+resampled. Random numbers are drawn in the order of the reference implementation, so that equal settings give equal
+data; everything else is done for all examples at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from heatproof.data.catalogue import dataset
+from heatproof.errors import UsageError
+from heatproof.records import Samples, Splits
+
+CLASSES = tuple("0123456789")
+
+# Vertical positions of the pen in each digit, written top to bottom (figure 2 of the paper).
+_STROKES = (
+    (5, 6, 6.5, 6.75, 7, 7, 7, 7, 6.75, 6.5, 6, 5),
+    (5, 3, 3, 3.4, 3.8, 4.2, 4.6, 5, 5.4, 5.8, 5, 5),
+    (5, 6, 6.5, 6.5, 6, 5.25, 4.75, 4, 3.5, 3.5, 4, 5),
+    (5, 6, 6.5, 6.5, 6, 5, 5, 6, 6.5, 6.5, 6, 5),
+    (5, 4.4, 3.8, 3.2, 2.6, 2.6, 5, 5, 5, 5, 5, 5),
+    (5, 3, 3, 3, 3, 5, 6, 6.5, 6.5, 6, 4.5, 5),
+    (5, 4, 3.5, 3.25, 3, 3, 3, 3, 3.25, 3.5, 4, 5),
+    (5, 7, 7, 6.6, 6.2, 5.8, 5.4, 5, 4.6, 4.2, 5, 5),
+    (5, 4, 3.5, 3.5, 4, 5, 5, 4, 3.5, 3.5, 4, 5),
+    (5, 4, 3.5, 3.5, 4, 5, 5, 5, 5, 4.7, 4.3, 5),
+)
+# Lifts the template off zero, so that "is zero" tells padding from digit.
+_LIFT = 1e-8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the generator may vary; the defaults are the canonical data.
+
+    Attributes:
+        samples: examples in all, shared equally by the ten classes.
+        train: share that goes to the training split.
+        padding: fewest and most zeros appended to a template.
+        translation: number of possible starting positions.
+        scale: width of the range of amplitudes round 1.
+        correlated: standard deviation of the noise round the digit, before smoothing.
+        noise: standard deviation of the independent noise on every point.
+        shear: width of the range of slopes.
+        length: points in a finished signal.
+        shuffle: permute the points, alike in every signal.
+        seed: of the generator's own random state.
+    """
+
+    samples: int = 5000
+    train: float = 0.8
+    padding: tuple[int, int] = (36, 60)
+    translation: int = 48
+    scale: float = 0.4
+    correlated: float = 0.25
+    noise: float = 0.02
+    shear: float = 0.75
+    length: int = 40
+    shuffle: bool = False
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        wrong = {
+            "samples": (self.samples < 10, "at least 10, one a class"),
+            "train": (not 0 <= self.train <= 1, "a share from 0 to 1"),
+            "padding": (
+                len(self.padding) != 2 or not 0 <= self.padding[0] <= self.padding[1],
+                "two counts, low+high, with 0 <= low <= high",
+            ),
+            "translation": (self.translation < 1, "at least 1, which keeps the digit in place"),
+            "length": (self.length < 2, "at least 2 points"),
+            "seed": (not 0 <= self.seed < 2**32, "0 to 2**32 - 1"),
+            **{
+                name: (not math.isfinite(getattr(self, name)), "a finite number")
+                for name in ("scale", "correlated", "noise", "shear")
+            },
+        }
+        for name, (broken, expected) in wrong.items():
+            if broken:
+                raise UsageError(f"mnist1d: option {name} got {getattr(self, name)!r}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """All examples in double precision, before they are split.
+
+    Attributes:
+        x: signals, standardised over the whole set.
+        y: digits.
+        mask: the points whose value depends on the template.
+    """
+
+    x: Float[ndarray, "n length"]
+    y: Int[ndarray, " n"]
+    mask: Bool[ndarray, "n length"]
+
+
+@dataset("mnist1d", paper="arXiv:2011.14439", input_shape=(1, 40), classes=CLASSES)
+def mnist1d(
+    *,
+    samples: int = 5000,
+    train: float = 0.8,
+    padding: tuple[int, int] = (36, 60),
+    translation: int = 48,
+    scale: float = 0.4,
+    correlated: float = 0.25,
+    noise: float = 0.02,
+    shear: float = 0.75,
+    length: int = 40,
+    shuffle: bool = False,
+    seed: int = 42,
+) -> Splits:
+    """Ten one-dimensional digits in noise, with the points that belong to the digit as mask.
+
+    The defaults are the canonical data: 4000 training and 1000 test signals of 40 points. See `Settings` for the
+    options.
+
+    Raises: UsageError where an option is out of its range.
+
+    >>> mnist1d(samples=50).train.x.shape
+    torch.Size([40, 1, 40])
+    """
+    settings = Settings(samples, train, padding, translation, scale, correlated, noise, shear, length, shuffle, seed)
+    made = generate(settings)
+    about = {
+        "source": "generated by heatproof, equal to the mnist1d package",
+        "citation": "Greydanus and Kobak (2020), Scaling down deep learning with MNIST-1D, arXiv:2011.14439",
+        "mask": "points whose value depends on the digit's template",
+        **asdict(settings),
+    }
+    everything = Samples(
+        x=torch.from_numpy(made.x).float()[:, None],
+        y=torch.from_numpy(made.y),
+        mask=torch.from_numpy(made.mask),
+        classes=CLASSES,
+        name="mnist1d",
+        about=about,
+    )
+    cut = int(len(everything) * train)
+    return Splits(everything.take(slice(0, cut)), everything.take(slice(cut, None)))
+
+
+def mnist1d_templates() -> Float[ndarray, "10 12"]:
+    """The ten digits before any change, float64, each starting at zero with a standard deviation of 1/6."""
+    strokes = np.array(_STROKES)
+    strokes -= strokes.mean(1, keepdims=True)
+    strokes /= strokes.std(1, keepdims=True)
+    return np.asarray((strokes - strokes[:, :1]) / 6.0)
+
+
+def generate(
+    settings: Settings | None = None, *, templates: Float[ndarray, "classes points"] | None = None
+) -> Generated:
+    """The examples of all classes in their final order, float64, equal to the reference to rounding.
+
+    >>> generate(Settings(samples=20)).x.shape
+    (20, 40)
+    """
+    settings = settings or Settings()
+    templates = mnist1d_templates() if templates is None else np.asarray(templates, dtype=np.float64)
+    y = np.repeat(np.arange(len(templates)), settings.samples // len(templates))
+    random = np.random.RandomState(settings.seed)
+    draws = _draw(random, len(y), templates.shape[1] + settings.padding[1], settings)
+    x, mask = _signals(y, templates, draws, settings)
+
+    order = random.permutation(len(y))
+    x, y, mask = x[order], y[order], mask[order]
+    if settings.shuffle:
+        places = random.permutation(settings.length)
+        x, mask = x[:, places], mask[:, places]
+    return Generated((x - x.mean()) / x.std(), y, mask)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    padding: Int[ndarray, " n"]
+    scale: Float[ndarray, " n"]
+    start: Int[ndarray, " n"]
+    correlated: Float[ndarray, "n width"]
+    noise: Float[ndarray, "n width"]
+    slope: Float[ndarray, " n"]
+
+
+def _draw(random: np.random.RandomState, count: int, width: int, settings: Settings) -> _Draws:
+    # One example after the other, since all of them share one stream of random numbers.
+    low, high = settings.padding
+    shares, starts, noises = np.empty((3, count)), np.empty(count, dtype=np.int64), np.empty((count, 2, width))
+    for i in range(count):
+        shares[0, i] = random.random_sample()
+        shares[1, i] = random.random_sample()
+        starts[i] = random.randint(settings.translation)
+        noises[i, 0] = random.standard_normal(width)
+        noises[i, 1] = random.standard_normal(width)
+        shares[2, i] = random.random_sample()
+    return _Draws(
+        padding=low + (shares[0] * (high - low + 1)).astype(np.int64),
+        scale=1 + settings.scale * (shares[1] - 0.5),
+        start=np.where(starts < width, starts, 0),
+        correlated=settings.correlated * noises[:, 0],
+        noise=settings.noise * noises[:, 1],
+        slope=settings.shear * (shares[2] - 0.5),
+    )
+
+
+def _signals(
+    y: Int[ndarray, " n"], templates: Float[ndarray, "classes points"], draws: _Draws, settings: Settings
+) -> tuple[Float[ndarray, "n length"], Bool[ndarray, "n length"]]:
+    from scipy.ndimage import gaussian_filter1d
+
+    width = draws.noise.shape[1]
+    x = np.empty((len(y), width))
+    for padding in np.unique(draws.padding):
+        dilated = _resample(np.pad(templates + _LIFT, ((0, 0), (0, padding))), width)
+        chosen = draws.padding == padding
+        x[chosen] = dilated[y[chosen]]
+    x *= draws.scale[:, None]
+    source = (np.arange(width) - draws.start[:, None]) % width
+    x = np.take_along_axis(x, source, axis=1)
+
+    digit = x != 0
+    x = np.where(digit, x, gaussian_filter1d(draws.correlated, 2, axis=1)) + draws.noise
+    x -= draws.slope[:, None] * np.linspace(-0.5, 0.5, width)
+    # A weight below 1e-9 is rounding where a resampled point meets a source point exactly.
+    return _resample(x, settings.length), _resample(digit.astype(np.float64), settings.length) > 1e-9
+
+
+def _resample(rows: Float[ndarray, "n before"], length: int) -> Float[ndarray, "n after"]:
+    # np.interp, and no formula of our own: a rounding error at a knot would turn padding into digit.
+    before, after = np.linspace(0, 1, rows.shape[1]), np.linspace(0, 1, length)
+    return np.stack([np.interp(after, before, row) for row in rows])
