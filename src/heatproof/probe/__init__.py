@@ -1,0 +1,8 @@
+"""The model under question; the only package that hooks or traces a model."""
+
+from heatproof.probe.outputs import Contrast, Goal, Target
+from heatproof.probe.probe import Probe, as_probe
+from heatproof.probe.shot import Shot
+from heatproof.probe.state import HeatproofWarning
+
+__all__ = ["Contrast", "Goal", "HeatproofWarning", "Probe", "Shot", "Target", "as_probe"]

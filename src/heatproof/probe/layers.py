@@ -1,0 +1,249 @@
+"""Finding the layer to look at: by name, by module, or the last convolution; and reading its output as a map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from heatproof.errors import InputError, LayerError, UnknownName
+from heatproof.probe.outputs import class_scores
+from heatproof.probe.state import borrowed
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output holds its channels and positions.
+
+    ``first`` is (N, K, *s), ``last`` is (N, *s, K), ``tokens`` is (N, prefix + positions, K).
+    """
+
+    kind: Literal["first", "last", "tokens"]
+    grid: tuple[int, ...]
+    prefix: int = 0
+
+    def read(self, out: Tensor) -> Float[Tensor, "n k *s"]:
+        """The output as (N, K, *s)."""
+        if self.kind == "first":
+            return out
+        if self.kind == "last":
+            return out.movedim(-1, 1)
+        return out[:, self.prefix :].movedim(-1, 1).reshape(len(out), out.shape[-1], *self.grid)
+
+    def write(self, A: Float[Tensor, "n k *s"], out: Tensor) -> Tensor:
+        """``A`` in the layer's own layout; what is no position (class tokens) comes from ``out``."""
+        if self.kind == "first":
+            return A
+        if self.kind == "last":
+            return A.movedim(1, -1)
+        return torch.cat([out[:, : self.prefix], A.flatten(2).movedim(1, -1)], dim=1)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one module in a forward pass."""
+
+    name: str
+    module: nn.Module
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one forward pass of one or two samples showed.
+
+    Attributes:
+        calls: every module call, in the order in which they ended.
+        size: the input's position axes.
+        classes: how many classes the model scores; 0 where it returns no class scores.
+        probabilities: whether its output is already a softmax; softmax: the module that computes it, if one does.
+        mixes: whether a sample's output depends on the others in its batch.
+    """
+
+    calls: tuple[Call, ...]
+    size: tuple[int, ...]
+    classes: int
+    probabilities: bool
+    softmax: str | None
+    mixes: bool
+
+
+def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
+    """Run one or two samples and write down what happens.
+
+    Raises: InputError where the model does not accept the input.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    calls: list[Call] = []
+
+    def record(module: nn.Module, _: Any, out: Any) -> None:
+        shape = tuple(out.shape) if isinstance(out, Tensor) else None
+        calls.append(Call(names[module], module, shape))
+
+    with borrowed(model, dict.fromkeys(names, record)):
+        try:
+            raw = model(x[:1])
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            reason = str(error).strip().splitlines()
+            raise InputError(
+                f"the model does not accept inputs of shape (N, {', '.join(map(str, x.shape[1:]))}): "
+                f"{reason[0] if reason else type(error).__name__}"
+            ) from error
+    try:
+        out = class_scores(raw).float()
+    except InputError:
+        return Survey(tuple(calls), tuple(x.shape[2:]), 0, False, None, False)
+    mixes = False
+    if len(x) > 1:
+        with borrowed(model):
+            both = class_scores(model(x[:2])).float()
+        mixes = not torch.allclose(both[:1], out, rtol=1e-2, atol=1e-3 + 1e-2 * float(out.abs().max()))
+    leaves = [c for c in calls if not any(True for _ in c.module.children())]
+    last = leaves[-1] if leaves else None
+    softmax = last.name if last and type(last.module) is nn.Softmax and last.shape == tuple(out.shape) else None
+    probable = bool((out >= 0).all()) and torch.allclose(out.sum(1), torch.ones(len(out)).to(out), atol=2e-3)
+    single = isinstance(raw, Tensor) and raw.ndim == 2 and raw.shape[1] == 1
+    return Survey(tuple(calls), tuple(x.shape[2:]), out.shape[1], probable and not single, softmax, mixes)
+
+
+def layout(shape: Sequence[int] | None, size: Sequence[int]) -> Layout | None:
+    """How to read an output of this shape (batch axis included) as positions; None where it has none.
+
+    Positions keep the input's proportions; where two readings do, channels first wins.
+    """
+    rank = len(size)
+    if shape is None or len(shape) < 2:
+        return None
+    if len(shape) == rank + 2:
+        first, last = tuple(shape[2:]), tuple(shape[1:-1])
+        if rank > 1 and not _alike(first, size) and _alike(last, size):
+            return Layout("last", last)
+        return Layout("first", first)
+    if len(shape) == 3 and rank > 1:
+        for prefix in range(9):
+            grid = _grid(shape[1] - prefix, size)
+            if grid is not None:
+                return Layout("tokens", grid, prefix)
+    return None
+
+
+def _alike(grid: Sequence[int], size: Sequence[int]) -> bool:
+    shrink = [s / g for g, s in zip(grid, size, strict=True)]
+    return max(shrink) <= 1.35 * min(shrink) and all(g <= 2 * s for g, s in zip(grid, size, strict=True))
+
+
+def _grid(count: int, size: Sequence[int]) -> tuple[int, ...] | None:
+    if count < 4:
+        return None
+    scale = (count / math.prod(size)) ** (1 / len(size))
+    grid = tuple(max(1, round(s * scale)) for s in size)
+    return grid if math.prod(grid) == count else None
+
+
+def choose(seen: Survey) -> tuple[str, str]:
+    """The layer to explain by default, and why: the last convolution, after its normalisation and activation.
+
+    The last convolution with more than one position; then the last module that ends behind it with the same positions
+    (its activation, its residual block, its stage). Without a convolution, the same from the last token grid.
+
+    Raises: LayerError where no layer has positions.
+    """
+    grids = [layout(c.shape, seen.size) for c in seen.calls]
+    useful = [i for i, g in enumerate(grids) if g is not None and math.prod(g.grid) > 1 and seen.calls[i].name]
+    convolutions = [i for i in useful if isinstance(seen.calls[i].module, CONVOLUTIONS)]
+    tokens = [i for i in useful if grids[i] is not None and _kind(grids[i]) != "first"]
+    if convolutions and not (tokens and _is_embedding(seen, convolutions[-1], tokens)):
+        start, what = convolutions[-1], "the last convolution"
+    elif tokens:
+        return _before_the_last_block(seen, tokens, grids)
+    else:
+        raise LayerError(
+            "the model has no convolution and no layer whose output has positions; name a layer, "
+            "or use a method that needs none (occlusion, rise, saliency)"
+        )
+    here = grids[start]
+    ends = [i for i in useful if i >= start and grids[i] == here]
+    best = ends[-1]
+    name = seen.calls[best].name
+    grid = "x".join(map(str, here.grid if here else ()))
+    source = "" if best == start else f", {what} being {seen.calls[start].name}"
+    return name, f"{name}: {what} and what follows it at {grid} positions{source}"
+
+
+def _kind(grid: Layout | None) -> str:
+    return grid.kind if grid is not None else ""
+
+
+def _is_embedding(seen: Survey, convolution: int, tokens: Sequence[int]) -> bool:
+    attention = [i for i, c in enumerate(seen.calls) if "attention" in type(c.module).__name__.lower()]
+    return bool(attention) and convolution < attention[-1] and tokens[-1] > convolution
+
+
+def _before_the_last_block(seen: Survey, tokens: Sequence[int], grids: Sequence[Layout | None]) -> tuple[str, str]:
+    """In a transformer the last block's patch tokens may not reach the output: take the first norm of that block."""
+    norms = [i for i in tokens if isinstance(seen.calls[i].module, nn.LayerNorm) and grids[i] == grids[tokens[-1]]]
+    attention = [i for i, c in enumerate(seen.calls) if "attention" in type(c.module).__name__.lower()]
+    before = [i for i in norms if attention and i < attention[-1]]
+    best = before[-1] if before else tokens[-1]
+    name = seen.calls[best].name
+    here = grids[best]
+    return name, f"{name}: the tokens that enter the last attention, {'x'.join(map(str, here.grid if here else ()))}"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer that can be read: its name, module, which call of it, and its layout."""
+
+    name: str
+    module: nn.Module
+    call: int
+    layout: Layout
+
+
+def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
+    """The tap for a layer given by module or by name; ``name@2`` is the second call of a layer that runs twice.
+
+    Raises: UnknownName, LayerError.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    call = 0
+    if isinstance(layer, nn.Module):
+        names = [name for name, module in modules.items() if module is layer]
+        if not names:
+            raise LayerError(f"the layer {type(layer).__name__} is not part of this model; pass one of its own modules")
+        name = names[0]
+    else:
+        name, _, number = layer.partition("@")
+        if name not in modules or not name:
+            raise UnknownName("layer", name, [n for n in modules if n], "(model.named_modules() lists them)")
+        call = int(number) if number.isdigit() else 0
+    module = modules[name]
+    runs = [c for c in seen.calls if c.module is module]
+    if not runs:
+        raise LayerError(f"layer {name!r} never runs for this input; choose one of: {_offer(seen)}")
+    if len(runs) > 1 and call == 0:
+        raise LayerError(
+            f"layer {name!r} runs {len(runs)} times in one pass; name the call, {name}@1 to {name}@{len(runs)}"
+        )
+    if call > len(runs):
+        raise LayerError(f"layer {name!r} runs {len(runs)} times, there is no call {call}")
+    shape = runs[max(call, 1) - 1].shape
+    grid = layout(shape, seen.size)
+    if grid is None:
+        what = f"an output of shape (N, {', '.join(map(str, shape[1:]))})" if shape else "no single tensor as output"
+        raise LayerError(
+            f"layer {name!r} has {what}, which has no positions to draw a map on; choose one of: {_offer(seen)}"
+        )
+    return Tap(name, module, max(call, 1), grid)
+
+
+def _offer(seen: Survey) -> str:
+    fit = [c.name for c in seen.calls if c.name and (g := layout(c.shape, seen.size)) and math.prod(g.grid) > 1]
+    return ", ".join(dict.fromkeys(fit[-6:])) or "none has positions"

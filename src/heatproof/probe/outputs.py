@@ -1,0 +1,146 @@
+"""What a model returns, and which number of it is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from heatproof.errors import InputError
+
+Score = Literal["probability", "logit"]
+Goals: TypeAlias = "Int[Tensor, ' n']"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The target "why this class and not that one".
+
+    Attributes:
+        target: the class explained; None for the predicted one.
+        against: the class it is held against; None for the most probable other class.
+    """
+
+    target: int | Sequence[int] | Tensor | None = None
+    against: int | Sequence[int] | Tensor | None = None
+
+
+Target: TypeAlias = int | Sequence[int] | Tensor | Contrast | Callable[[Any], Tensor] | None
+
+
+def class_scores(raw: Any) -> Float[Tensor, "n k"]:
+    """The (N, classes) tensor in whatever a classifier returns: a tensor, a tuple, a dict or a record with ``logits``.
+
+    A single column z is read as the two classes [0, z].
+
+    Raises: InputError where there is none.
+    """
+    out = _pick(raw)
+    if out is None:
+        raise InputError(
+            f"the model returned {_describe(raw)}; expected class scores of shape (N, classes), "
+            "or a target that is a function of that output"
+        )
+    if out.ndim == 1:
+        out = out[:, None]
+    return torch.cat([torch.zeros_like(out), out], dim=1) if out.shape[1] == 1 else out
+
+
+def _pick(raw: Any) -> Tensor | None:
+    if isinstance(raw, Tensor):
+        while raw.ndim > 2 and raw.shape[-1] == 1:
+            raw = raw[..., 0]
+        return raw if raw.ndim in (1, 2) and raw.is_floating_point() else None
+    if isinstance(raw, Mapping):
+        named = [raw[k] for k in ("logits", "out", "output", "prob", "probabilities") if k in raw]
+        candidates: Sequence[Any] = [*named, *raw.values()]
+    elif hasattr(raw, "logits"):
+        candidates = [raw.logits]
+    else:
+        candidates = raw if isinstance(raw, (tuple, list)) else ()
+    return next((found for c in candidates if isinstance(c, Tensor) and (found := _pick(c)) is not None), None)
+
+
+def _describe(raw: Any) -> str:
+    if isinstance(raw, Tensor):
+        return f"a {raw.dtype} tensor of shape {tuple(raw.shape)}"
+    if isinstance(raw, Mapping):
+        return f"a dict with {', '.join(map(str, raw))}"
+    return f"a {type(raw).__name__}"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The target of each sample of a batch, resolved: a class, a pair of classes, or a function of the output."""
+
+    classes: Int[Tensor, " n"]
+    against: Int[Tensor, " n"] | None = None
+    function: Callable[[Any], Tensor] | None = None
+
+    @classmethod
+    def of(cls, target: Target, logits: Float[Tensor, "n k"]) -> Goal:
+        """The goal for every row of ``logits``.
+
+        Raises: InputError where the number or the range of the targets is wrong.
+        """
+        n, count = logits.shape
+        if isinstance(target, Contrast):
+            first = _classes(target.target, logits, n, count)
+            rest = logits.scatter(1, first[:, None], float("-inf"))
+            against = _classes(target.against, rest, n, count)
+            if (first == against).any():
+                raise InputError("Contrast: a class is held against itself; name two different classes")
+            return cls(first, against)
+        if callable(target) and not isinstance(target, Tensor):
+            return cls(logits.argmax(1), None, target)
+        return cls(_classes(target, logits, n, count))
+
+    def take(self, rows: Tensor | slice) -> Goal:
+        """The goal of some rows, in that order."""
+        return replace(self, classes=self.classes[rows], against=None if self.against is None else self.against[rows])
+
+    def score(self, logits: Float[Tensor, "n k"], kind: Score, raw: Any = None) -> Float[Tensor, " n"]:
+        """The number explained: a probability in [0, 1], a logit, or what the function returns.
+
+        A contrast is sigmoid(z_target - z_against), or that difference of logits.
+        """
+        if self.function is not None:
+            value = self.function(raw)
+            if not isinstance(value, Tensor) or value.shape != (len(logits),):
+                raise InputError(
+                    f"the target function returned {_describe(value)}; expected one number a sample, "
+                    f"shape ({len(logits)},)"
+                )
+            return value.float()
+        if self.against is not None:
+            pair = logits.gather(1, torch.stack([self.classes, self.against], dim=1))
+            gap = pair[:, 0] - pair[:, 1]
+            return gap.sigmoid() if kind == "probability" else gap
+        if kind == "probability":
+            logits = logits.softmax(1)
+        return logits.gather(1, self.classes[:, None])[:, 0]
+
+
+def _classes(target: Any, logits: Tensor, n: int, count: int) -> Int[Tensor, " n"]:
+    if target is None:
+        return logits.argmax(1)
+    try:
+        index = torch.as_tensor(target, device=logits.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"target {target!r}: expected None, a class, one class a sample, a Contrast or a function"
+        ) from error
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise InputError(f"targets are of type {index.dtype}; expected whole class numbers")
+    if index.ndim == 0:
+        index = index.expand(n)
+    if tuple(index.shape) != (n,):
+        raise InputError(f"got targets of shape {tuple(index.shape)} for {n} samples; expected one class a sample")
+    if n and not (0 <= int(index.min()) and int(index.max()) < count):
+        worst = int(index.min()) if int(index.min()) < 0 else int(index.max())
+        raise InputError(f"target class {worst} is out of range; the model has {count} classes, 0 to {count - 1}")
+    return index.to(torch.int64)

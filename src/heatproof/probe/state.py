@@ -1,0 +1,52 @@
+"""The user's model is borrowed, never kept: every change made to it is undone, also after an exception."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
+
+
+class HeatproofWarning(UserWarning):
+    """Something worth knowing that did not stop the work."""
+
+
+def note(message: str) -> None:
+    """Say something to the caller as a warning."""
+    warnings.warn(message, HeatproofWarning, stacklevel=3)
+
+
+@contextmanager
+def borrowed(model: nn.Module, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[None]:
+    """The model in evaluation mode, with the given forward hooks, until the block ends.
+
+    Flags are set one by one: a model's own ``train()`` may be overridden to do more than that.
+    """
+    training = [module for module in model.modules() if module.training]
+    handles = []
+    try:
+        for module in training:
+            module.training = False
+        for module, hook in (hooks or {}).items():
+            handles.append(module.register_forward_hook(hook))
+        with torch.no_grad():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module in training:
+            module.training = True
+
+
+def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where the model's first floating parameter or buffer lives, and its type; CPU and float32 without any."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
