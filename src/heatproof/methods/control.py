@@ -1,0 +1,46 @@
+"""Maps that know nothing of the model: what a real explanation has to beat. Run in every study, never ranked."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from heatproof import draws, spatial
+from heatproof.methods.engine import method
+from heatproof.probe import Probe
+
+
+@method("random", control=True)
+def random(probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, seeds: Int[Tensor, " n"]) -> Float[Tensor, "n *s"]:
+    """Uniform noise in (0, 1), its own for each sample.
+
+    Cost: no pass.
+    """
+    return draws.uniform(seeds, x.shape[2:])
+
+
+@method("edge", control=True)
+def edge(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float[Tensor, "n *s"]:
+    """The gradient magnitude of the input (Sobel), at least 0.
+
+    Cost: no pass.
+    """
+    return spatial.edges(x)
+
+
+@method("absolute-input", control=True)
+def absolute_input(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float[Tensor, "n *s"]:
+    """The mean absolute value of the input over channels, at least 0.
+
+    Cost: no pass.
+    """
+    return x.abs().mean(1)
+
+
+@method("centre", control=True)
+def centre(probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, width: float = 0.25) -> Float[Tensor, "n *s"]:
+    """A Gaussian blob in the middle, the same for every sample, in (0, 1]; ``width`` is its deviation as a share.
+
+    Cost: no pass.
+    """
+    return spatial.centre(x.shape[2:], width=width).to(x).expand(len(x), *x.shape[2:])

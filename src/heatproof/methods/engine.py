@@ -1,0 +1,184 @@
+"""How methods are registered and run: whatever shares a pass through the model is run together.
+
+A CAM is a function from what one pass shows at a layer to weights: its parameters are named after attributes of
+`probe.Shot` (``A``, ``G``, ``score``, ``ablated`` ...) and only what it names is computed. All CAMs asked for together
+share one forward pass and, if any names ``G``, one backward pass that stops at the layer.
+
+Any other method is a function ``(probe, x, goal, *, options) -> maps (n, *S)``; one that needs random numbers takes
+``seeds``, one seed a sample.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, overload
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from heatproof import draws, spatial
+from heatproof.errors import InputError, UsageError
+from heatproof.probe import Goal, Probe, Shot, Target, as_probe
+from heatproof.registry import Entry, Registry, Spec
+
+methods = Registry("method")
+Function = Callable[..., Any]
+Named = str | Spec
+Progress = Callable[[int], None]
+
+
+def method(name: str, *, paper: str = "", control: bool = False, **facts: Any) -> Callable[[Function], Function]:
+    """Registers ``(probe, x, goal, *, options) -> maps (n, *S)``; a control is never ranked as a candidate."""
+
+    def register(function: Function) -> Function:
+        seeded = "seeds" in inspect.signature(function).parameters
+        return methods.add(name, paper=paper, control=control, family="method", seeded=seeded, **facts)(function)
+
+    return register
+
+
+def cam(name: str, *, paper: str = "", relu: bool = True, **facts: Any) -> Callable[[Function], Function]:
+    """Registers ``(A, G, ...) -> W``, weights (n, K) or (n, K, *s); the map is their product with A summed over K.
+
+    ``relu`` cuts the map at zero, where the paper does.
+    """
+
+    def register(function: Function) -> Function:
+        asks = tuple(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY)
+        return methods.add(name, paper=paper, control=False, family="cam", relu=relu, asks=asks, **facts)(function)
+
+    return register
+
+
+@overload
+def explain(
+    model: nn.Module | Probe, x: Tensor, method: Named, *, target: Target = ..., seed: int = ...,
+    index: Tensor | None = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def explain(
+    model: nn.Module | Probe, x: Tensor, method: Sequence[Named], *, target: Target = ..., seed: int = ...,
+    index: Tensor | None = ...,
+) -> dict[str, Tensor]: ...  # fmt: skip
+def explain(
+    model: nn.Module | Probe,
+    x: Float[Tensor, "n c *s"],
+    method: Named | Sequence[Named],
+    *,
+    target: Target = None,
+    seed: int = 0,
+    index: Int[Tensor, " n"] | None = None,
+) -> Tensor | dict[str, Tensor]:
+    """Raw, signed maps (N, *S) on the CPU, float32; for a list of methods a dict of them.
+
+    Args:
+        target: None for the predicted class, a class, one class a sample, a Contrast, a function of the model's
+            output, or an integer tensor (N, k) for k maps a sample, (N, k, *S).
+        index: the samples' own numbers, from which random methods draw; 0 to N-1 by default.
+
+    Cost: all CAMs together one forward and at most one backward pass that stops at the layer.
+    Raises: UnknownName, InputError, LayerError.
+    """
+    single = isinstance(method, (str, Spec))
+    specs = [methods.spec(m) for m in ([method] if single else method)]  # type: ignore[list-item, union-attr]
+    if not specs:
+        raise UsageError("got an empty list of methods; name at least one (heatproof list methods shows them)")
+    probe = as_probe(model)
+    x = probe.check(x)
+    if isinstance(target, Tensor) and target.ndim == 2:
+        columns = [attribute(probe, x, specs, target=t, seed=seed, index=index) for t in target.unbind(1)]
+        maps = {spec: torch.stack([c[spec] for c in columns], dim=1) for spec in specs}
+    else:
+        maps = attribute(probe, x, specs, target=target, seed=seed, index=index)
+    return maps[specs[0]] if single else {str(spec): maps[spec] for spec in specs}
+
+
+def attribute(
+    probe: Probe,
+    x: Float[Tensor, "n c *s"],
+    specs: Sequence[Spec],
+    *,
+    target: Target | Goal = None,
+    seed: int = 0,
+    index: Int[Tensor, " n"] | None = None,
+) -> dict[Spec, Float[Tensor, "n *s"]]:
+    """The maps of several methods for one set of checked inputs, sharing what they can."""
+    index = torch.arange(len(x)) if index is None else index
+    if len(index) != len(x):
+        raise InputError(f"index: got {len(index)} numbers for {len(x)} samples")
+    cams = {spec: methods[spec.name] for spec in specs if methods[spec.name].family == "cam"}
+    rest = {spec: methods[spec.name] for spec in specs if methods[spec.name].family != "cam"}
+    probes = rest and any("goal" in inspect.signature(e.function).parameters for e in rest.values())
+    goal: Goal | None = None
+    if isinstance(target, Goal):
+        goal = target
+    elif target is not None or probes:
+        goal = probe.goal(x, target)
+    maps = _cams(probe, x, cams, goal) if cams else {}
+    for spec, entry in rest.items():
+        maps[spec] = _other(probe, x, spec, entry, goal, draws.seeds(seed, str(spec), index))
+    for spec, found in maps.items():
+        if tuple(found.shape) != (len(x), *x.shape[2:]):
+            raise InputError(f"{spec}: made maps of shape {tuple(found.shape)}, expected {(len(x), *x.shape[2:])}")
+    return {spec: maps[spec] for spec in specs}
+
+
+def _cams(probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None) -> dict[Spec, Tensor]:
+    taps = probe.tapped(x)
+    asked = {name for entry in cams.values() for name in entry.asks}
+    parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
+    for shots in probe.shots(x, goal, taps, gradient="G" in asked, tail=bool(asked & {"ablated", "shot"})):
+        for spec, entry in cams.items():
+            layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
+            parts[spec].append(fuse(layers).cpu())
+    return {spec: torch.cat(found) for spec, found in parts.items()}
+
+
+def _one(shot: Shot, spec: Spec, entry: Entry, size: Sequence[int]) -> Tensor:
+    weights = entry.function(*(shot if name == "shot" else getattr(shot, name) for name in entry.asks), **spec.kwargs)
+    return spatial.resize(combine(weights, shot.A, relu=entry.relu), size)
+
+
+def combine(
+    weights: Float[Tensor, "n k ..."], A: Float[Tensor, "n k *s"], *, relu: bool = True
+) -> Float[Tensor, "n *s"]:
+    """The weighted sum of the channels, cut at zero with ``relu``."""
+    if weights.ndim == 2:
+        found = torch.bmm(weights[:, None], A.flatten(2))[:, 0].reshape(len(A), *A.shape[2:])
+    else:
+        found = (weights * A).sum(1)
+    return found.relu() if relu else found
+
+
+def fuse(maps: Sequence[Float[Tensor, "n *s"]]) -> Float[Tensor, "n *s"]:
+    """One map from several layers: the mean of the maps, each divided by its own largest absolute value."""
+    if len(maps) == 1:
+        return maps[0]
+    peaks = [m.flatten(1).abs().amax(1).clamp_min(torch.finfo(m.dtype).tiny) for m in maps]
+    return torch.stack([m / spatial.like(p, m) for m, p in zip(maps, peaks, strict=True)]).mean(0)
+
+
+def _other(probe: Probe, x: Tensor, spec: Spec, entry: Entry, goal: Goal | None, seeds: Tensor) -> Tensor:
+    parts = []
+    for rows in torch.arange(len(x)).split(probe.rows(x)):
+        given: dict[str, Any] = dict(spec.kwargs)
+        if entry.seeded:
+            given["seeds"] = seeds[rows]
+        parts.append(entry.function(probe, x[rows], None if goal is None else goal.take(rows), **given).float().cpu())
+    return torch.cat(parts)
+
+
+def names(*, control: bool | None = None, family: str | None = None) -> list[str]:
+    """The registered method names, optionally only the controls (or none of them), or one family."""
+
+    def fits(entry: Entry) -> bool:
+        return (control is None or entry.control is control) and (family is None or entry.family == family)
+
+    return [name for name in methods if fits(methods[name])]
+
+
+def parse(texts: Iterable[Named]) -> list[Spec]:
+    """Checked specs, without repeats."""
+    return list(dict.fromkeys(methods.spec(text) for text in texts))
