@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,12 +15,36 @@ from heatproof.errors import InputError
 Direction = Literal["higher", "lower"]
 
 
+@runtime_checkable
+class Lazy(Protocol):
+    """Inputs that are read when asked for: sliced like a tensor (N, C, *S), and each slice is one."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, C, *S)."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the tensors given out."""
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, with that of the samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Tensor: ...
+
+    def take(self, rows: slice | Sequence[int] | Tensor) -> Lazy:
+        """Some of the inputs, in the given order, still unread."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """Labelled inputs, and where known which positions decide the class.
 
     Attributes:
-        x: inputs (N, C, *S), float.
+        x: inputs (N, C, *S), float; in memory, or Lazy: then take it in slices, ``x[start:stop]``.
         y: true labels (N,), int64, each in [0, len(classes)).
         mask: planted truth (N, *S), bool, or None.
         classes: a name a class.
@@ -31,7 +55,7 @@ class Samples:
     Raises: InputError where shapes or types disagree.
     """
 
-    x: Float[Tensor, "n c *s"]
+    x: Float[Tensor, "n c *s"] | Lazy
     y: Int[Tensor, " n"]
     mask: Bool[Tensor, "n *s"] | None = None
     classes: tuple[str, ...] = ()
@@ -52,7 +76,7 @@ class Samples:
         if not self.classes:
             count = int(self.y.max()) + 1 if n else 0
             object.__setattr__(self, "classes", tuple(str(i) for i in range(count)))
-        if n and not (0 <= int(self.y.min()) and int(self.y.max()) < len(self.classes)):
+        if n and (int(self.y.min()) < 0 or int(self.y.max()) >= len(self.classes)):
             raise InputError(
                 f"labels reach from {int(self.y.min())} to {int(self.y.max())}; "
                 f"expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
@@ -68,7 +92,7 @@ class Samples:
         rows = torch.as_tensor(list(index) if isinstance(index, range) else index, dtype=torch.int64)
         return replace(
             self,
-            x=self.x[rows],
+            x=self.x[rows] if isinstance(self.x, Tensor) else self.x.take(rows),
             y=self.y[rows],
             mask=None if self.mask is None else self.mask[rows],
             ids=tuple(self.ids[i] for i in rows.tolist()) if self.ids else (),
