@@ -1,0 +1,260 @@
+"""Paired comparisons of methods on the same samples: tests, effect sizes, and groups that cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
+
+from heatproof.errors import InputError
+
+Correction = Literal["holm", "none"]
+
+
+@dataclass(frozen=True)
+class Test:
+    """The outcome of a test: its statistic, its p-value, how many samples it rests on."""
+
+    __test__ = False  # not a test case of pytest
+
+    statistic: float
+    p: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Effects:
+    """How large the paired difference between two columns is; all three are positive where the first is larger."""
+
+    rank_biserial: float
+    cliffs_delta: float
+    cohens_dz: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pairwise:
+    """Every pair of columns compared; rows against columns.
+
+    Attributes:
+        p: corrected p-values (M, M), symmetric, 1 on the diagonal.
+        rank_biserial: matched-pairs effect (M, M) in [-1, 1], positive where the row's values are larger.
+        n: how many samples have a value in both columns (M, M).
+    """
+
+    p: Float[np.ndarray, "m m"]
+    rank_biserial: Float[np.ndarray, "m m"]
+    n: np.ndarray
+
+
+def complete(scores: ArrayLike) -> Float[np.ndarray, "n m"]:
+    """The rows of scores (N, M) that are defined in every column.
+
+    Raises: InputError where scores are not (N, M).
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if table.ndim != 2:
+        raise InputError(f"scores: got shape {table.shape}, expected (N, M): a row a sample, a column a method")
+    return table[np.isfinite(table).all(axis=1)]
+
+
+def friedman(scores: ArrayLike) -> Test:
+    """Friedman's test that the M columns of scores (N, M) are alike, ties corrected.
+
+    Only samples defined in every column count. Two columns are allowed (it is then a sign test). Where nothing
+    differs, or fewer than two samples or columns are left, p is 1.
+    """
+    from scipy.stats import chi2, rankdata
+
+    table = complete(scores)
+    n, m = table.shape
+    if n < 2 or m < 2:
+        return Test(0.0, 1.0, n)
+    order = rankdata(table, axis=1)
+    spread = float(((order - (m + 1) / 2.0) ** 2).sum()) / (m - 1)
+    if spread == 0.0:
+        return Test(0.0, 1.0, n)
+    statistic = float(((order.sum(axis=0) - n * (m + 1) / 2.0) ** 2).sum()) / spread
+    return Test(statistic, float(chi2.sf(statistic, m - 1)), n)
+
+
+def kendall_w(scores: ArrayLike) -> float:
+    """Kendall's coefficient of concordance W of the rows of scores (judges, items): 1 where all agree, 0 at odds.
+
+    Ties are corrected. NaN where there are fewer than two judges or items, or where no judge tells any apart.
+    """
+    table = complete(scores)
+    judges, items = table.shape
+    if judges < 2 or items < 2 or bool((table == table[:, :1]).all()):
+        return float("nan")
+    return float(friedman(table).statistic / (judges * (items - 1)))
+
+
+def pairwise(scores: ArrayLike, *, correction: Correction = "holm") -> Pairwise:
+    """Wilcoxon's signed-rank test for every pair of columns of scores (N, M), two-sided, corrected for their number.
+
+    A pair uses the samples defined in both columns; zero differences are dropped (Wilcoxon 1945). A pair without any
+    difference has p 1.
+
+    Raises: InputError where scores are not (N, M) or the correction is unknown.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    complete(table)
+    if correction not in ("holm", "none"):
+        raise InputError(f"correction: got {correction!r}, expected 'holm' or 'none'")
+    m = table.shape[1]
+    table = np.where(np.isfinite(table), table, np.nan)
+    p, effect = np.ones((m, m)), np.zeros((m, m))
+    n = np.broadcast_to(np.isfinite(table).sum(axis=0), (m, m)).copy()
+    pairs = list(combinations(range(m), 2))
+    tests = [_wilcoxon(table[:, i] - table[:, j]) for i, j in pairs]
+    raw = np.array([test.p for test in tests])
+    final = holm(raw) if correction == "holm" else raw
+    for (i, j), test, value in zip(pairs, tests, final, strict=True):
+        p[i, j] = p[j, i] = value
+        effect[i, j], effect[j, i] = test.statistic, -test.statistic
+        n[i, j] = n[j, i] = test.n
+    return Pairwise(p, effect, n)
+
+
+def _wilcoxon(differences: Float[np.ndarray, " n"]) -> Test:
+    """The p-value, with the rank-biserial correlation as the statistic."""
+    from scipy.stats import wilcoxon
+
+    defined = differences[np.isfinite(differences)]
+    if not defined.any():
+        return Test(0.0, 1.0, len(defined))
+    return Test(rank_biserial(defined), float(wilcoxon(defined[defined != 0.0]).pvalue), len(defined))
+
+
+def holm(p: ArrayLike) -> Float[np.ndarray, " k"]:
+    """P-values (K,) adjusted by Holm's step-down rule (1979), so that the chance of any false alarm is held.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def nemenyi(scores: ArrayLike) -> Float[np.ndarray, "m m"]:
+    """P-values (M, M) of Nemenyi's test on the mean ranks of scores (N, M), by scikit-posthocs.
+
+    Only samples defined in every column count; all p are 1 where fewer than two samples or columns are left.
+    """
+    table = complete(scores)
+    if len(table) < 2 or table.shape[1] < 2:
+        return np.ones((table.shape[1], table.shape[1]))
+    from scikit_posthocs import posthoc_nemenyi_friedman
+
+    return np.asarray(posthoc_nemenyi_friedman(table), dtype=np.float64)
+
+
+def critical_difference(methods: int, samples: int, *, alpha: float = 0.05) -> float:
+    """The least difference of mean ranks that Nemenyi's test calls real (Demšar 2006, section 3.2.2).
+
+    >>> round(critical_difference(5, 30), 2)
+    1.11
+    """
+    from scipy.stats import studentized_range
+
+    if methods < 2 or samples < 1:
+        raise InputError(f"got {methods} methods and {samples} samples, expected at least two methods and one sample")
+    q = float(studentized_range.ppf(1.0 - alpha, methods, np.inf)) / np.sqrt(2.0)
+    return float(q * np.sqrt(methods * (methods + 1) / (6.0 * samples)))
+
+
+def rank_biserial(differences: ArrayLike) -> float:
+    """Matched-pairs rank-biserial correlation in [-1, 1] of differences (N,): favourable less unfavourable rank sums.
+
+    Kerby (2014). Zero differences are dropped; 0 where none is left.
+
+    >>> rank_biserial([1.0, 2.0, -3.0])
+    0.0
+    """
+    from scipy.stats import rankdata
+
+    values = np.asarray(differences, dtype=np.float64)
+    values = values[np.isfinite(values) & (values != 0.0)]
+    if not len(values):
+        return 0.0
+    order = rankdata(np.abs(values))
+    return float((np.sign(values) * order).sum() / order.sum())
+
+
+def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:
+    """Cliff's delta in [-1, 1] between values (N,) and (K,): the share of pairs with a above b, less those below.
+
+    >>> cliffs_delta([2.0, 3.0], [1.0, 2.0])
+    0.75
+    """
+    first, second = (np.asarray(v, dtype=np.float64) for v in (a, b))
+    first, second = np.sort(first[np.isfinite(first)]), np.sort(second[np.isfinite(second)])
+    if not (len(first) and len(second)):
+        return float("nan")
+    above = np.searchsorted(second, first, "left").sum()
+    below = (len(second) - np.searchsorted(second, first, "right")).sum()
+    return float(above - below) / (len(first) * len(second))
+
+
+def cohens_dz(differences: ArrayLike) -> float:
+    """The mean of paired differences (N,) in standard deviations; NaN below two values or without spread."""
+    values = np.asarray(differences, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    spread = float(values.std(ddof=1)) if len(values) > 1 and np.ptp(values) > 0 else 0.0
+    return float(values.mean() / spread) if spread > 0 else float("nan")
+
+
+def effects(a: ArrayLike, b: ArrayLike) -> Effects:
+    """All effect sizes of the paired values a and b (N,)."""
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    return Effects(rank_biserial(differences), cliffs_delta(a, b), cohens_dz(differences))
+
+
+def groups(p: ArrayLike, mean_ranks: ArrayLike, *, alpha: float = 0.05) -> tuple[tuple[int, ...], ...]:
+    """The largest sets of columns no two of which differ (p >= alpha), best first; every column is in at least one.
+
+    Columns within a group, and groups, are ordered by mean rank (lower is better).
+
+    >>> groups([[1, 0.5, 0.01], [0.5, 1, 0.3], [0.01, 0.3, 1]], [1.2, 2.0, 2.8])
+    ((0, 1), (1, 2))
+    """
+    order = np.argsort(np.asarray(mean_ranks, dtype=np.float64), kind="stable")
+    alike: Bool[np.ndarray, "m m"] = np.asarray(p, dtype=np.float64)[np.ix_(order, order)] >= alpha
+    near = [set(np.flatnonzero(row).tolist()) - {i} for i, row in enumerate(alike)]
+    found: list[tuple[int, ...]] = []
+    _cliques(set(), set(range(len(order))), set(), near, found)
+    return tuple(tuple(int(order[i]) for i in clique) for clique in sorted(found))
+
+
+def _cliques(
+    chosen: set[int], open_: set[int], closed: set[int], near: Sequence[set[int]], found: list[tuple[int, ...]]
+) -> None:
+    """Bron and Kerbosch (1973), with a pivot."""
+    if not open_ and not closed:
+        if chosen:
+            found.append(tuple(sorted(chosen)))
+        return
+    pivot = max(open_ | closed, key=lambda i: len(near[i] & open_))
+    for i in sorted(open_ - near[pivot]):
+        _cliques(chosen | {i}, open_ & near[i], closed & near[i], near, found)
+        open_, closed = open_ - {i}, closed | {i}
+
+
+def letters(sets: Sequence[Sequence[int]], count: int) -> tuple[str, ...]:
+    """The compact letter display of ``count`` columns: two that share a letter cannot be told apart (Piepho 2004).
+
+    >>> letters(((0, 1), (1, 2)), 3)
+    ('a', 'ab', 'b')
+    """
+    alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    marks = [alphabet[i] if i < len(alphabet) else f"({i + 1})" for i in range(len(sets))]
+    return tuple("".join(mark for mark, members in zip(marks, sets, strict=True) if i in members) for i in range(count))

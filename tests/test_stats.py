@@ -1,0 +1,446 @@
+"""Statistics against scipy, scikit-posthocs and statsmodels, closed forms, and properties."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from heatproof import stats
+from heatproof.errors import InputError
+
+FINITE = st.floats(-1e6, 1e6, allow_nan=False, width=32)
+COLUMNS = {
+    "normal": lambda g: g.normal(size=60),
+    "skewed": lambda g: g.lognormal(sigma=1.5, size=200),
+    "binary": lambda g: (g.random(100) < 0.2).astype(float),
+    "shifted": lambda g: 1e6 + g.exponential(size=40),
+    "small": lambda g: g.gamma(0.5, size=5),
+}
+
+
+# ---------------------------------------------------------------- intervals
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize("confidence", [0.95, 0.8])
+def test_estimate_equals_scipy(kind: str, confidence: float) -> None:
+    values = np.sort(COLUMNS[kind](np.random.default_rng(1)))
+    ours = stats.estimate(values, confidence=confidence, resamples=999, seed=7)
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=999, confidence_level=confidence, method="BCa", rng=np.random.default_rng(7)
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-9)
+    assert ours.mean == pytest.approx(values.mean())
+
+
+def test_many_columns_equal_single_columns() -> None:
+    generator = np.random.default_rng(2)
+    table = generator.normal(size=(50, 9))
+    table[generator.random(table.shape) < 0.2] = np.nan
+    for column, together in zip(table.T, stats.estimates(table, seed=3), strict=True):
+        alone = stats.estimate(column, seed=3)
+        assert (together.low, together.mean, together.high) == pytest.approx((alone.low, alone.mean, alone.high))
+        assert (together.n, together.undefined) == (alone.n, alone.undefined)
+        assert together.n == np.isfinite(column).sum()
+
+
+def test_undefined_values_are_left_out_and_counted() -> None:
+    values = np.array([0.1, 0.5, 0.9, 0.2])
+    padded = np.array([np.nan, 0.1, np.inf, 0.5, 0.9, -np.inf, 0.2])
+    a, b = stats.estimate(values), stats.estimate(padded)
+    assert (a.mean, a.low, a.high, a.n) == (b.mean, b.low, b.high, b.n)
+    assert (a.undefined, b.undefined) == (0, 3)
+
+
+def test_degenerate_samples() -> None:
+    equal = stats.estimate([0.1] * 7)
+    assert (equal.mean, equal.low, equal.high) == (0.1, 0.1, 0.1)
+    none = stats.estimate([np.nan, np.nan])
+    assert math.isnan(none.mean)
+    assert math.isnan(none.low)
+    assert (none.n, none.undefined) == (0, 2)
+    assert stats.estimate([]).n == 0
+    one = stats.estimate([0.4])
+    assert one.mean == 0.4
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    two = stats.estimate([0.0, 1.0])
+    assert two.low == 0.0
+    assert two.high == 1.0
+    rare = stats.estimate([1.0] + [0.0] * 999)
+    assert 0.0 <= rare.low <= rare.mean < rare.high < 0.02
+
+
+@given(arrays(np.float64, st.integers(2, 25), elements=FINITE), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_interval_covers_its_mean_whatever_the_order(values: np.ndarray, random: object) -> None:
+    first = stats.estimate(values, resamples=200)
+    assert first.low <= first.mean <= first.high
+    assert values.min() - 1e-6 <= first.low
+    assert first.high <= values.max() + 1e-6
+    shuffled = values.copy()
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert stats.estimate(shuffled, resamples=200) == first
+
+
+@given(arrays(np.float64, 12, elements=st.floats(-10, 10)), st.floats(0.1, 10), st.floats(-5, 5))
+@settings(max_examples=30, deadline=None)
+def test_interval_follows_scale_and_shift(values: np.ndarray, scale: float, shift: float) -> None:
+    a, b = stats.estimate(values, resamples=300), stats.estimate(scale * values + shift, resamples=300)
+    expected = (scale * a.low + shift, scale * a.high + shift)
+    assert (b.low, b.high) == pytest.approx(expected, abs=1e-6 * scale + 1e-9)
+
+
+def test_seed_decides_everything() -> None:
+    values = np.random.default_rng(0).normal(size=80)
+    assert stats.estimate(values, seed=1) == stats.estimate(values, seed=1)
+    assert stats.estimate(values, seed=1) != stats.estimate(values, seed=2)
+
+
+def test_intervals_cover_the_mean_of_the_whole_set() -> None:
+    generator = np.random.default_rng(5)
+    whole = np.clip(generator.beta(0.6, 2.0, size=1000), 0, 1)
+    draws = generator.integers(0, len(whole), size=(150, 1000))
+    found = stats.estimates(whole[draws], resamples=1000)
+    centre = float(whole.mean())
+    share = np.mean([e.low <= centre <= e.high for e in found])
+    assert 0.93 <= share <= 0.97
+
+
+def test_counts_are_those_of_scipy_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.concatenate(list(stats.resample_counts(13, 40, seed=4)))
+    drawn = np.random.default_rng(4).integers(0, 13, (40, 13))
+    np.testing.assert_array_equal(whole, [np.bincount(row, minlength=13) for row in drawn])
+    monkeypatch.setattr("heatproof.stats.intervals.CELLS", 30)
+    np.testing.assert_array_equal(np.concatenate(list(stats.resample_counts(13, 40, seed=4))), whole)
+
+
+def test_bootstrap_of_a_statistic_equals_the_estimate_of_means() -> None:
+    values = np.sort(np.random.default_rng(3).lognormal(size=(70, 1)), axis=0)
+    (found,) = stats.bootstrap(lambda counts: counts @ values / counts.sum(axis=1, keepdims=True), 70, seed=5)
+    expected = stats.estimate(values[:, 0], seed=5)
+    assert (found.low, found.mean, found.high) == pytest.approx((expected.low, expected.mean, expected.high))
+
+
+def test_bootstrap_by_blocks_is_close_to_the_full_jackknife() -> None:
+    values = np.random.default_rng(3).lognormal(sigma=1.2, size=(900, 1))
+
+    def mean(counts: np.ndarray) -> np.ndarray:
+        return counts @ values / counts.sum(axis=1, keepdims=True)
+
+    (blocks,), (full,) = stats.bootstrap(mean, 900, folds=300), stats.bootstrap(mean, 900, folds=900)
+    assert (blocks.low, blocks.high) == pytest.approx((full.low, full.high), abs=0.03 * (full.high - full.low))
+
+
+def test_bootstrap_of_a_ratio_equals_scipy() -> None:
+    generator = np.random.default_rng(9)
+    top, bottom = generator.gamma(2.0, size=40), 1 + generator.random(40)
+    (ours,) = stats.bootstrap(lambda w: (w @ top / (w @ bottom))[:, None], 40, resamples=999, seed=11)
+    theirs = scipy.stats.bootstrap(
+        (top, bottom),
+        lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis),
+        paired=True,
+        n_resamples=999,
+        rng=np.random.default_rng(11),
+    ).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_bootstrap_leaves_out_resamples_without_a_value() -> None:
+    values = np.array([[3.0], [5.0], [np.nan]])
+
+    def mean(counts: np.ndarray) -> np.ndarray:
+        known = counts[:, :2].sum(axis=1, keepdims=True)
+        return np.divide(counts[:, :2] @ values[:2], known, out=np.full_like(known, np.nan), where=known > 0)
+
+    (found,) = stats.bootstrap(mean, 3)
+    assert (found.low, found.mean, found.high) == (3.0, 4.0, 5.0)
+    (never,) = stats.bootstrap(lambda counts: np.full((len(counts), 1), np.nan), 3)
+    assert math.isnan(never.low)
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "word"),
+    [
+        (np.zeros((2, 2)), {}, "shape"),
+        ([1.0, 2.0], {"confidence": 1.0}, "confidence"),
+        ([1.0, 2.0], {"resamples": 3}, "resamples"),
+    ],
+)
+def test_misuse_of_estimate(values: object, options: dict[str, float], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        stats.estimate(values, **options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- tests and effects
+
+
+def _scores(seed: int = 0, n: int = 40, m: int = 5, decimals: int | None = None) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    table = generator.normal(size=(n, m)) + 0.4 * np.arange(m)
+    return table if decimals is None else table.round(decimals)
+
+
+@pytest.mark.parametrize("decimals", [None, 0])
+def test_friedman_equals_scipy(decimals: int | None) -> None:
+    table = _scores(decimals=decimals)
+    ours, theirs = stats.friedman(table), scipy.stats.friedmanchisquare(*table.T)
+    assert (ours.statistic, ours.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert ours.n == 40
+
+
+def test_friedman_of_two_columns_is_the_sign_test() -> None:
+    table = _scores(m=2)
+    wins = int((table[:, 0] > table[:, 1]).sum())
+    assert stats.friedman(table).statistic == pytest.approx((2 * wins - 40) ** 2 / 40)
+
+
+def test_friedman_without_evidence() -> None:
+    assert stats.friedman(np.ones((5, 3))).p == 1.0
+    assert stats.friedman(np.ones((1, 3))).p == 1.0
+    assert stats.friedman(np.full((4, 3), np.nan)) == stats.Test(0.0, 1.0, 0)
+
+
+def test_kendall_w() -> None:
+    assert stats.kendall_w(np.tile([3.0, 1.0, 2.0], (6, 1))) == pytest.approx(1.0)
+    assert stats.kendall_w([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]) == pytest.approx(0.0)
+    table = np.random.default_rng(1).normal(size=(4, 6))
+    mean_rho = np.mean([scipy.stats.spearmanr(a, b)[0] for i, a in enumerate(table) for b in table[:i]])
+    assert stats.kendall_w(table) == pytest.approx((1 + 3 * mean_rho) / 4)
+    assert math.isnan(stats.kendall_w([[1.0, 2.0]]))
+    assert math.isnan(stats.kendall_w(np.ones((3, 3))))
+
+
+def test_pairwise_equals_scipy_and_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    table = _scores(seed=3)
+    table[4, 1] = np.nan
+    found = stats.pairwise(table)
+    upper = np.triu_indices(5, 1)
+    raw = [
+        scipy.stats.wilcoxon(d[np.isfinite(d)]).pvalue
+        for d in (table[:, i] - table[:, j] for i, j in np.transpose(upper))
+    ]
+    np.testing.assert_allclose(stats.pairwise(table, correction="none").p[upper], raw)
+    np.testing.assert_allclose(found.p[upper], multipletests(raw, method="holm")[1])
+    np.testing.assert_array_equal(found.p, found.p.T)
+    np.testing.assert_array_equal(found.rank_biserial, -found.rank_biserial.T)
+    assert found.n[0, 1] == 39
+    assert found.n[0, 2] == 40
+
+
+def test_pairwise_of_equal_columns_has_p_one() -> None:
+    column = np.arange(6.0)
+    found = stats.pairwise(np.stack([column, column, column + 1], axis=1))
+    assert found.p[0, 1] == 1.0
+    assert found.p[0, 2] < 0.1
+    assert found.rank_biserial[2, 0] == 1.0
+
+
+@given(arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1)))
+@settings(max_examples=50, deadline=None)
+def test_holm_is_the_step_down_rule(p: np.ndarray) -> None:
+    ordered = np.sort(p)
+    expected, worst = {}, 0.0
+    for i, value in enumerate(ordered):
+        worst = max(worst, min(1.0, (len(p) - i) * value))
+        expected.setdefault(value, worst)
+    found = stats.holm(p)
+    assert (found >= p).all()
+    for value, adjusted in zip(p, found, strict=True):
+        assert adjusted >= expected[value] or adjusted == pytest.approx(expected[value])
+
+
+def test_nemenyi_agrees_with_the_critical_difference() -> None:
+    table = _scores(seed=5, n=30)
+    p = stats.nemenyi(table)
+    mean = stats.ranks(table).mean(axis=0)
+    reach = stats.critical_difference(5, 30)
+    for i, j in product(range(5), repeat=2):
+        if i != j:
+            assert (abs(mean[i] - mean[j]) > reach) == (p[i, j] < 0.05)
+    assert (stats.nemenyi(np.ones((1, 3))) == 1).all()
+
+
+def test_critical_difference_of_the_published_table() -> None:
+    # Demšar (2006), table 5: q of 0.05 for 2 to 10 classifiers
+    q = [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]
+    for k, value in enumerate(q, start=2):
+        found = stats.critical_difference(k, 20)
+        assert found == pytest.approx(value * math.sqrt(k * (k + 1) / 120), abs=1.5e-3)
+    with pytest.raises(InputError, match="at least two"):
+        stats.critical_difference(1, 20)
+
+
+def test_rank_biserial_closed_forms_and_pairs() -> None:
+    assert stats.rank_biserial([1.0, 2.0, 3.0, 0.0]) == 1.0
+    assert stats.rank_biserial([0.0, np.nan]) == 0.0
+    d = np.random.default_rng(2).normal(0.3, size=25)
+    walsh = [np.sign(d[i] + d[j]) for i in range(25) for j in range(i + 1)]
+    assert stats.rank_biserial(d) == pytest.approx(np.mean(walsh))
+
+
+@given(
+    arrays(np.float64, st.integers(1, 9), elements=st.integers(-3, 3).map(float)),
+    arrays(np.float64, st.integers(1, 9), elements=st.integers(-3, 3).map(float)),
+)
+@settings(max_examples=50, deadline=None)
+def test_cliffs_delta_counts_pairs(a: np.ndarray, b: np.ndarray) -> None:
+    assert stats.cliffs_delta(a, b) == pytest.approx(np.mean([np.sign(i - j) for i in a for j in b]))
+
+
+def test_effects_of_nothing() -> None:
+    assert math.isnan(stats.cliffs_delta([], [1.0]))
+    assert math.isnan(stats.cohens_dz([1.0]))
+    assert math.isnan(stats.cohens_dz([0.1, 0.1, 0.1]))
+    found = stats.effects([3.0, 4.0, 8.0], [1.0, 3.0, 5.0])
+    assert found.cohens_dz == pytest.approx(2.0)
+    assert found.rank_biserial == 1.0
+
+
+# ---------------------------------------------------------------- groups and ranks
+
+
+@given(st.integers(1, 6), st.integers(0, 2**15 - 1))
+@settings(max_examples=80, deadline=None)
+def test_groups_are_the_maximal_cliques(m: int, bits: int) -> None:
+    p = np.ones((m, m))
+    for k, (i, j) in enumerate((a, b) for a in range(m) for b in range(a)):
+        p[i, j] = p[j, i] = 0.5 if bits >> k & 1 else 0.01
+    subsets = [s for s in product((0, 1), repeat=m) if any(s)]
+    sets = [{i for i in range(m) if s[i]} for s in subsets]
+    cliques = [s for s in sets if all(p[i, j] > 0.05 for i in s for j in s)]
+    expected = {frozenset(s) for s in cliques if not any(s < other for other in cliques)}
+    found = stats.groups(p, np.arange(m))
+    assert {frozenset(s) for s in found} == expected
+    marks = stats.letters(found, m)
+    for i, j in product(range(m), repeat=2):
+        assert bool(set(marks[i]) & set(marks[j])) == (p[i, j] > 0.05)
+
+
+def test_more_groups_than_letters() -> None:
+    marks = stats.letters([(i,) for i in range(60)], 60)
+    assert len(set(marks)) == 60
+
+
+def test_ranks_direction_ties_and_undefined() -> None:
+    table = [[0.3, 0.1, 0.2], [1.0, 1.0, 0.0], [np.nan, 1.0, 2.0]]
+    np.testing.assert_array_equal(stats.ranks(table)[:2], [[1, 3, 2], [1.5, 1.5, 3]])
+    np.testing.assert_array_equal(stats.ranks(table, better="lower")[0], [3, 1, 2])
+    assert np.isnan(stats.ranks(table)[2]).all()
+
+
+def test_rank_intervals_hold_the_mean_rank() -> None:
+    table = _scores(seed=8)
+    for found, mean in zip(stats.rank_intervals(table), stats.ranks(table).mean(axis=0), strict=True):
+        assert found.low < found.mean < found.high
+        assert found.mean == pytest.approx(mean)
+
+
+def test_winner_share_closed_forms() -> None:
+    np.testing.assert_array_equal(stats.winner_share([[1.0, 2.0, 3.0]] * 5), [1, 0, 0])
+    np.testing.assert_allclose(stats.winner_share([[1.0, 1.0, 3.0]] * 5), [0.5, 0.5, 0])
+    assert np.isnan(stats.winner_share([[np.nan, 1.0]])).all()
+    with pytest.raises(InputError, match="shape"):
+        stats.winner_share([1.0, 2.0])
+
+
+def test_winner_share_equals_a_loop() -> None:
+    placed = stats.ranks(_scores(seed=4, n=12, m=3))
+    generator = np.random.default_rng(6)
+    wins = np.zeros(3)
+    for _ in range(400):
+        mean = placed[generator.integers(0, 12, 12)].sum(axis=0)
+        first = mean == mean.min()
+        wins += first / first.sum()
+    np.testing.assert_allclose(stats.winner_share(placed, resamples=400, seed=6), wins / 400)
+
+
+def test_winner_share_doubts_the_baseline() -> None:
+    first, second = np.tile([1.0, 2.0], (50, 1)), np.tile([2.0, 1.0], (50, 1))
+    agreed = stats.winner_share(np.stack([first, first]))
+    at_odds = stats.winner_share(np.stack([first, second]))
+    np.testing.assert_array_equal(agreed, [1, 0])
+    np.testing.assert_allclose(at_odds, [0.5, 0.5], atol=0.05)
+
+
+def test_rank_puts_clear_differences_in_order() -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(120, 1))
+    table = np.hstack([noise, noise + 1 + 0.1 * generator.normal(size=(120, 1)), noise + 5])
+    table = np.hstack([table, table[:, 2:] + 1e-3 * generator.normal(size=(120, 1))])
+    found = stats.rank(table, ["worst", "middle", "best", "as good"])
+    assert [row.place for row in found] == [1, 1, 3, 4]
+    assert {row.name for row in found[:2]} == {"best", "as good"}
+    assert [row.name for row in found[2:]] == ["middle", "worst"]
+    assert [row.letters for row in found] == ["a", "a", "b", "c"]
+    assert sum(row.share for row in found) == pytest.approx(1.0)
+    turned = stats.rank(table, ["worst", "middle", "best", "as good"], better="lower")
+    assert turned[0].name == "worst"
+
+
+def test_rank_sees_nothing_in_noise() -> None:
+    table = np.random.default_rng(3).normal(size=(60, 4))
+    found = stats.rank(table, list("abcd"))
+    assert {row.place for row in found} == {1}
+    assert {row.letters for row in found} == {"a"}
+
+
+def test_rank_of_few_and_undefined() -> None:
+    one = stats.rank([[0.1, 0.2]], ["a", "b"])
+    assert [row.place for row in one] == [1, 1]
+    table = np.column_stack([np.arange(9.0), np.full(9, np.nan), np.arange(9.0) + 1])
+    found = stats.rank(table, ["low", "gone", "high"])
+    assert [row.name for row in found] == ["high", "low", "gone"]
+    assert [row.place for row in found] == [1, 2, 3]
+    assert (found[2].score.n, found[2].letters) == (0, "")
+    assert stats.rank(np.zeros((4, 0)), []) == []
+    (only,) = stats.rank(np.arange(5.0)[:, None], ["only"])
+    assert (only.place, only.letters, only.share) == (1, "a", 1.0)
+    with pytest.raises(InputError, match="names"):
+        stats.rank(table, ["a"])
+    with pytest.raises(InputError, match="shape"):
+        stats.rank([1.0, 2.0], ["a", "b"])
+
+
+def test_rank_does_not_depend_on_the_order_of_samples_or_methods() -> None:
+    table, names = _scores(seed=9), ["a", "b", "c", "d", "e"]
+    generator = np.random.default_rng(1)
+    rows, columns = generator.permutation(40), generator.permutation(5)
+    first = stats.rank(table, names)
+    second = stats.rank(table[rows][:, columns], [names[i] for i in columns])
+    assert [row.name for row in first] == [row.name for row in second]
+    for a, b in zip(first, second, strict=True):
+        assert (a.place, a.letters) == (b.place, b.letters)
+        assert (a.score.low, a.rank.high) == pytest.approx((b.score.low, b.rank.high))
+        assert a.share == pytest.approx(b.share, abs=0.05)
+
+
+# ---------------------------------------------------------------- power
+
+
+def test_samples_needed_give_the_promised_power() -> None:
+    generator = np.random.default_rng(4)
+    shift = 0.35
+    needed = int(stats.samples_needed(generator.normal(shift, size=200_000)))
+    trials = generator.normal(shift, size=(2000, needed))
+    found = (scipy.stats.wilcoxon(trials, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.04)
+
+
+def test_samples_needed_and_power_agree() -> None:
+    d = np.random.default_rng(4).normal(0.3, size=500)
+    needed = int(stats.samples_needed(d, chance=0.9))
+    assert stats.power(d, needed) >= 0.9 > stats.power(d, needed - 1)
+    with_zeros = np.concatenate([d, np.zeros(500)])
+    assert stats.samples_needed(with_zeros, chance=0.9) == pytest.approx(2 * needed, abs=2)
+    assert stats.samples_needed([0.0, 0.0]) == math.inf
+    assert stats.samples_needed([]) == math.inf
