@@ -1,0 +1,176 @@
+"""Any tree of images with a folder a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from heatproof import draws
+from heatproof.data.catalogue import dataset
+from heatproof.data.images import SUFFIXES, Checked, Normalise, Transform, check_images, side
+from heatproof.errors import FileError, UsageError
+from heatproof.records import Samples, Splits
+
+_TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+
+
+@dataset("folder", path="required")
+def folder(
+    path: str | Path,
+    *,
+    size: int | tuple[int, ...] | None = 224,
+    channels: int = 3,
+    normalise: Normalise = "unit",
+    test: float = 0.2,
+    seed: int = 0,
+    strict: bool = False,
+) -> Splits:
+    """Images in a folder a class: ``path/train/<class>`` and ``path/test/<class>``, or ``path/<class>``, to be split.
+
+    Files are taken in order of class and name; each is read once to see that it can be, and bad ones are left out and
+    listed in ``about["bad"]``, or with ``strict`` are an error. A single tree gives the share ``test`` of each class to
+    the test samples, drawn by ``seed``. Pixels stay on disk until a row of ``x`` is asked for.
+
+    Raises: FileError where the folder, a class or every image of a class is missing; UsageError for a bad option.
+    """
+    if not 0 < test < 1:
+        raise UsageError(f"folder: option test got {test}, expected a share between 0 and 1")
+    transform = Transform(side(size), channels, normalise)
+    return tree(Path(path), transform, share=lambda n: min(n - 1, max(1, round(test * n))), seed=seed, strict=strict)
+
+
+def tree(
+    root: Path,
+    transform: Transform,
+    *,
+    share: Callable[[int], int],
+    seed: int = 0,
+    strict: bool = False,
+    about: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Splits:
+    """The splits of a tree; ``share`` says how many of n images of a class are for testing where it has no split.
+
+    ``names`` maps folders to the names of classes.
+
+    Raises: FileError, as `folder`.
+    """
+    if not root.is_dir():
+        raise FileError(
+            f"{root}: no such folder of images" if not root.exists() else f"{root}: is a file, not a folder"
+        )
+    inner = {entry.name.lower(): entry for entry in folders(root)}
+    train = next((inner[name] for name in _TRAIN if name in inner), None)
+    test = next((inner[name] for name in _TEST if name in inner), None)
+    facts = {"source": root.name, **(about or {})}
+    if train is not None and test is not None:
+        classes = _classes(train, test)
+        parts = [
+            samples(part, classes, transform, strict=strict, name=root.name, about=facts, names=names)
+            for part in (train, test)
+        ]
+        return Splits(parts[0], parts[1])
+    if train is not None or test is not None:
+        found, lacks = ("train", "test") if train is not None else ("test", "train")
+        raise FileError(
+            f"{root}: has {found}/ but no {lacks}/; give both, or the class folders directly in {root.name}/"
+        )
+    everything = samples(root, _classes(root), transform, strict=strict, name=root.name, about=facts, names=names)
+    chosen = stratified(everything.y, len(everything.classes), share, seed)
+    split = {"split": f"stratified, seed {seed}"}
+    parts = [_about(everything.take(rows.nonzero()[:, 0]), split) for rows in (~chosen, chosen)]
+    return Splits(parts[0], parts[1])
+
+
+def folders(path: Path) -> list[Path]:
+    """The folders directly inside, by name; hidden ones and those of archive tools are left out."""
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+
+
+def stratified(y: Int[Tensor, " n"], classes: int, share: Callable[[int], int], seed: int) -> Bool[Tensor, " n"]:
+    """Which samples are for testing: of each class, ``share(n)`` of its n, drawn by the seed."""
+    chosen = torch.zeros(len(y), dtype=torch.bool)
+    for label in range(classes):
+        rows = (y == label).nonzero()[:, 0]
+        number = torch.tensor([label])
+        order = draws.permutation(draws.seeds(seed, "split", number), len(rows))[0]
+        chosen[rows[order[: max(0, share(len(rows)))]]] = True
+    return chosen
+
+
+def samples(
+    path: Path,
+    classes: Sequence[str],
+    transform: Transform,
+    *,
+    name: str = "",
+    strict: bool = False,
+    about: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Samples:
+    """The good images in the class folders of one tree, lazily read.
+
+    Raises: FileError where a class has no image that can be read.
+    """
+    files = {name: image_files(path / name) for name in classes}
+    labels = {file: label for label, name in enumerate(classes) for file in files[name]}
+    checked = check_images(labels, transform, strict=strict)
+    y = torch.tensor([labels[file] for file in checked.images.paths], dtype=torch.int64)
+    for label, folder_name in enumerate(classes):
+        if not bool((y == label).any()):
+            reason = next((why for file, why in checked.bad.items() if Path(file).parent.name == folder_name), "")
+            found = (
+                f"{len(files[folder_name])} images, none readable; the first: {reason}"
+                if files[folder_name]
+                else "no images"
+            )
+            raise FileError(f"{path / folder_name}: {found}; every class needs one of {', '.join(SUFFIXES)}")
+    return Samples(
+        x=checked.images,
+        y=y,
+        classes=tuple((names or {}).get(name, name) for name in classes),
+        name=name or path.name,
+        ids=tuple(f"{file.parent.name}/{file.name}" for file in checked.images.paths),
+        about={**(about or {}), "transform": transform.record(), **_problems(checked, path)},
+    )
+
+
+def _classes(*parts: Path) -> tuple[str, ...]:
+    found = [[entry.name for entry in folders(part)] for part in parts]
+    everything = sorted(set().union(*found))
+    for part, names in zip(parts, found, strict=True):
+        missing = [name for name in everything if name not in names]
+        if missing and names:
+            raise FileError(
+                f"{part}: has no folder for class {', '.join(missing)}; train and test need the same classes"
+            )
+    if len(everything) < 2:
+        got = f"only one class folder, {everything[0]}" if everything else "no class folders"
+        raise FileError(f"{parts[0]}: {got}; expected at least two folders of images, one a class")
+    return tuple(everything)
+
+
+def image_files(path: Path) -> list[Path]:
+    """The images directly inside, by name."""
+    # Names that begin with a dot are left by other systems' file managers beside the images.
+    found = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in found if p.is_file())
+
+
+def _problems(checked: Checked, root: Path) -> dict[str, Any]:
+    found = {"bad": checked.bad, "converted": checked.remarks}
+    return {
+        key: {str(Path(file).relative_to(root)): why for file, why in files.items()}
+        for key, files in found.items()
+        if files
+    }
+
+
+def _about(part: Samples, more: Mapping[str, Any]) -> Samples:
+    return replace(part, about={**part.about, **more})
