@@ -237,6 +237,16 @@ def test_pairwise_equals_scipy_and_statsmodels() -> None:
     assert found.n[0, 2] == 40
 
 
+def test_pairwise_of_many_samples_with_ties_equals_scipy() -> None:
+    table = _scores(seed=6, n=90, m=4, decimals=0)
+    table[:45, 1] = table[:45, 0]
+    found = stats.pairwise(table, correction="none")
+    for i, j in np.transpose(np.triu_indices(4, 1)):
+        d = table[:, i] - table[:, j]
+        assert found.p[i, j] == pytest.approx(scipy.stats.wilcoxon(d[d != 0]).pvalue, rel=1e-9)
+        assert found.rank_biserial[i, j] == pytest.approx(stats.rank_biserial(d))
+
+
 def test_pairwise_of_equal_columns_has_p_one() -> None:
     column = np.arange(6.0)
     found = stats.pairwise(np.stack([column, column, column + 1], axis=1))

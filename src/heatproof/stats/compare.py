@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -108,27 +107,34 @@ def pairwise(scores: ArrayLike, *, correction: Correction = "holm") -> Pairwise:
         raise InputError(f"correction: got {correction!r}, expected 'holm' or 'none'")
     m = table.shape[1]
     table = np.where(np.isfinite(table), table, np.nan)
+    rows, columns = np.triu_indices(m, 1)
+    differences = table[:, rows] - table[:, columns]
+    raw, signed = _signed_rank(np.nan_to_num(differences, nan=0.0))
     p, effect = np.ones((m, m)), np.zeros((m, m))
     n = np.broadcast_to(np.isfinite(table).sum(axis=0), (m, m)).copy()
-    pairs = list(combinations(range(m), 2))
-    tests = [_wilcoxon(table[:, i] - table[:, j]) for i, j in pairs]
-    raw = np.array([test.p for test in tests])
-    final = holm(raw) if correction == "holm" else raw
-    for (i, j), test, value in zip(pairs, tests, final, strict=True):
-        p[i, j] = p[j, i] = value
-        effect[i, j], effect[j, i] = test.statistic, -test.statistic
-        n[i, j] = n[j, i] = test.n
+    p[rows, columns] = p[columns, rows] = holm(raw) if correction == "holm" else raw
+    effect[rows, columns], effect[columns, rows] = signed, -signed
+    n[rows, columns] = n[columns, rows] = np.isfinite(differences).sum(axis=0)
     return Pairwise(p, effect, n)
 
 
-def _wilcoxon(differences: Float[np.ndarray, " n"]) -> Test:
-    """The p-value, with the rank-biserial correlation as the statistic."""
-    from scipy.stats import wilcoxon
+def _signed_rank(differences: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """P-value and rank-biserial correlation of each column; zeros are dropped, exact p-values where scipy has them."""
+    from scipy.stats import rankdata, wilcoxon
 
-    defined = differences[np.isfinite(differences)]
-    if not defined.any():
-        return Test(0.0, 1.0, len(defined))
-    return Test(rank_biserial(defined), float(wilcoxon(defined[defined != 0.0]).pvalue), len(defined))
+    kept = (differences != 0.0).sum(axis=0)
+    if not kept.any():
+        return np.ones(len(kept)), np.zeros(len(kept))
+    p = np.ones(len(kept))
+    many = kept > 50  # where scipy itself turns to the normal approximation
+    if many.any():
+        p[many] = wilcoxon(differences[:, many], axis=0, method="asymptotic", keepdims=True).pvalue[0]
+    for k in np.flatnonzero((kept > 0) & ~many):
+        column = differences[:, k]
+        p[k] = wilcoxon(column[column != 0.0]).pvalue
+    order = rankdata(np.abs(differences), axis=0) - (len(differences) - kept)
+    total = kept * (kept + 1) / 2.0
+    return p, (np.sign(differences) * order).sum(axis=0) / np.maximum(total, 1.0)
 
 
 def holm(p: ArrayLike) -> Float[np.ndarray, " k"]:
@@ -180,14 +186,8 @@ def rank_biserial(differences: ArrayLike) -> float:
     >>> rank_biserial([1.0, 2.0, -3.0])
     0.0
     """
-    from scipy.stats import rankdata
-
     values = np.asarray(differences, dtype=np.float64)
-    values = values[np.isfinite(values) & (values != 0.0)]
-    if not len(values):
-        return 0.0
-    order = rankdata(np.abs(values))
-    return float((np.sign(values) * order).sum() / order.sum())
+    return float(_signed_rank(values[np.isfinite(values)][:, None])[1][0])
 
 
 def cliffs_delta(a: ArrayLike, b: ArrayLike) -> float:

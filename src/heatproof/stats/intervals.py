@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -26,13 +27,26 @@ def resample_counts(n: int, resamples: int, seed: int) -> Iterator[Float[np.ndar
     >>> [int(block.sum()) for block in resample_counts(5, 3, seed=0)]
     [15]
     """
-    generator = np.random.default_rng(seed)
-    step = max(1, CELLS // max(n, 1))
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = generator.integers(0, n, size=(rows, n))
-        drawn += n * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+    if resamples * n <= CELLS:
+        yield _small(n, resamples, seed)
+    else:
+        generator = np.random.default_rng(seed)
+        step = max(1, CELLS // n)
+        for start in range(0, resamples, step):
+            yield _draw(generator, n, min(step, resamples - start))
+
+
+@lru_cache(maxsize=2)
+def _small(n: int, resamples: int, seed: int) -> Float[np.ndarray, "r n"]:
+    counts = _draw(np.random.default_rng(seed), n, resamples)
+    counts.flags.writeable = False
+    return counts
+
+
+def _draw(generator: np.random.Generator, n: int, rows: int) -> Float[np.ndarray, "r n"]:
+    drawn = generator.integers(0, n, size=(rows, n))
+    drawn += n * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
 def bca(
