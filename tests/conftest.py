@@ -1,0 +1,41 @@
+"""Shapes and types are checked in the tests: every annotated function of heatproof, with jaxtyping and beartype."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("heatproof", "beartype.beartype")
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared(root: Path) -> Path:
+    """The folder of shared data beside the repository; tests that need it are skipped where it is absent."""
+    folder = root.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs the shared data folder beside the repository")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_random_state() -> object:
+    """Each test starts from the same global random state, and none sees what another left."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
