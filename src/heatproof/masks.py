@@ -15,8 +15,8 @@ from heatproof.errors import InputError
 def mask(map: Float[Tensor, "n *s"], at: Literal["mean", "otsu"] | float = "mean") -> Bool[Tensor, "n *s"]:
     """The positions whose relevance is above the map's mean, above Otsu's threshold, or among the top fraction.
 
-    A fraction marks exactly round(fraction * P) positions, at least one; equal values are drawn at random by a fixed seed. A constant
-    map has nothing above its mean or its threshold.
+    A fraction marks exactly round(fraction * P) positions, at least one; equal values are drawn at random by a fixed
+    seed. A constant map has nothing above its mean or its threshold.
 
     Raises: InputError for another ``at``.
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from heatproof import draws, spatial
 from heatproof.errors import InputError, UsageError
-from heatproof.probe import Goal, Probe, Shot, Target, as_probe
+from heatproof.probe import Goal, Probe, Shot, Target, Wants, as_probe
 from heatproof.registry import Entry, Registry, Spec
 
 methods = Registry("method")
@@ -54,14 +54,24 @@ def cam(name: str, *, paper: str = "", relu: bool = True, **facts: Any) -> Calla
 
 @overload
 def explain(
-    model: nn.Module | Probe, x: Tensor, method: Named, *, target: Target = ..., seed: int = ...,
+    model: nn.Module | Probe,
+    x: Tensor,
+    method: str | Spec,
+    *,
+    target: Target = ...,
+    seed: int = ...,
     index: Tensor | None = ...,
-) -> Tensor: ...  # fmt: skip
+) -> Tensor: ...
 @overload
 def explain(
-    model: nn.Module | Probe, x: Tensor, method: Sequence[Named], *, target: Target = ..., seed: int = ...,
+    model: nn.Module | Probe,
+    x: Tensor,
+    method: list[str] | list[Spec] | tuple[str, ...] | tuple[Spec, ...],
+    *,
+    target: Target = ...,
+    seed: int = ...,
     index: Tensor | None = ...,
-) -> dict[str, Tensor]: ...  # fmt: skip
+) -> dict[str, Tensor]: ...
 def explain(
     model: nn.Module | Probe,
     x: Float[Tensor, "n c *s"],
@@ -82,7 +92,7 @@ def explain(
     Raises: UnknownName, InputError, LayerError.
     """
     single = isinstance(method, (str, Spec))
-    specs = [methods.spec(m) for m in ([method] if single else method)]  # type: ignore[list-item, union-attr]
+    specs = [methods.spec(name) for name in ([method] if isinstance(method, (str, Spec)) else method)]
     if not specs:
         raise UsageError("got an empty list of methods; name at least one (heatproof list methods shows them)")
     probe = as_probe(model)
@@ -129,7 +139,8 @@ def _cams(probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None
     taps = probe.tapped(x)
     asked = {name for entry in cams.values() for name in entry.asks}
     parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
-    for shots in probe.shots(x, goal, taps, gradient="G" in asked, tail=bool(asked & {"ablated", "shot"})):
+    wants = Wants("G" in asked, "curved" in asked, bool(asked & {"ablated", "shot"}))
+    for shots in probe.shots(x, goal, taps, wants):
         for spec, entry in cams.items():
             layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
             parts[spec].append(fuse(layers).cpu())

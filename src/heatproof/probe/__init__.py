@@ -2,7 +2,7 @@
 
 from heatproof.probe.outputs import Contrast, Goal, Target
 from heatproof.probe.probe import Probe, as_probe
-from heatproof.probe.shot import Shot
+from heatproof.probe.shot import Shot, Wants
 from heatproof.probe.state import HeatproofWarning
 
-__all__ = ["Contrast", "Goal", "HeatproofWarning", "Probe", "Shot", "Target", "as_probe"]
+__all__ = ["Contrast", "Goal", "HeatproofWarning", "Probe", "Shot", "Target", "Wants", "as_probe"]

@@ -9,7 +9,7 @@ the change from one channel. Only what comes after that is run K times.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ from torch.nn import functional as F
 
 from heatproof.probe.graph import Cut, select
 
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _ELEMENTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh, nn.Hardswish,
-    nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
+    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
+    nn.Dropout3d, *_NORMS,
 )  # fmt: skip
 _POOLING = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d,
@@ -37,11 +38,12 @@ _POOLING_CALLS = {
     F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d,
     F.adaptive_avg_pool2d, F.adaptive_avg_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d,
 }  # fmt: skip
-_BINARY = {
-    operator.add: torch.add, operator.iadd: torch.add, torch.add: torch.add, operator.sub: torch.sub, torch.sub: torch.sub,
+_BINARY: dict[Any, Callable[..., Tensor]] = {
+    operator.add: torch.add, operator.iadd: torch.add, torch.add: torch.add,
+    operator.sub: torch.sub, torch.sub: torch.sub,
     operator.mul: torch.mul, operator.imul: torch.mul, torch.mul: torch.mul,
 }  # fmt: skip
-_CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
+_CONVOLUTIONS: dict[Any, Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 
 
 class BatchSize(int):
@@ -154,7 +156,7 @@ class Ablation:
         if module is not None:
             kind = type(module)
             fits = kind in _ELEMENTWISE or (kind in _POOLING and not width) or _is_depthwise(module, width)
-            if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) and module.running_mean is None:
+            if kind in _NORMS and module.running_mean is None:
                 return None
             if kind is nn.Flatten and not width and (module.start_dim, module.end_dim) == (1, -1):
                 return self._flatten(held)
@@ -242,7 +244,7 @@ class Ablation:
                 self._base[node] = module(held.on)
             change = held.change().expand_as(held.on)[samples][:, channels]
             kernel = module.weight[:, channels].transpose(0, 1).flatten(0, 1)[:, None]
-            rows = _CONVOLUTIONS[kind](
+            rows: Tensor = _CONVOLUTIONS[kind](
                 change, kernel, None, module.stride, module.padding, module.dilation, groups=len(channels)
             )
             base = self._base[node][samples]

@@ -1,12 +1,12 @@
 """A model cut in two at a layer, so that what lies behind the layer can be run on its own.
 
-The cut follows the traced graph: whatever does not depend on the layer (skip connections, sizes) is computed once in the
-head and handed to the tail. A cut is used only after it gave, on real input, what the whole model gives.
+The cut follows the traced graph: whatever does not depend on the layer (skip connections, sizes) is computed once in
+the head and handed to the tail. A cut is used only after it gave, on real input, what the whole model gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +104,8 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
                 if s not in after and s is not node and s.op != "get_attr" and s not in live
             ]
 
-    head, seen = fx.Graph(), {}
+    head = fx.Graph()
+    seen: dict[fx.Node, fx.Node] = {}
     for other in graph.nodes:
         if other not in after:
             seen[other] = head.node_copy(other, lambda n: seen[n])
@@ -114,24 +115,19 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
     known = {node: tail.placeholder("A")}
     known.update({n: tail.placeholder(f"live_{i}") for i, n in enumerate(live)})
     for other in graph.nodes:
-        if other.op == "get_attr" and any(user in after for user in other.users):
-            known[other] = tail.node_copy(other, lambda n: known[n])
-        elif other in after:
+        if other in after or (other.op == "get_attr" and any(user in after for user in other.users)):
             known[other] = tail.node_copy(other, lambda n: known[n])
     return Cut(fx.GraphModule(model, head), fx.GraphModule(model, tail), tuple(_is_batch_size(n) for n in live))
 
 
 def _is_batch_size(node: fx.Node) -> bool:
-    if node.op == "call_method" and node.target == "size":
+    if node.target == "size":
         return node.args[1:] == (0,)
-    if node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem":
-        source = node.args[0]
-        shape = isinstance(source, fx.Node) and (
-            (source.op == "call_method" and source.target == "size" and len(source.args) == 1)
-            or (source.op == "call_function" and source.args[1:] == ("shape",))
-        )
-        return bool(shape) and node.args[1] == 0
-    return False
+    source = node.args[0] if node.args else None
+    if getattr(node.target, "__name__", "") != "getitem" or not isinstance(source, fx.Node):
+        return False
+    whole = (source.target == "size" and len(source.args) == 1) or source.args[1:] == ("shape",)
+    return bool(whole) and isinstance(node.args[1], int) and node.args[1] == 0
 
 
 def _trouble(model: nn.Module, halves: Cut, x: Tensor) -> str:
@@ -146,3 +142,14 @@ def _trouble(model: nn.Module, halves: Cut, x: Tensor) -> str:
         if not close or not torch.equal(kept, out):
             return "the traced graph gives other values than the model"
     return ""
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor inside nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors(part)
+    elif isinstance(value, dict):
+        yield from tensors(list(value.values()))

@@ -75,10 +75,17 @@ def _describe(raw: Any) -> str:
 
 @dataclass(frozen=True)
 class Goal:
-    """The target of each sample of a batch, resolved: a class, a pair of classes, or a function of the output."""
+    """The target of each sample of a batch, resolved.
+
+    Attributes:
+        classes: the class explained. against: the class it is held against, or None.
+        mix: weights (n, k) of the logits whose sum is explained instead, or None.
+        function: a function of the model's raw output to explain instead, or None.
+    """
 
     classes: Int[Tensor, " n"]
     against: Int[Tensor, " n"] | None = None
+    mix: Float[Tensor, "n k"] | None = None
     function: Callable[[Any], Tensor] | None = None
 
     @classmethod
@@ -96,12 +103,16 @@ class Goal:
                 raise InputError("Contrast: a class is held against itself; name two different classes")
             return cls(first, against)
         if callable(target) and not isinstance(target, Tensor):
-            return cls(logits.argmax(1), None, target)
+            return cls(logits.argmax(1), function=target)
         return cls(_classes(target, logits, n, count))
 
     def take(self, rows: Tensor | slice) -> Goal:
         """The goal of some rows, in that order."""
-        return replace(self, classes=self.classes[rows], against=None if self.against is None else self.against[rows])
+
+        def some(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[rows]
+
+        return replace(self, classes=self.classes[rows], against=some(self.against), mix=some(self.mix))
 
     def score(self, logits: Float[Tensor, "n k"], kind: Score, raw: Any = None) -> Float[Tensor, " n"]:
         """The number explained: a probability in [0, 1], a logit, or what the function returns.
@@ -116,6 +127,9 @@ class Goal:
                     f"shape ({len(logits)},)"
                 )
             return value.float()
+        if self.mix is not None:
+            total = (logits * self.mix).sum(1)
+            return total.sigmoid() if kind == "probability" else total
         if self.against is not None:
             pair = logits.gather(1, torch.stack([self.classes, self.against], dim=1))
             gap = pair[:, 0] - pair[:, 1]
@@ -140,7 +154,7 @@ def _classes(target: Any, logits: Tensor, n: int, count: int) -> Int[Tensor, " n
         index = index.expand(n)
     if tuple(index.shape) != (n,):
         raise InputError(f"got targets of shape {tuple(index.shape)} for {n} samples; expected one class a sample")
-    if n and not (0 <= int(index.min()) and int(index.max()) < count):
+    if n and (int(index.min()) < 0 or int(index.max()) >= count):
         worst = int(index.min()) if int(index.min()) < 0 else int(index.max())
         raise InputError(f"target class {worst} is out of range; the model has {count} classes, 0 to {count - 1}")
     return index.to(torch.int64)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from heatproof.errors import LayerError
 from heatproof.probe.channels import Ablation
+from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
 from heatproof.probe.outputs import Goal
 
@@ -19,63 +22,196 @@ if TYPE_CHECKING:
     from heatproof.probe.probe import Probe
 
 
+@dataclass(frozen=True)
+class Wants:
+    """What will be asked of a shot: first derivatives, second ones, or parts behind the layer run again."""
+
+    gradient: bool = False
+    curved: bool = False
+    tail: bool = False
+
+
 class Shot:
     """What one batch shows at one layer; each attribute is computed when first asked for, and kept.
 
     Attributes:
-        x: the inputs (n, C, *S).
-        tap: the layer. goal: what is explained. logits: the model's class scores (n, classes).
+        probe: the model asked. x: the inputs (n, C, *S). tap: the layer. goal: what is explained.
+        logits: the model's class scores (n, classes).
         A: the layer's output (n, K, *s). G: the gradient of the target's logit by A, same shape.
+        curved: gradient and Hessian-vector product with A of the utility z + log p of the target class.
         score: the score explained (n,), a probability or a logit as the probe says.
         ablated: that score with one channel at a time set to zero (n, K).
     """
 
+    slope: Tensor | None = None
+    bend: tuple[Tensor, Tensor] | None = None
+    live: tuple[Any, ...] | None = None
+
     def __init__(self, probe: Probe, x: Tensor, tap: Tap, out: Tensor, logits: Tensor, raw: Any, goal: Goal) -> None:
         self.probe, self.x, self.tap, self.goal = probe, x, tap, goal
-        self.out, self.logits, self.raw = out, logits, raw
-        self.live: tuple[Any, ...] | None = None
-        self._gradient: Callable[[], Tensor] | None = None
+        self.out, self.logits, self.raw = out.detach(), logits.detach(), _detached(raw)
 
     @cached_property
     def A(self) -> Float[Tensor, "n k *s"]:
-        return self.tap.layout.read(self.out.detach()).float()
+        return self.tap.layout.read(self.out).float()
 
     @cached_property
     def G(self) -> Float[Tensor, "n k *s"]:
-        if self._gradient is None:
+        if self.slope is None:
             raise LayerError("this pass was made without gradients")
-        gradient, self._gradient = self._gradient(), None
-        return self.tap.layout.read(gradient).float()
+        return self.tap.layout.read(self.slope).float()
+
+    @cached_property
+    def curved(self) -> tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]]:
+        if self.bend is None:
+            raise LayerError("this pass was made without second derivatives")
+        slope, product = self.bend
+        return self.tap.layout.read(slope).float(), self.tap.layout.read(product).float()
 
     @cached_property
     def score(self) -> Float[Tensor, " n"]:
-        return self.goal.score(self.logits.detach(), self.probe.score, self.raw)
+        return self.goal.score(self.logits, self.probe.score, self.raw)
 
-    def tail(self, A: Float[Tensor, "m k *s"], rows: Tensor) -> Float[Tensor, " m"]:
+    def tail(self, A: Float[Tensor, "m k *s"], rows: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The score with the layer's output replaced by ``A``, whose i-th map belongs to sample ``rows[i]``."""
-        parts = []
-        for part in torch.arange(len(A)).split(self.probe.rows(self.x)):
-            index = rows[part]
-            out = self.tap.layout.write(A[part].to(self.out), self.out.detach()[index])
-            parts.append(self.probe.behind(self, out, index))
-        return torch.cat(parts) if parts else self.score[:0]
+
+        def work(part: slice) -> Tensor:
+            index = rows[part].to(self.out.device)
+            out = self.tap.layout.write(A[part].to(self.out), self.out[index])
+            return self._behind(out, index)
+
+        return torch.cat(list(self.probe.batches(len(A), self.x, work)))
+
+    def _behind(self, out: Tensor, rows: Tensor) -> Tensor:
+        cut = self.probe.cut(self.tap, self.x) if self.live is not None else None
+        if cut is not None and self.live is not None:
+            with self.probe.borrowed():
+                raw = cut.tail(out.clone(), *cut.live(self.live, len(self.x), rows))
+            self.probe.count("tail", len(rows))
+        else:
+            calls = Counter[nn.Module]()
+
+            def swap(module: nn.Module, _: Any, old: Any) -> Any:
+                calls[module] += 1
+                return out.clone() if calls[module] == self.tap.call else old
+
+            with self.probe.borrowed({self.tap.module: swap}):
+                raw = self.probe.model(self.x[rows])
+            self.probe.count("forward", len(rows))
+        return self.goal.take(rows).score(self.probe.read(raw), self.probe.score, raw)
 
     @cached_property
     def ablated(self) -> Float[Tensor, "n k"]:
         n, count = self.A.shape[:2]
-        result = self.A.new_empty(n, count)
         cut = self.probe.cut(self.tap, self.x)
-        if cut is None or self.live is None or self.tap.layout.kind != "first":
-            for sample in range(n):
-                for channels in torch.arange(count).split(self.probe.rows(self.x)):
-                    changed = self.A[sample].expand(len(channels), *self.A.shape[1:]).clone()
-                    changed[torch.arange(len(channels)), channels] = 0
-                    result[sample, channels] = self.tail(changed, torch.full((len(channels),), sample))
-            return result
+        if cut is not None and self.live is not None and self.tap.layout.kind == "first":
+            return self._ablated_by_graph(cut, self.live)
+        result = self.A.new_empty(n * count)
+
+        def work(part: slice) -> Tensor:
+            pairs = torch.arange(part.start, part.stop, device=self.A.device)
+            samples, channels = pairs // count, pairs % count
+            changed = self.A[samples]
+            changed[torch.arange(len(pairs)), channels] = 0
+            result[part] = self.tail(changed, samples)
+            return result[part]
+
+        list(self.probe.batches(n * count, self.x, work))
+        return result.reshape(n, count)
+
+    def _ablated_by_graph(self, cut: Cut, live: tuple[Any, ...]) -> Tensor:
+        result = self.A.new_empty(self.A.shape[:2])
         with self.probe.borrowed(), torch.inference_mode():
-            ablation = Ablation(cut, self.out.detach(), self.live)
+            ablation = Ablation(cut, self.out, live)
             for samples, channels, raw in ablation.outputs(self.probe.rows(self.x)):
                 logits = self.probe.read(raw)
                 self.probe.count("tail", len(samples))
                 result[samples, channels] = self.goal.take(samples).score(logits, self.probe.score, raw)
         return result
+
+
+def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants: Wants) -> list[Shot]:
+    """One shot a layer from one forward pass, and one backward pass that stops at the earliest layer."""
+    cut = probe.cut(taps[0], x) if wants.tail and len(taps) == 1 else None
+    kept: dict[Tap, Tensor] = {}
+    live: tuple[Any, ...] | None = None
+    graded = wants.gradient or wants.curved
+    with probe.borrowed({} if cut else _keepers(taps, kept, graded)) as seen:
+        if cut is None:
+            raw = probe.model(x)
+        else:
+            out, live = cut.head(x)
+            kept[taps[0]] = out.detach().clone().requires_grad_(graded)
+            with torch.set_grad_enabled(graded):
+                raw = cut.tail(kept[taps[0]].clone(), *live)
+        if missing := [tap.name for tap in taps if tap not in kept]:
+            raise LayerError(f"layer {missing[0]!r} did not run for this input")
+        with torch.set_grad_enabled(graded):
+            logits = probe.read(raw, seen)
+            goal = Goal.of(None, logits.detach()) if goal is None else goal
+            at = [kept[tap] for tap in taps]
+            bends = _bends(goal, logits, at, taps) if wants.curved else []
+            slopes = _slopes(goal.score(logits, "logit", raw), at, taps) if wants.gradient else []
+    probe.count("forward", len(x))
+    probe.count("backward", len(x) * (len(slopes[:1]) + 2 * len(bends[:1])))
+    shots = [Shot(probe, x, tap, kept[tap], logits, raw, goal) for tap in taps]
+    for i, shot in enumerate(shots):
+        shot.live = live
+        shot.slope = slopes[i] if slopes else None
+        shot.bend = bends[i] if bends else None
+    return shots
+
+
+def _keepers(taps: Sequence[Tap], kept: dict[Tap, Tensor], graded: bool) -> dict[nn.Module, Any]:
+    """Hooks that keep the layers' outputs and, for gradients, let the graph begin at the earliest of them.
+
+    A copy is handed on, since what follows may work in place.
+    """
+    calls = Counter[nn.Module]()
+
+    def keep(module: nn.Module, _: Any, out: Any) -> Any:
+        calls[module] += 1
+        handed = None
+        for tap in taps:
+            if tap.module is module and tap.call == calls[module]:
+                if graded:
+                    torch.set_grad_enabled(True)
+                kept[tap] = out if out.requires_grad else out.detach().requires_grad_(graded)
+                handed = kept[tap].clone()
+        return handed
+
+    return {tap.module: keep for tap in taps}
+
+
+def _slopes(value: Tensor, at: Sequence[Tensor], taps: Sequence[Tap], *, again: bool = False) -> list[Tensor]:
+    if not value.requires_grad:
+        raise LayerError(
+            f"no gradient reaches layer {taps[0].name!r}: what follows it runs without gradients (torch.no_grad or "
+            "detach), or does not depend on it; choose a later layer"
+        )
+    slopes = torch.autograd.grad(value.sum(), list(at), create_graph=again, allow_unused=True)
+    for slope, tap in zip(slopes, taps, strict=True):
+        if slope is None:
+            raise LayerError(f"no gradient reaches layer {tap.name!r}: the output does not depend on it")
+    return list(slopes)
+
+
+def _bends(goal: Goal, logits: Tensor, at: Sequence[Tensor], taps: Sequence[Tap]) -> list[tuple[Tensor, Tensor]]:
+    """Gradient and Hessian-vector product with A of the residual softmax utility z + log p, at every layer."""
+    chosen = goal.classes[:, None]
+    value = (logits + torch.log_softmax(logits, 1)).gather(1, chosen)[:, 0]
+    bends = []
+    for slope, A in zip(_slopes(value, at, taps, again=True), at, strict=True):
+        product, second = (slope * A.detach()).sum(), None
+        if product.requires_grad:
+            (second,) = torch.autograd.grad(product, A, retain_graph=True, allow_unused=True)
+        bends.append((slope.detach(), torch.zeros_like(A) if second is None else second.detach()))
+    return bends
+
+
+def _detached(raw: Any) -> Any:
+    if isinstance(raw, Tensor):
+        return raw.detach()
+    if isinstance(raw, dict):
+        return {key: _detached(value) for key, value in raw.items()}
+    return type(raw)(map(_detached, raw)) if type(raw) in (tuple, list) else raw

@@ -1,0 +1,47 @@
+"""A quicker copy of a model for the many passes without gradient that masking needs."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
+
+from heatproof.probe.outputs import class_scores
+from heatproof.probe.state import borrowed
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def optimised(model: nn.Module, x: Tensor) -> nn.Module:
+    """A copy with BatchNorm folded into the convolutions and, for images on the CPU, weights stored channels-last.
+
+    The model itself where nothing can be gained, or where the copy's class scores differ from the model's by more than
+    1e-5 of their scale.
+    """
+    norms = any(isinstance(module, _NORMS) for module in model.modules())
+    images = x.ndim == 4 and x.device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in model.modules())
+    if not (norms or images):
+        return model
+    with borrowed(model):
+        try:
+            want = class_scores(model(x[:2]))
+            fast = copy.deepcopy(model)
+            if norms:
+                fast = _folded(fast)
+            if images:
+                fast = fast.to(memory_format=torch.channels_last)
+            got = class_scores(fast(x[:2]))
+        except Exception:  # copying and tracing run the user's own code, which may raise anything
+            return model
+    scale = float(want.abs().max()) + 1
+    return fast if got.shape == want.shape and bool((got - want).abs().max() <= 1e-5 * scale) else model
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    try:
+        folded: nn.Module = fuse(model)
+    except Exception:  # a model that cannot be traced keeps its BatchNorm
+        return model
+    return folded
