@@ -170,7 +170,7 @@ def bootstrap(
         return tuple(Estimate(float(value), math.nan, math.nan, n) for value in observed)
     resampled = np.concatenate([statistic(counts) for counts in resample_counts(n, resamples, seed)])
     fold = np.random.default_rng(seed).permutation(n) % min(n, folds)
-    left = np.concatenate([statistic((fold != part[:, None]).astype(np.float64)) for part in _parts(fold.max() + 1, n)])
+    left = np.concatenate([statistic((fold != part[:, None]).astype(np.float64)) for part in _parts(min(n, folds), n)])
     defined = np.isfinite(left)
     centre = np.where(defined, left, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
     influence = (n - np.bincount(fold)[:, None]) * (centre - left)

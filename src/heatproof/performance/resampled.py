@@ -1,0 +1,92 @@
+"""Every number of a classifier for many weightings of its samples at once, for the bootstrap's sake."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+NUMBERS = (
+    "accuracy",
+    "balanced_accuracy",
+    "auc_macro",
+    "auc_micro",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "precision_weighted",
+    "recall_weighted",
+    "f1_weighted",
+    "log_loss",
+    "ece",
+)
+CLASS_NUMBERS = ("accuracy", "precision", "f1", "auc")
+BLOCK = 2**21  # sorted scores summed up at a time
+
+
+class Resampled:
+    """A callable from weights (R, N) to the numbers (R, M): `NUMBERS`, then each of `CLASS_NUMBERS` for all classes."""
+
+    def __init__(self, p: Float[np.ndarray, "n k"], y: Int[np.ndarray, " n"], bins: int) -> None:
+        n, k = p.shape
+        predicted, confidence = p.argmax(axis=1), p.max(axis=1)
+        right = predicted == y
+        self.label = np.eye(k)[y]
+        self.predicted = np.eye(k)[predicted]
+        self.hit = self.label * right[:, None]
+        chance = p[np.arange(n), y] / p.sum(axis=1)
+        self.loss = -np.log(np.clip(chance, np.finfo(np.float64).eps, 1.0))
+        place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+        self.gap = np.eye(bins)[place] * (confidence - right)[:, None]
+        rows = np.arange(n)
+        self.orders = [_Order(p[:, j], y == j, rows) for j in range(k)]
+        self.micro = _Order(p.ravel(), (y[:, None] == np.arange(k)).ravel(), np.repeat(rows, k))
+
+    def __call__(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, "r m"]:
+        total = weights.sum(axis=1)
+        hit, label, predicted = (weights @ part for part in (self.hit, self.label, self.predicted))
+        recall, precision = _ratio(hit, label), _ratio(hit, predicted)
+        f1 = _ratio(2.0 * hit, label + predicted)
+        auc = np.stack([order.auc(weights) for order in self.orders], axis=1)
+        numbers = [
+            hit.sum(axis=1) / total,
+            _mean(recall),
+            _mean(auc),
+            self.micro.auc(weights),
+            *(_mean(part) for part in (precision, recall, f1)),
+            *(_mean(part, label) for part in (precision, recall, f1)),
+            weights @ self.loss / total,
+            np.abs(weights @ self.gap).sum(axis=1) / total,
+        ]
+        return np.concatenate([np.stack(numbers, axis=1), recall, precision, f1, auc], axis=1)
+
+
+class _Order:
+    """The area under a ROC curve for any weights of the samples, ties counted half (Mann and Whitney 1947)."""
+
+    def __init__(self, score: Float[np.ndarray, " e"], positive: np.ndarray, rows: Int[np.ndarray, " e"]) -> None:
+        order = np.argsort(score, kind="stable")
+        negative = order[~positive[order]]
+        self.negative, self.positive = rows[negative], rows[positive]
+        self.below = np.searchsorted(score[negative], score[positive], "left")
+        self.upto = np.searchsorted(score[negative], score[positive], "right")
+
+    def auc(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+        step = max(1, BLOCK // max(1, len(self.negative)))
+        return np.concatenate([self._auc(weights[a : a + step]) for a in range(0, len(weights), step)])
+
+    def _auc(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
+        passed = np.zeros((len(weights), len(self.negative) + 1))
+        np.cumsum(weights[:, self.negative], axis=1, out=passed[:, 1:])
+        positive = weights[:, self.positive]
+        won = (positive * (passed[:, self.below] + passed[:, self.upto])).sum(axis=1)
+        return _ratio(0.5 * won, positive.sum(axis=1) * passed[:, -1])
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    return np.asarray(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0))
+
+
+def _mean(values: Float[np.ndarray, "r k"], weights: Float[np.ndarray, "r k"] | None = None) -> Float[np.ndarray, " r"]:
+    """The mean over classes, undefined ones left out."""
+    known = np.isfinite(values) * (1.0 if weights is None else weights)
+    return _ratio((np.nan_to_num(values) * known).sum(axis=1), known.sum(axis=1))
