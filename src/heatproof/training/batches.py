@@ -1,0 +1,101 @@
+"""Ready batches from tensors in memory: no workers, no collating, augmentation for a whole batch at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from heatproof import draws
+from heatproof.errors import InputError
+from heatproof.records import Samples
+from heatproof.training.recipes import Recipe
+
+Batch = tuple[Float[Tensor, "n c *s"], Int[Tensor, " n"]]
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """The training batches of one epoch, in an order and with an augmentation that (seed, epoch) alone decides."""
+
+    samples: Samples
+    recipe: Recipe
+    seed: int
+    epoch: Callable[[], int]
+
+    def __len__(self) -> int:
+        # A last batch of one sample is left out: batch normalisation cannot use it.
+        n, size = len(self.samples), self.recipe.batch
+        return max(1, n // size + (n % size > 1))
+
+    def __iter__(self) -> Iterator[Batch]:
+        random = generator(self.seed, f"epoch {self.epoch()}")
+        order = torch.randperm(len(self.samples), generator=random)
+        for rows in order.split(self.recipe.batch)[: len(self)]:
+            yield augment(self.samples.x[rows], self.recipe, random), self.samples.y[rows]
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """The samples in their order, in large batches."""
+
+    samples: Samples
+
+    @property
+    def size(self) -> int:
+        """Samples a batch: at most 1024, and about four million numbers."""
+        return max(1, min(1024, 2**22 // max(1, math.prod(self.samples.x.shape[1:]))))
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.samples), self.size):
+            rows = slice(start, start + self.size)
+            yield self.samples.x[rows], self.samples.y[rows]
+
+
+def generator(seed: int, label: str) -> torch.Generator:
+    """A random state of its own for one purpose."""
+    return torch.Generator().manual_seed(int(draws.seeds(seed, label, torch.zeros(1, dtype=torch.int64))))
+
+
+def augment(x: Float[Tensor, "n c *s"], recipe: Recipe, random: torch.Generator) -> Float[Tensor, "n c *s"]:
+    """Each sample shifted round every axis, scaled and made noisy as the recipe says, by draws of its own."""
+    n = len(x)
+    if recipe.shift:
+        for axis in range(2, x.ndim):
+            size = x.shape[axis]
+            shifts = torch.randint(-recipe.shift, recipe.shift + 1, (n, 1), generator=random)
+            places = ((torch.arange(size) - shifts) % size).reshape(
+                n, *(size if a == axis else 1 for a in range(1, x.ndim))
+            )
+            x = x.gather(axis, places.expand_as(x))
+    if recipe.scale:
+        amplitude = 1 + recipe.scale * (torch.rand(n, generator=random) - 0.5)
+        x = x * amplitude.reshape(n, *(1,) * (x.ndim - 1))
+    if recipe.noise:
+        x = x + recipe.noise * torch.randn(x.shape, generator=random)
+    return x
+
+
+def hold_out(samples: Samples, share: float, seed: int) -> tuple[Samples, Samples | None]:
+    """The samples to train on and those held out: the share of each class, at least one of a class that has two.
+
+    Raises: InputError where too few samples are left on either side.
+    """
+    if share == 0:
+        return samples, None
+    order = torch.randperm(len(samples), generator=generator(seed, "validation"))
+    held = torch.zeros(len(samples), dtype=torch.bool)
+    for label in range(len(samples.classes)):
+        members = order[samples.y[order] == label]
+        if len(members) > 1:
+            held[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    if not held.any():
+        raise InputError(f"cannot hold out {share:.0%} of {len(samples)} samples; give more, or set validation=0")
+    return samples.take(held.logical_not().nonzero()[:, 0]), samples.take(held.nonzero()[:, 0])

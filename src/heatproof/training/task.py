@@ -1,0 +1,147 @@
+"""The Lightning module: loss, optimiser, learning rate and averaged weights of one training."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from typing_extensions import override
+
+from heatproof.training.batches import Batch, generator
+from heatproof.training.recipes import Recipe
+
+
+class Task(LightningModule):
+    """A network being trained by a recipe; per-epoch means are kept on the device and read once an epoch."""
+
+    def __init__(self, net: nn.Module, recipe: Recipe, seed: int) -> None:
+        super().__init__()
+        self.net, self.recipe, self.seed = net, recipe, seed
+        self.average: AveragedModel | None = None
+        if recipe.average:
+            self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+            self.average.requires_grad_(False)
+        self.weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
+        self.others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
+        trained = [p.requires_grad and p.ndim > 1 for p in net.parameters()]
+        self.kept_weights = list(itertools.compress(self.kept.parameters(), trained))
+        self.train_means, self.val_means = Means(), Means()
+        self.norms = Means()
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network worth keeping: the averaged one, where there is one."""
+        return self.net if self.average is None else self.average.module
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW decays weights, not biases or normalisation; SGD is plain."""
+        groups = [
+            {"params": self.weights, "weight_decay": self.recipe.weight_decay},
+            {"params": self.others, "weight_decay": 0.0},
+        ]
+        if self.recipe.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr=self.recipe.learning_rate)
+        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=self.device.type in ("cpu", "cuda"))
+
+    def loss(
+        self, logits: Float[Tensor, "n k"], y: Int[Tensor, " n"], weights: list[nn.Parameter], smoothing: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy, and the L2 term of these weights where the recipe has one."""
+        loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
+        if self.recipe.l2:
+            loss = loss + self.recipe.l2 * torch.stack([w.square().sum() for w in weights]).sum()
+        return loss
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        """Give dropout and the like the random state that belongs to this epoch."""
+        torch.manual_seed(generator(self.seed, f"dropout {self.current_epoch}").initial_seed())
+        self.train_means.clear()
+        self.norms.clear()
+
+    @override
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of this step."""
+        steps = self.trainer.num_training_batches
+        rate = self.recipe.rate(self.global_step, int(steps * self.recipe.epochs), self.current_epoch)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    @override
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
+        """The loss: cross-entropy and the L2 term."""
+        x, y = batch
+        logits = self.net(x)
+        loss = self.loss(logits, y, self.weights, self.recipe.label_smoothing)
+        self.train_means.add(len(y), loss.detach(), (logits.detach().argmax(1) == y).float().mean())
+        return loss
+
+    @override
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the norm of the gradient."""
+        gradients = [p.grad for p in self.weights + self.others if p.grad is not None]
+        self.norms.add(1, torch.nn.utils.get_total_norm(gradients))
+
+    @override
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Update the averaged weights."""
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        """Start new means."""
+        self.val_means.clear()
+
+    @override
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Note loss and accuracy of the network worth keeping."""
+        x, y = batch
+        logits = self.kept(x)
+        loss = self.loss(logits, y, self.kept_weights)
+        self.val_means.add(len(y), loss, (logits.argmax(1) == y).float().mean())
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        """Publish the validation loss for early stopping and the best checkpoint."""
+        self.log("val_loss", self.val_means.read()[0])
+
+
+class Means:
+    """Weighted means of a few scalars, without waiting for the device before they are read."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._sums: list[Tensor] = []
+        self._count = 0
+
+    def add(self, count: int, *values: Tensor) -> None:
+        """Note values that are means over ``count`` samples."""
+        weighted = [value * count for value in values]
+        self._sums = [a + b for a, b in zip(self._sums, weighted, strict=True)] if self._sums else weighted
+        self._count += count
+
+    def read(self) -> list[float]:
+        """The means so far."""
+        return [float(total) / self._count for total in self._sums]
+
+
+@contextmanager
+def own_random_state(seed: int) -> Iterator[None]:
+    """torch's global random state set to the seed, and put back at the end."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
