@@ -6,11 +6,25 @@ and NumPy it imports inside its functions.
 
 from __future__ import annotations
 
+from heatproof.data.arrays import arrays
 from heatproof.data.catalogue import dataset, datasets, load
 from heatproof.data.fetching import fetch
 from heatproof.data.folder import folder
 from heatproof.data.hmt import hmt
 from heatproof.data.images import LazyImages
 from heatproof.data.mnist1d import mnist1d, mnist1d_templates
+from heatproof.data.synthetic import synthetic
 
-__all__ = ["LazyImages", "dataset", "datasets", "fetch", "folder", "hmt", "load", "mnist1d", "mnist1d_templates"]
+__all__ = [
+    "LazyImages",
+    "arrays",
+    "dataset",
+    "datasets",
+    "fetch",
+    "folder",
+    "hmt",
+    "load",
+    "mnist1d",
+    "mnist1d_templates",
+    "synthetic",
+]

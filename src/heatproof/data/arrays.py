@@ -1,0 +1,200 @@
+"""Signals, images and volumes that come as arrays: .npz, .npy and CSV files, or NumPy arrays and tensors."""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from heatproof.data.catalogue import dataset
+from heatproof.data.folder import stratified
+from heatproof.errors import FileError, InputError, UsageError
+from heatproof.records import Samples, Splits
+
+Channels = Literal["first", "last", "none"]
+Array = NDArray[Any]
+_LABELS = ("y", "label", "class", "target")
+_SPLITS = ("train", "test")
+
+
+@dataset("arrays", path="required")
+def arrays(
+    source: str | Path | Mapping[str, Any],
+    *,
+    labels: str = "",
+    channels: Channels = "first",
+    test: float = 0.2,
+    seed: int = 0,
+) -> Splits:
+    """Samples from a file or from a mapping with x, y and where known mask and classes.
+
+    x is (N, C, *S); with ``channels`` "last" (N, *S, C), with "none" (N, *S); of two axes it is always (N, T). Files:
+    .npz with these names, or with x_train, y_train, x_test, y_test; .npy, labels in the .npy file ``labels``; CSV, a
+    signal a row, labels in the column ``labels`` (else one called y, label, class or target, without header the last).
+    Labels may be numbers or words. What has no split gives the share ``test`` of each class to the test samples.
+
+    Raises: FileError for a file that is damaged, foreign or holds Python objects; InputError where arrays do not fit.
+    """
+    if not 0 < test < 1:
+        raise UsageError(f"arrays: option test got {test}, expected a share between 0 and 1")
+    named = "arrays" if isinstance(source, Mapping) else Path(source).name
+    found = (
+        {k: np.asarray(v) for k, v in source.items()} if isinstance(source, Mapping) else _read(Path(source), labels)
+    )
+    parts = {part: _part(found, part) for part in _SPLITS if f"x_{part}" in found} or {"": _part(found, "")}
+    if set(parts) not in ({""}, set(_SPLITS)):
+        raise InputError(
+            f"{named}: has x_{next(iter(parts))} alone; give x_train, y_train, x_test and y_test, or x and y"
+        )
+    values, classes = _coded([y for _, y, _ in parts.values()], found.get("classes"), named)
+    about = {"source": named, "channels": channels}
+    made = [
+        Samples(*_shaped(x, mask, y, channels, f"{named}, {part or 'x'}"), classes=classes, name=named, about=about)
+        for (part, (x, _, mask)), y in zip(parts.items(), values, strict=True)
+    ]
+    if len(made) == 2:
+        return Splits(made[0], made[1])
+    return _split(made[0], test, seed)
+
+
+def _read(path: Path, labels: str) -> dict[str, Array]:
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; expected a .npz, .npy or .csv file")
+    if path.stat().st_size == 0:
+        raise FileError(f"{path}: is empty (0 bytes)")
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path, labels)
+    if path.suffix.lower() == ".npz":
+        return _load(path)
+    if path.suffix.lower() == ".npy":
+        if not labels:
+            raise UsageError(
+                f"{path}: holds one array; give the .npy file of its labels as labels=, or use .npz with x, y"
+            )
+        return {"x": _load(path)["x"], "y": _load(path.parent / labels)["x"]}
+    raise FileError(f"{path}: got {path.suffix or 'no ending'}, expected .npz, .npy or .csv")
+
+
+def _load(path: Path) -> dict[str, Array]:
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, OSError, SyntaxError, MemoryError) as error:
+        if "pickle" in str(error).lower():
+            raise FileError(f"{path}: holds Python objects or is no NumPy file; save plain numbers or text") from None
+        raise FileError(f"{path}: damaged or truncated ({error})") from None
+
+
+def _read_csv(path: Path, labels: str) -> dict[str, Array]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileError(f"{path}: is no CSV text in UTF-8 ({error})") from None
+    if not rows:
+        raise FileError(f"{path}: holds no rows")
+    width = len(rows[0][1])
+    uneven = next((line for line, row in rows if len(row) != width), None)
+    if uneven is not None:
+        raise FileError(f"{path}: line {uneven} has another number of cells than the {width} of line {rows[0][0]}")
+    head = [cell.strip() for cell in rows[0][1]] if not all(map(_is_number, rows[0][1][:-1])) else []
+    column = _column(path, head, width, labels)
+    body = rows[1:] if head else rows
+    x = np.array([[_number(path, line, cell) for i, cell in enumerate(row) if i != column] for line, row in body])
+    return {"x": x.reshape(len(body), width - 1), "y": np.array([row[column].strip() for _, row in body])}
+
+
+def _column(path: Path, head: Sequence[str], width: int, labels: str) -> int:
+    if width < 2:
+        raise FileError(f"{path}: has one column; expected the values of a signal and its label")
+    if labels:
+        if labels not in head:
+            raise InputError(f"{path}: has no column {labels!r}; columns: {', '.join(head[:12]) or 'no header'}")
+        return head.index(labels)
+    return next((i for i, name in enumerate(head) if name.lower() in _LABELS), width - 1)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(path: Path, line: int, cell: str) -> float:
+    if not _is_number(cell) or not math.isfinite(float(cell)):
+        raise FileError(f"{path}: line {line} has {cell!r} where a finite number is expected")
+    return float(cell)
+
+
+def _part(found: Mapping[str, Array], part: str) -> tuple[Array, Array, Array | None]:
+    tail = f"_{part}" if part else ""
+    for name in (f"x{tail}", f"y{tail}"):
+        if name not in found:
+            raise InputError(
+                f"no array {name!r}; got {', '.join(found) or 'nothing'}; expected x, y and where known mask"
+            )
+    return found[f"x{tail}"], found[f"y{tail}"], found.get(f"mask{tail}")
+
+
+def _coded(labels: Sequence[Array], classes: Array | None, named: str) -> tuple[list[Array], tuple[str, ...]]:
+    """Labels of every part as numbers from 0, and the names of the classes."""
+    flat = [y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y for y in labels]
+    for y in flat:
+        if y.ndim != 1 or y.dtype.kind not in "iubfUS":
+            raise InputError(f"{named}: labels of shape {y.shape}, {y.dtype}; expected one number or word a sample")
+        if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == y.round()).all()):
+            raise InputError(f"{named}: labels such as {y.flat[0]} are no whole numbers; expected classes")
+    whole = [_words(y) if y.dtype.kind in "US" else y.astype(np.int64) for y in flat]
+    known = np.unique(np.concatenate(whole))
+    if classes is not None and known.dtype.kind == "i":
+        names = tuple(str(name) for name in classes.reshape(-1))
+        if len(known) and not (known[0] >= 0 and known[-1] < len(names)):
+            raise InputError(f"{named}: labels from {known[0]} to {known[-1]} for {len(names)} classes")
+        return whole, names
+    if len(known) < 2:
+        raise InputError(f"{named}: got {len(known)} class; expected at least two")
+    return [np.searchsorted(known, y) for y in whole], tuple(str(name) for name in known)
+
+
+def _words(y: Array) -> Array:
+    text = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+    return text.astype(np.int64) if all(word.lstrip("-").isdecimal() for word in text) else text
+
+
+def _shaped(
+    x: Array, mask: Array | None, y: Array, channels: Channels, named: str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    if x.dtype.kind not in "iubf":
+        raise InputError(f"{named}: inputs of type {x.dtype}, expected numbers")
+    if x.ndim == 2 or channels == "none":
+        x = x[:, None]
+    elif channels == "last":
+        x = np.moveaxis(x, -1, 1)
+    if not 3 <= x.ndim <= 5:
+        raise InputError(f"{named}: inputs of shape {x.shape}, expected (N, C, *S) with one to three position axes")
+    values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    bad = (~torch.isfinite(values)).flatten(1).any(1)
+    if bad.any():
+        raise InputError(f"{named}: NaN or infinite values, first in sample {int(bad.nonzero()[0])}")
+    truth = None if mask is None else torch.from_numpy(np.ascontiguousarray(mask != 0))
+    return values, torch.from_numpy(np.ascontiguousarray(y, dtype=np.int64)), truth
+
+
+def _split(samples: Samples, test: float, seed: int) -> Splits:
+    for label, count in enumerate(torch.bincount(samples.y, minlength=len(samples.classes)).tolist()):
+        if count == 1:
+            raise InputError(
+                f"class {samples.classes[label]} has one sample; expected two, for training and for testing"
+            )
+    share = stratified(samples.y, len(samples.classes), lambda n: min(n - 1, max(1, round(test * n))), seed)
+    return Splits(samples.take((~share).nonzero()[:, 0]), samples.take(share.nonzero()[:, 0]))
