@@ -1,0 +1,264 @@
+"""What stands in for removed positions, and the scores of inputs with positions removed.
+
+A fill is a background that removed positions are taken from (black, mean, blur, noise, donor), or an imputer that works
+out the removed positions from those that are left (noisy-linear). Positions are the features: all channels of a
+position are removed together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from heatproof import draws, spatial
+from heatproof.errors import InputError, NotApplicable
+from heatproof.probe import Goal, Probe
+from heatproof.registry import Registry, Spec
+
+fills = Registry("fill")
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+@fills.add("black", imputes=False)
+def black(x: Float[Tensor, "n c *s"], *, value: float | Literal["min"] = 0.0) -> Float[Tensor, "n c *s"]:
+    """One number everywhere, 0 unless given; ``min`` is the least value of each sample and channel."""
+    if value == "min":
+        return spatial.like(x.flatten(2).amin(2), x).expand_as(x)
+    return torch.full_like(x, float(value))
+
+
+@fills.add("mean", imputes=False)
+def mean(x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c *s"]:
+    """The mean of each sample and channel."""
+    return spatial.like(spatial.mean(x), x).expand_as(x)
+
+
+@fills.add("blur", imputes=False)
+def blur(x: Float[Tensor, "n c *s"], *, width: float = 0.05) -> Float[Tensor, "n c *s"]:
+    """The sample smoothed by a Gaussian whose deviation is ``width`` of the longest axis."""
+    return spatial.blur(x, width * max(x.shape[2:]))
+
+
+@fills.add("noise", imputes=False)
+def noise(x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"]) -> Float[Tensor, "n c *s"]:
+    """Normal noise with the mean and deviation of each sample and channel."""
+    return torch.addcmul(mean(x), _deviation(x), draws.normal(seeds, x.shape[1:]).to(x))
+
+
+@fills.add("donor", imputes=False)
+def donor(
+    x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"], pool: Float[Tensor, "k c *s"] | None
+) -> Float[Tensor, "n c *s"]:
+    """Another sample of the same data, drawn by each sample's seed: removed positions stay in the distribution."""
+    if pool is None or len(pool) < 2:
+        raise NotApplicable("fill 'donor' needs other samples to draw from; pass them as fill=tensor (K, C, *S)")
+    if pool.shape[1:] != x.shape[1:]:
+        raise InputError(f"donors: got shape {tuple(pool.shape[1:])} a sample, expected {tuple(x.shape[1:])}")
+    drawn = (draws.uniform(seeds, ()) * len(pool)).long()
+    itself = (pool[drawn].to(x) == x).flatten(1).all(1)
+    return pool[(drawn + itself.to(drawn)) % len(pool)].to(x)
+
+
+@fills.add("noisy-linear", paper="2202.00449", imputes=True)
+def noisy_linear(
+    x: Float[Tensor, "m c *s"], removed: Bool[Tensor, "m *s"], seeds: Int[Tensor, " m"], *, noise: float = 0.01
+) -> Float[Tensor, "m c *s"]:
+    """Each removed position the weighted mean of its neighbours, solved for all at once, plus a little noise.
+
+    ``noise`` is a share of the deviation of the sample's channel. Where nothing is left, the channel's mean.
+    """
+    none_left = removed.flatten(1).all(1)
+    solved = (
+        _interpolated(x, removed) if x.ndim == 3 else _diffused(x, removed & ~spatial.like(none_left[:, None], x)[:, 0])
+    )
+    solved = torch.where(spatial.like(none_left[:, None], x), mean(x), solved)
+    grain = draws.normal(seeds, x.shape[1:]).to(x) * (noise * _deviation(x))
+    return torch.where(removed[:, None], solved + grain, x)
+
+
+def _deviation(x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c ..."]:
+    return spatial.like(x.flatten(2).std(2, correction=0), x)
+
+
+def _interpolated(x: Float[Tensor, "m c p"], removed: Bool[Tensor, "m p"]) -> Float[Tensor, "m c p"]:
+    """The solution of the linear system in one dimension: straight lines between the positions that are left."""
+    last = x.shape[2] - 1
+    place = torch.arange(last + 1, device=x.device).expand(len(x), -1)
+    left = torch.where(removed, -1, place).cummax(1).values
+    right = torch.where(removed, last + 1, place).flip(1).cummin(1).values.flip(1)
+    left, right = torch.where(left < 0, right, left), torch.where(right > last, left, right)
+    left, right = left.clamp(0, last), right.clamp(0, last)
+    share = ((place - left) / (right - left).clamp_min(1)).to(x)[:, None]
+    start, end = (x.gather(2, side[:, None].expand_as(x)) for side in (left, right))
+    return start + (end - start) * share
+
+
+def _diffused(
+    x: Float[Tensor, "m c *s"], removed: Bool[Tensor, "m *s"], tolerance: float = 1e-4, steps: int = 1000
+) -> Float[Tensor, "m c *s"]:
+    """The solution of the linear system on a grid, by conjugate gradients; a row that is done is left alone."""
+    rank, free = x.ndim - 2, removed[:, None].to(x)
+    kernel = torch.zeros((3,) * rank, dtype=x.dtype, device=x.device)
+    for offset, weight in spatial.neighbours(rank):
+        kernel[tuple(1 + o for o in offset)] = weight
+    kernel = kernel[None, None]
+
+    def around(values: Tensor) -> Tensor:
+        flat = values.reshape(-1, 1, *values.shape[2:])
+        return _CONVOLUTIONS[rank](flat, kernel, padding=1).reshape(values.shape)
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return spatial.like((a * b).flatten(2).sum(2), a)
+
+    degree = around(torch.ones_like(x[:1, :1]))
+    right = around(x * (1 - free)) * free
+    known = (1 - free).flatten(2).sum(2).clamp_min(1)
+    guess = spatial.like(spatial.total(x * (1 - free)) / known, x) * free
+    residual = right - (degree * guess - around(guess)) * free
+    scaled = residual / degree
+    direction, size = scaled, dot(residual, scaled)
+    goal = tolerance**2 * dot(right, right / degree).clamp_min(torch.finfo(x.dtype).tiny)
+    for _ in range(steps):
+        active = size > goal
+        if not bool(active.any()):
+            break
+        pushed = (degree * direction - around(direction)) * free
+        length = torch.where(active, size / dot(direction, pushed).clamp_min(1e-30), 0)
+        guess = guess + length * direction
+        residual = residual - length * pushed
+        scaled = residual / degree
+        fresh = torch.where(active, dot(residual, scaled), size)
+        direction = scaled + torch.where(active, fresh / size.clamp_min(1e-30), 0) * direction
+        size = fresh
+    return guess + x * (1 - free)
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """Inputs of which positions can be removed, with one fill.
+
+    Attributes:
+        x: the inputs (N, C, *S). fill: the checked spec of the fill. seeds: a seed a sample.
+        pool: samples that donors are drawn from.
+    """
+
+    x: Float[Tensor, "n c *s"]
+    fill: Spec = field(default_factory=lambda: Spec("mean"))
+    seeds: Int[Tensor, " n"] | None = None
+    pool: Float[Tensor, "k c *s"] | None = None
+
+    @cached_property
+    def blank(self) -> Float[Tensor, "n c *s"]:
+        """The inputs with every position removed."""
+        entry = fills[self.fill.name]
+        if entry.imputes:
+            everywhere = torch.ones_like(self.x[:, 0], dtype=torch.bool)
+            return self._call(x=self.x, removed=everywhere, seeds=self._seeds)
+        return self._call(x=self.x, seeds=self._seeds, pool=self.pool)
+
+    def without(self, removed: Bool[Tensor, "g n *s"]) -> Float[Tensor, "g*n c *s"]:
+        """Each input with each of ``g`` sets of its positions removed; all inputs with the first set come first."""
+        if not fills[self.fill.name].imputes:
+            return torch.where(removed[:, :, None], self.blank, self.x).flatten(0, 1)
+        rows = torch.arange(len(self.x), device=self.x.device).repeat(len(removed))
+        return self._call(x=self.x[rows], removed=removed.flatten(0, 1), seeds=self._seeds[rows])
+
+    def faded(self, share: Float[Tensor, "n *s"]) -> Float[Tensor, "n c *s"]:
+        """Each input kept to the given share in [0, 1] at each position, the rest from the fill.
+
+        Raises: NotApplicable for a fill that imputes.
+        """
+        if fills[self.fill.name].imputes:
+            raise NotApplicable(f"fill {self.fill} cannot fade positions; choose black, mean, blur, noise or donor")
+        return self.blank + share[:, None].to(self.x) * (self.x - self.blank)
+
+    @cached_property
+    def _seeds(self) -> Int[Tensor, " n"]:
+        own = torch.arange(len(self.x)) if self.seeds is None else self.seeds
+        return draws.seeds(0, str(self.fill), own.to(self.x.device))
+
+    def _call(self, **given: Any) -> Tensor:
+        function = fills[self.fill.name].function
+        asks = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        found: Tensor = function(*(given[name] for name in asks), **self.fill.kwargs)
+        return found
+
+
+def scores(probe: Probe, canvas: Canvas, goal: Goal, removals: Iterable[Bool[Tensor, "n *s"]]) -> Float[Tensor, "n r"]:
+    """The score of each input after each removal; removals are drawn lazily and put into full batches.
+
+    Cost: one pass a removal.
+    """
+    n, waiting = len(canvas.x), iter(removals)
+    step = max(1, probe.rows(canvas.x) // n)
+    parts = []
+    while group := list(islice(waiting, step)):
+        rows = torch.arange(n, device=goal.classes.device).repeat(len(group))
+        found = probe.scored(canvas.without(torch.stack(group)), goal.take(rows))
+        parts.append(found.reshape(len(group), n))
+    return torch.cat(parts).T if parts else canvas.x.new_zeros(n, 0)
+
+
+def removals(
+    ranks: Int[Tensor, "n *s"], counts: Iterable[int], *, first: Literal["most", "least"] = "most"
+) -> Iterator[Bool[Tensor, "n *s"]]:
+    """The positions removed when exactly ``count`` of the most (or least) relevant are, for each count."""
+    total = ranks[0].numel()
+    return (ranks < count if first == "most" else ranks >= total - count for count in counts)
+
+
+def counts(total: int, steps: int) -> list[int]:
+    """How many of ``total`` positions are removed at each of ``steps`` even steps, from none to all, without repeats.
+
+    >>> counts(5, 2)
+    [0, 2, 5]
+    """
+    if steps < 1:
+        raise InputError(f"steps: got {steps}, expected at least 1")
+    return sorted({round(total * step / steps) for step in range(steps + 1)})
+
+
+def curve(
+    probe: Probe,
+    canvas: Canvas,
+    goal: Goal,
+    ranks: Int[Tensor, "n *s"],
+    *,
+    steps: int = 20,
+    first: Literal["most", "least"] = "most",
+) -> tuple[Float[Tensor, " p"], Float[Tensor, "n p"]]:
+    """The removed fractions, from 0 to 1, and the score of each input at each.
+
+    Cost: one pass a step, and one.
+    """
+    total = ranks[0].numel()
+    removed = counts(total, steps)
+    values = scores(probe, canvas, goal, removals(ranks, removed, first=first))
+    return torch.tensor(removed, dtype=torch.float64) / total, values
+
+
+def blocks(size: Iterable[int], count: int) -> Int[Tensor, "*s"]:
+    """Which of about ``count`` equal boxes each position lies in, numbered from 0; at most one box a position.
+
+    >>> blocks((6,), 3).tolist()
+    [0, 0, 1, 1, 2, 2]
+    """
+    size = tuple(size)
+    if count < 1:
+        raise InputError(f"blocks: got {count}, expected at least 1")
+    edge = max(1.0, (torch.Size(size).numel() / count) ** (1 / len(size)))
+    found = torch.zeros(size, dtype=torch.int64)
+    for axis, length in enumerate(size):
+        pieces = max(1, min(length, round(length / edge)))
+        place = torch.arange(length) * pieces // length
+        found = found * pieces + place.reshape([-1 if a == axis else 1 for a in range(len(size))])
+    return found
