@@ -182,6 +182,9 @@ def _shaped(
         x = np.moveaxis(x, -1, 1)
     if not 3 <= x.ndim <= 5:
         raise InputError(f"{named}: inputs of shape {x.shape}, expected (N, C, *S) with one to three position axes")
+    if len(x) != len(y) or (mask is not None and mask.shape != (len(x), *x.shape[2:])):
+        others = f"{len(y)} labels" + ("" if mask is None else f" and a mask of shape {mask.shape}")
+        raise InputError(f"{named}: {others} for inputs of shape {x.shape}; expected one label a sample, mask (N, *S)")
     values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     bad = (~torch.isfinite(values)).flatten(1).any(1)
     if bad.any():
