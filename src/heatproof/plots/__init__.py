@@ -1,0 +1,31 @@
+"""Figures, made with matplotlib but without pyplot; `svg` puts one into a page, `save` writes it for a paper."""
+
+from __future__ import annotations
+
+from heatproof.plots.classifier import class_bars, confusion, history, reliability, roc
+from heatproof.plots.files import png, save, svg
+from heatproof.plots.judging import agreement, critical_difference, curves, metric_table, ranking
+from heatproof.plots.maps import attribution, gallery, panels
+from heatproof.plots.style import INK, PALETTE, STYLE
+
+__all__ = [
+    "INK",
+    "PALETTE",
+    "STYLE",
+    "agreement",
+    "attribution",
+    "class_bars",
+    "confusion",
+    "critical_difference",
+    "curves",
+    "gallery",
+    "history",
+    "metric_table",
+    "panels",
+    "png",
+    "ranking",
+    "reliability",
+    "roc",
+    "save",
+    "svg",
+]

@@ -1,0 +1,206 @@
+"""Figures that judge: who ranks where, with which certainty, and where metrics and methods agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from heatproof.errors import InputError
+from heatproof.plots.style import BLUE, GREY, INK, ORANGE, WIDTH, figure, line_style, longest, short, styled
+from heatproof.plots.tables import cells
+from heatproof.records import Direction
+from heatproof.stats import Rank, estimates
+
+
+@styled
+def ranking(
+    rows: Sequence[Rank],
+    *,
+    controls: Collection[str] = (),
+    value: Literal["rank", "score"] = "rank",
+    label: str = "",
+) -> Figure:
+    """Methods from best to worst with their intervals, controls grey; who shares a letter cannot be told apart."""
+    drawn = figure(height=0.24 * max(len(rows), 1) + 0.75)
+    axes = drawn.subplots()
+    for y, row in enumerate(rows):
+        found = row.rank if value == "rank" else row.score
+        control = row.name in controls
+        colour = GREY if control else BLUE
+        axes.hlines(y, found.low, found.high, color=colour, linewidth=2.2, alpha=0.7)
+        axes.plot(found.mean, y, marker="D" if control else "o", color=colour, markersize=5.5, linestyle="none")
+        axes.text(1.01, y, row.letters, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    names = [f"{short(row.name, 34)}{' (control)' if row.name in controls else ''}" for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel(label or ("mean rank over samples, 1 is best" if value == "rank" else "mean score"))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    return drawn
+
+
+@styled
+def curves(
+    fractions: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    *,
+    controls: Collection[str] = (),
+    xlabel: str = "fraction of positions removed",
+    ylabel: str = "score",
+    seed: int = 0,
+) -> Figure:
+    """The mean of each method's curves (N, P) over fractions (P,), in a band: the 95 % interval of the mean.
+
+    Raises: InputError where curves and fractions do not fit.
+    """
+    x = np.asarray(fractions, dtype=np.float64)
+    drawn = figure(height=3.2)
+    axes = drawn.subplots()
+    own = 0
+    for name, values in lines.items():
+        table = np.asarray(values, dtype=np.float64)
+        if table.ndim != 2 or table.shape[1:] != x.shape:
+            raise InputError(f"curves of {name}: got {table.shape}, expected (N, {len(x)}) for {x.shape} fractions")
+        found = estimates(table, resamples=500, seed=seed)
+        style = {"color": GREY, "linestyle": (0, (2 + own % 3, 1))} if name in controls else line_style(own)
+        own += name not in controls
+        axes.plot(x, [e.mean for e in found], label=short(name, 30), **style)
+        low, high = [e.low for e in found], [e.high for e in found]
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.margins(x=0.01)
+    axes.grid()
+    if lines:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.6)
+    return drawn
+
+
+@styled
+def critical_difference(
+    names: Sequence[str],
+    mean_ranks: ArrayLike,
+    groups: Sequence[Sequence[int]],
+    *,
+    controls: Collection[str] = (),
+    reach: float | None = None,
+) -> Figure:
+    """Mean ranks on one line, bars join groups that cannot be told apart (Demšar 2006); ``reach`` is drawn above.
+
+    Raises: InputError where names and ranks do not fit.
+    """
+    ranks = np.asarray(mean_ranks, dtype=np.float64)
+    if ranks.shape != (len(names),) or not len(names):
+        raise InputError(
+            f"got {len(names)} names and mean ranks {ranks.shape}, expected one rank a name, and at least one"
+        )
+    order = [int(i) for i in np.argsort(ranks, kind="stable")]
+    low, high = math.floor(ranks.min()), max(math.ceil(ranks.max()), math.floor(ranks.min()) + 1)
+    bars = [group for group in groups if len(group) > 1]
+    half = math.ceil(len(order) / 2)
+    top = 0.35 + 0.16 * len(bars)
+    depth = top + 0.3 * half
+    drawn = figure(height=0.75 + 0.72 * depth)
+    axes = drawn.subplots()
+    span = high - low
+    axes.set(xlim=(low - 0.5 * span, high + 0.5 * span), ylim=(-depth, 0.75 if reach is None else 1.0))
+    axes.axis("off")
+    axes.hlines(0, low, high, color=INK, linewidth=1)
+    step = max(1, span // 10)
+    for tick in range(low, high + 1, step):
+        axes.vlines(tick, 0, 0.12, color=INK, linewidth=0.8)
+        axes.text(tick, 0.2, str(tick), ha="center", fontsize=8)
+    for j, i in enumerate(order):
+        left = j < half
+        y = -top - 0.3 * (j if left else len(order) - 1 - j)
+        edge = low - 0.04 * span if left else high + 0.04 * span
+        colour = GREY if names[i] in controls else BLUE
+        axes.plot([ranks[i], ranks[i], edge], [0, y, y], color=colour, linewidth=1)
+        axes.plot(ranks[i], 0, marker="o", color=colour, markersize=4, linestyle="none")
+        text = f"{short(names[i], 28)}  {ranks[i]:.2f}" if left else f"{ranks[i]:.2f}  {short(names[i], 28)}"
+        put = edge - 0.015 * span if left else edge + 0.015 * span
+        axes.text(put, y, text, ha="right" if left else "left", va="center", fontsize=8)
+    for j, group in enumerate(bars):
+        ends = ranks[list(group)]
+        y = -0.2 - 0.16 * j
+        axes.hlines(y, ends.min() - 0.012 * span, ends.max() + 0.012 * span, color=ORANGE, linewidth=3)
+    if reach is not None:
+        axes.plot([low, low + reach], [0.68, 0.68], color=INK, marker="|", linewidth=1)
+        axes.text(low + reach + 0.02 * span, 0.68, f"critical difference {reach:.2f}", va="center", fontsize=8)
+    return drawn
+
+
+@styled
+def metric_table(
+    means: ArrayLike,
+    methods: Sequence[str],
+    metrics: Sequence[str],
+    better: Sequence[Direction],
+    *,
+    controls: Collection[str] = (),
+    strong: ArrayLike | None = None,
+) -> Figure:
+    """Mean scores (methods, metrics) as a heat table: blue is better, orange worse than the metric's best control.
+
+    Without controls the metric's median takes their place. ``strong`` (methods, metrics) sets numbers in bold: those that
+    beat every control beyond doubt, say.
+
+    Raises: InputError where the parts do not fit.
+    """
+    table = np.asarray(means, dtype=np.float64)
+    if table.shape != (len(methods), len(metrics)) or len(better) != len(metrics):
+        raise InputError(
+            f"got scores {table.shape} for {len(methods)} methods, {len(metrics)} metrics and {len(better)} directions"
+        )
+    known = [i for i, name in enumerate(methods) if name in controls]
+    shaded = np.zeros_like(table)
+    for j, direction in enumerate(better):
+        column = table[:, j] if direction == "higher" else -table[:, j]
+        shaded[:, j] = _against(column, column[known])
+    numbers = [["–" if math.isnan(v) else _number(v) for v in row] for row in table]
+    heads = [f"{short(name, 26)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
+    rows = [f"{short(name, 30)}{' (control)' if name in controls else ''}" for name in methods]
+    drawn = figure(WIDTH, 0.27 * len(rows) + 0.06 * longest(heads) + 0.4)
+    bold = None if strong is None else np.asarray(strong, dtype=bool)
+    cells(drawn.subplots(), shaded, rows=rows, columns=heads, numbers=numbers, strong=bold)
+    return drawn
+
+
+def _against(column: Float[np.ndarray, " m"], controls: Float[np.ndarray, " c"]) -> Float[np.ndarray, " m"]:
+    finite = column[np.isfinite(column)]
+    if not len(finite):
+        return np.zeros_like(column)
+    fair = controls[np.isfinite(controls)]
+    gap = column - (fair.max() if len(fair) else np.median(finite))
+    widest = np.abs(gap[np.isfinite(gap)]).max()
+    return np.asarray(0.8 * gap / widest) if widest > 0 else np.zeros_like(column)
+
+
+def _number(value: float) -> str:
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+
+
+@styled
+def agreement(matrix: ArrayLike, names: Sequence[str], *, label: str = "Spearman correlation") -> Figure:
+    """A matrix (K, K) of agreement in [-1, 1], between metrics or between methods: blue agrees, orange contradicts.
+
+    Raises: InputError where the matrix does not fit the names.
+    """
+    table = np.asarray(matrix, dtype=np.float64)
+    if table.shape != (len(names), len(names)):
+        raise InputError(f"got a matrix {table.shape} for {len(names)} names, expected a row and a column a name")
+    shown = [short(name, 24) for name in names]
+    side = min(WIDTH, 0.4 * len(names) + 0.075 * longest(shown) + 0.6)
+    drawn = figure(side, side)
+    axes = drawn.subplots()
+    numbers = [["–" if math.isnan(v) else f"{v:.2f}".replace("0.", ".") for v in row] for row in table]
+    cells(axes, table, rows=shown, columns=shown, numbers=numbers)
+    axes.set_title(label, fontweight="normal", fontsize=9)
+    return drawn

@@ -1,0 +1,55 @@
+"""Heat tables: shaded cells with numbers in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+from heatproof.plots.style import BLUE, ORANGE, longest
+
+
+def shade(
+    values: Float[np.ndarray, "*s"], *, above: str = BLUE, below: str = ORANGE, strength: float = 0.85
+) -> Float[np.ndarray, "*s 4"]:
+    """Values in [-1, 1] as colours (*s, RGBA): one hue above zero, one below, and clear at zero, whatever the page."""
+    known = np.clip(np.nan_to_num(values), -1.0, 1.0)
+    colours = np.where(known[..., None] < 0, to_rgb(below), to_rgb(above))
+    return np.concatenate([colours, strength * np.abs(known)[..., None]], axis=-1)
+
+
+def cells(
+    axes: Axes,
+    values: Float[np.ndarray, "r c"],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    numbers: Sequence[Sequence[str]] | None = None,
+    strong: np.ndarray | None = None,
+) -> None:
+    """Draw a shaded table; ``strong`` sets numbers in bold."""
+    r, c = values.shape
+    axes.imshow(shade(values), aspect="auto", interpolation="none", extent=(-0.5, c - 0.5, r - 0.5, -0.5))
+    size = 8 if c <= 14 else 6.5 if c <= 22 else 5.5
+    for i, line in enumerate(numbers or ()):
+        for j, text in enumerate(line):
+            weight = "bold" if strong is not None and strong[i, j] else "normal"
+            axes.text(j, i, text, ha="center", va="center_baseline", fontsize=size, fontweight=weight)
+    upright = longest(columns) * c > 70
+    axes.set_xticks(range(c), columns, rotation=45 if upright else 0, ha="right" if upright else "center")
+    if upright:
+        for label in axes.get_xticklabels():
+            label.set_rotation_mode("anchor")
+    axes.set_yticks(range(r), rows)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xticks(np.arange(c + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(r + 1) - 0.5, minor=True)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(which="minor")
+    axes.set_xlim(-0.5, c - 0.5)
+    axes.set_ylim(r - 0.5, -0.5)
