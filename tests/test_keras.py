@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from torch import fx, nn
 from heatproof.errors import FileError, InputError, UsageError
 
 FILES = Path(__file__).parent / "files"
+# Keras's own, when it saves or predicts on its torch backend.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture(scope="session")
@@ -135,3 +138,322 @@ def test_every_layer_of_a_random_network_equals_keras(keras: Any, rank: int, see
     found = differences(model)
     assert len(found) >= len(model.layers) - 1
     assert {name: error for name, error in found.items() if not error <= 1e-5} == {}
+
+
+KERAS2 = {
+    "signal.h5": [[0.41637743, 0.32557383, 0.02139667, 0.23665211], [0.37410262, 0.39507687, 0.02125391, 0.20956661]],
+    "image.h5": [
+        [0.00036904, 0.00253883, 0.00000143, 0.99675095, 0.00033969],
+        [0.00011647, 0.00003418, 0.00000047, 0.99983013, 0.00001867],
+    ],
+    "volume.h5": [[0.14316083, 0.39302567, 0.46381351], [0.10375915, 0.52262712, 0.37361372]],
+    "volume.keras": [[0.14316083, 0.39302567, 0.46381351], [0.10375915, 0.52262712, 0.37361372]],
+    "lstm.h5": [[0.30924678, 0.28194544, 0.40880778], [0.3042585, 0.27872905, 0.41701242]],
+}
+
+
+def predictions(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(x)
+
+
+@pytest.mark.parametrize("name", KERAS2)
+def test_a_file_of_keras_2_predicts_what_keras_2_predicted(keras: Any, name: str) -> None:
+    from heatproof.interop.keras import load_keras
+
+    model = load_keras(FILES / f"keras2_{name}")
+    channels, *size = model.input_shape
+    x = torch.tensor(np.random.default_rng(7).random((2, *size, channels)), dtype=torch.float32).movedim(-1, 1)
+    got = predictions(model, x * 255 if name == "image.h5" else x)
+    torch.testing.assert_close(got, torch.tensor(KERAS2[name]), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_a_file_keras_wrote_predicts_what_keras_predicts(keras: Any, tmp_path: Path, suffix: str, rank: int) -> None:
+    import heatproof as hp
+
+    model = random_model(keras, rank, seed=31)
+    path = tmp_path / f"model{suffix}"
+    save(model, path)
+    x = torch.rand(3, 3, *model.input_shape[1:-1])
+    want = torch.tensor(model.predict(x.movedim(1, -1).numpy(), verbose=0))
+    torch.testing.assert_close(predictions(hp.load(path), x), want, rtol=0, atol=1e-5)
+
+
+def save(model: Any, path: Path) -> None:
+    """Keras asks on the log to prefer its newer format."""
+    import absl.logging
+
+    level = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+        model.save(path)
+    finally:
+        absl.logging.set_verbosity(level)
+
+
+def transfer(keras: Any) -> Any:
+    """A backbone inside a functional model, as transfer learning leaves it."""
+    L = keras.layers
+    i = keras.Input((12, 12, 3))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="inner_conv")(i)
+    backbone = keras.Model(i, L.Add(name="inner_add")([x, L.Conv2D(4, 1)(x)]), name="backbone")
+    backbone.trainable = False
+    o = keras.Input((12, 12, 3))
+    x = L.GlobalAveragePooling2D()(backbone(o, training=False))
+    return keras.Model(o, L.Dense(3, activation="softmax", name="head")(x))
+
+
+def several(keras: Any) -> Any:
+    """A layer called twice, and flattened values joined and added."""
+    L = keras.layers
+    i = keras.Input((6, 5, 2))
+    twice = L.Conv2D(2, 3, padding="same", activation="relu")
+    f, g = L.Flatten()(i), L.Flatten()(twice(twice(i)))
+    return keras.Model(i, L.Dense(3)(L.Concatenate()([f, L.Add()([f, g])])))
+
+
+def sizeless(keras: Any) -> Any:
+    """No axis of known length, so that 'same' depends on the input."""
+    L = keras.layers
+    i = keras.Input((None, None, 3))
+    x = L.Conv2D(4, 3, strides=2, padding="same", activation="relu")(i)
+    x = L.AveragePooling2D(3, strides=2, padding="same")(L.MaxPooling2D(2, padding="same")(x))
+    return keras.Model(i, L.Dense(3)(L.GlobalMaxPooling2D(keepdims=True)(x)))
+
+
+def first(keras: Any) -> Any:
+    """Channels-first in Keras too."""
+    L = keras.layers
+    i = keras.Input((3, 11, 12))
+    options = {"data_format": "channels_first"}
+    x = L.Conv2D(4, 3, strides=2, padding="same", activation="relu", **options)(i)
+    x = L.MaxPooling2D(2, **options)(L.BatchNormalization(axis=1)(x))
+    return keras.Model(i, L.Dense(3)(L.Flatten(**options)(x)))
+
+
+def plain_image(keras: Any) -> Any:
+    """An image without a channel axis."""
+    L = keras.layers
+    i = keras.Input((9, 9))
+    return keras.Model(i, L.Dense(3)(L.Flatten()(L.Conv2D(2, 3)(L.Reshape((9, 9, 1))(i)))))
+
+
+def features(keras: Any) -> Any:
+    """A flat vector, reshaped to a signal."""
+    L = keras.layers
+    i = keras.Input((40,))
+    x = L.Conv1D(2, 3, dilation_rate=2, padding="causal")(L.Reshape((20, 2))(i))
+    return keras.Model(i, L.Dense(3)(L.Flatten()(x)))
+
+
+def squeezed(keras: Any) -> Any:
+    """Arithmetic between tensors, and a squeeze-and-excitation gate."""
+    L = keras.layers
+    i = keras.Input((8, 9, 4))
+    x = L.Conv2D(4, 3)(i / 2.0 - 0.5)
+    gate = L.Dense(4, activation="sigmoid")(L.Reshape((1, 1, 4))(L.GlobalAveragePooling2D()(x)))
+    return keras.Model(i, L.Dense(2)(L.GlobalMaxPooling2D()(L.Permute((2, 1, 3))(x * gate))))
+
+
+def augmented(keras: Any) -> Any:
+    """Layers that only act in training, and those only Keras can run."""
+    L = keras.layers
+    i = keras.Input((12, 10, 3))
+    x = L.RandomZoom(0.1)(L.RandomRotation(0.1)(L.RandomFlip()(i)))
+    x = L.RandomBrightness(0.1)(L.RandomContrast(0.1)(L.RandomTranslation(0.1, 0.1)(x)))
+    x = L.Conv2DTranspose(4, 3, strides=2)(L.Resizing(8, 9)(L.GaussianNoise(0.1)(x)))
+    x = L.UpSampling2D(2)(L.UpSampling2D((2, 3), interpolation="bilinear")(x))
+    x = L.TimeDistributed(L.Conv1D(2, 3))(L.Conv2D(3, 1, activation=L.LeakyReLU(0.1))(x))
+    return keras.Model(i, L.Dense(1, activation="sigmoid")(L.Flatten()(x)))
+
+
+def recurrent(keras: Any) -> Any:
+    """Attention and a recurrent layer, which Keras runs."""
+    L = keras.layers
+    i = keras.Input((10, 4))
+    x = L.LayerNormalization()(L.MultiHeadAttention(2, 3)(i, i))
+    return keras.Model(i, L.Dense(3)(L.GRU(5)(x)))
+
+
+def joined(keras: Any) -> Any:
+    """A nested model of two inputs."""
+    L = keras.layers
+    a, b = keras.Input((10, 3)), keras.Input((10, 3))
+    pair = keras.Model([a, b], L.Add()([L.Conv1D(3, 1)(a), b]), name="pair")
+    i = keras.Input((10, 3))
+    return keras.Model(i, L.Dense(2)(L.Flatten()(pair([i, L.ReLU()(i)]))))
+
+
+ODD: list[Callable[[Any], Any]] = [
+    transfer, several, sizeless, first, plain_image, features, squeezed, augmented, recurrent, joined,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("build", ODD)
+def test_every_layer_of_an_odd_network_equals_keras(keras: Any, build: Callable[[Any], Any]) -> None:
+    from heatproof.interop.keras_check import differences
+
+    found = differences(randomised(keras, build(keras)))
+    assert {name: error for name, error in found.items() if not error <= 1e-5} == {}
+
+
+def test_lopsided_average_pooling_leaves_out_the_edge_as_tensorflow_does(keras: Any) -> None:
+    from heatproof.interop.keras import translate
+
+    i = keras.Input((7, 1))
+    model = keras.Model(i, keras.layers.AveragePooling1D(4, strides=3, padding="same")(i))
+    x = torch.arange(1.0, 8.0)[None, None]
+    got = predictions(translate(model, exclude=True), x)
+    torch.testing.assert_close(got, torch.tensor([[[2.0, 4.5, 6.5]]]))
+    i = keras.Input((4, 1))
+    model = keras.Model(i, keras.layers.AveragePooling1D(2, strides=1, padding="same")(i))
+    got = predictions(translate(model, exclude=True), torch.tensor([[[1.0, 2.0, 4.0, 8.0]]]))
+    torch.testing.assert_close(got, torch.tensor([[[1.5, 3.0, 6.0, 8.0]]]))
+
+
+def test_names_blocks_and_the_last_softmax(keras: Any) -> None:
+    from heatproof.interop.keras import translate
+
+    model = translate(transfer(keras))
+    names = dict(model.named_modules())
+    assert {"backbone", "backbone.inner_conv", "backbone.inner_add", "head"} <= set(names)
+    assert isinstance(names["head.activation"], nn.Softmax)
+    x = torch.rand(2, 3, 12, 12)
+    seen: dict[str, torch.Tensor] = {}
+    hook = names["backbone.inner_conv"].register_forward_hook(lambda _, __, out: seen.update(out=out))
+    out = predictions(model, x)
+    hook.remove()
+    assert seen["out"].shape == (2, 4, 12, 12)
+    assert (seen["out"] >= 0).all()
+    torch.testing.assert_close(out.sum(1), torch.ones(2))
+
+
+@pytest.mark.parametrize("build", [transfer, several, sizeless, squeezed, plain_image])
+def test_the_graph_can_be_followed(keras: Any, build: Callable[[Any], Any]) -> None:
+    from heatproof.interop.keras import translate
+
+    model = translate(randomised(keras, build(keras)))
+    x = torch.rand(3, *(length or 21 for length in model.input_shape))
+    want = predictions(model, x)
+    torch.testing.assert_close(predictions(fx.symbolic_trace(model), x), want)
+    torch.testing.assert_close(predictions(copy.deepcopy(model), x), want)
+
+
+def test_inputs_of_another_shape_are_refused(keras: Any) -> None:
+    from heatproof.interop.keras import translate
+
+    with pytest.raises(InputError, match=r"got inputs of shape \(N, 3, 12, 13\), expected \(N, 3, 12, 12\)"):
+        translate(transfer(keras))(torch.rand(2, 3, 12, 13))
+    signal = translate(features(keras))
+    torch.testing.assert_close(signal(torch.ones(2, 40)), signal(torch.ones(2, 1, 40)))
+
+
+def test_loading_leaves_the_random_state_alone(keras: Any) -> None:
+    from heatproof.interop.keras import load_keras
+
+    before = torch.get_rng_state()
+    load_keras(FILES / "keras2_volume.h5")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def with_lambda(keras: Any) -> Any:
+    L = keras.layers
+    return keras.Sequential([keras.Input((8, 1)), L.Lambda(lambda v: v * 2, name="doubled"), L.Flatten(), L.Dense(2)])
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_a_lambda_layer_is_refused_by_name(keras: Any, tmp_path: Path, suffix: str) -> None:
+    from heatproof.interop.keras import load_keras
+
+    path = tmp_path / f"sly{suffix}"
+    save(with_lambda(keras), path)
+    with pytest.raises(FileError, match=r"sly.*layer 'doubled' is a Lambda, which would run code") as caught:
+        load_keras(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_an_unknown_class_is_refused_by_name_and_a_registered_one_is_run(
+    keras: Any, tmp_path: Path, suffix: str
+) -> None:
+    from heatproof.interop.keras import load_keras
+
+    class Twice(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    L = keras.layers
+    model = keras.Sequential([keras.Input((8, 1)), Twice(name="two"), L.Flatten(), L.Dense(2)])
+    path = tmp_path / f"custom{suffix}"
+    save(randomised(keras, model), path)
+    with pytest.raises(FileError, match=r"custom.*layer 'two' is a Twice, which Keras .* does not know") as caught:
+        load_keras(path)
+    assert "\n" not in str(caught.value)
+    with keras.saving.custom_object_scope({"Twice": Twice, "Custom>Twice": Twice}):
+        x = torch.rand(2, 1, 8)
+        want = torch.tensor(model.predict(x.movedim(1, -1).numpy(), verbose=0))
+        torch.testing.assert_close(predictions(load_keras(path), x), want, rtol=0, atol=1e-5)
+
+
+def broken(path: Path, how: str) -> Path:
+    whole = (FILES / f"keras2_volume{path.suffix}").read_bytes()
+    path.write_bytes({"empty": b"", "foreign": b"GIF89a" + bytes(100), "half": whole[: len(whole) // 2]}[how])
+    return path
+
+
+@pytest.mark.parametrize(("how", "message"), [("empty", "is empty"), ("foreign", "not a Keras"), ("half", "truncated")])
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_broken_files_are_named(keras: Any, tmp_path: Path, suffix: str, how: str, message: str) -> None:
+    from heatproof.interop.keras import load_keras
+
+    with pytest.raises(FileError, match=rf"bad\{suffix}.*{message}") as caught:
+        load_keras(broken(tmp_path / f"bad{suffix}", how))
+    assert "\n" not in str(caught.value)
+
+
+def test_other_bad_files_are_named(keras: Any, tmp_path: Path) -> None:
+    from heatproof.interop.keras import load_keras
+
+    with pytest.raises(FileError, match=r"none\.h5"):
+        load_keras(tmp_path / "none.h5")
+    shutil.copy(FILES / "keras2_volume.h5", tmp_path / "misnamed.keras")
+    with pytest.raises(FileError, match=r"misnamed\.keras.*rename it to \.h5"):
+        load_keras(tmp_path / "misnamed.keras")
+    model = keras.Sequential([keras.Input((8, 1)), keras.layers.Flatten()])
+    model.save_weights(tmp_path / "only.weights.h5")
+    with pytest.raises(FileError, match=r"holds weights only; save the whole model"):
+        load_keras(tmp_path / "only.weights.h5")
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("hello.txt", "not a model")
+    with pytest.raises(FileError, match=r"without config\.json"):
+        load_keras(tmp_path / "other.keras")
+    with zipfile.ZipFile(tmp_path / "config.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps([1, 2]))
+    with pytest.raises(FileError, match="describes no model"):
+        load_keras(tmp_path / "config.keras")
+
+
+def test_several_inputs_or_outputs_are_refused(keras: Any) -> None:
+    from heatproof.interop.keras import translate
+
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    total = keras.layers.Add()([a, b])
+    with pytest.raises(FileError, match=r"2 inputs \(a, b\); expected one"):
+        translate(keras.Model([a, b], total))
+    with pytest.raises(FileError, match="2 outputs"):
+        translate(keras.Model(a, [keras.layers.ReLU()(a), keras.layers.Dense(2)(a)]))
+
+
+def test_importing_heatproof_does_not_import_keras() -> None:
+    code = "import sys, heatproof, heatproof.interop.keras; sys.exit('keras' in sys.modules or 'h5py' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_keras_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from heatproof.interop.keras import load_keras
+
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(UsageError, match=r'pip install "heatproof\[keras\]"'):
+        load_keras(FILES / "keras2_volume.keras")
