@@ -2,7 +2,35 @@
 
 from heatproof.metrics import curves as _curves
 from heatproof.metrics import localisation as _localisation
-from heatproof.metrics.engine import FAMILIES, Case, Curve, case, measure, metric, metrics, names, parse, refuse, score
+from heatproof.metrics.engine import (
+    FAMILIES,
+    Case,
+    Curve,
+    case,
+    check_map,
+    measure,
+    metric,
+    metrics,
+    names,
+    parse,
+    refuse,
+    score,
+    with_pool,
+)
 
-__all__ = ["FAMILIES", "Case", "Curve", "case", "measure", "metric", "metrics", "names", "parse", "refuse", "score"]
+__all__ = [
+    "FAMILIES",
+    "Case",
+    "Curve",
+    "case",
+    "check_map",
+    "measure",
+    "metric",
+    "metrics",
+    "names",
+    "parse",
+    "refuse",
+    "score",
+    "with_pool",
+]
 _REGISTERED = (_curves, _localisation)

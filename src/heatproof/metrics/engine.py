@@ -319,6 +319,11 @@ def case(
     )  # fmt: skip
 
 
+def with_pool(case: Case, pool: Float[Tensor, "k c *s"] | None) -> Case:
+    """The case with samples that the fill ``donor`` draws from."""
+    return replace(case, pool=pool)
+
+
 def check_map(map: Tensor, size: tuple[int, ...]) -> Tensor:
     """The maps as a tensor of the given size (N, *S), finite.
 

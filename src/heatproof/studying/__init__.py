@@ -1,0 +1,18 @@
+"""A study: methods x metrics x samples, every score kept, then estimated, ranked and compared with the controls."""
+
+from heatproof.studying.results import Band, Gallery, Results
+from heatproof.studying.run import CONTROLS, METHODS, METRICS, Progress, study
+from heatproof.studying.standing import Ranking, Standing
+
+__all__ = [
+    "CONTROLS",
+    "METHODS",
+    "METRICS",
+    "Band",
+    "Gallery",
+    "Progress",
+    "Ranking",
+    "Results",
+    "Standing",
+    "study",
+]

@@ -1,0 +1,118 @@
+"""The finished chunks of a study on disk, so that a stopped study goes on where it was.
+
+``study.json`` says which study the folder belongs to; each chunk is a file of plain arrays that appears whole or not at
+all. Once the results are written the chunks are removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heatproof.errors import FileError, FolderInUse
+from heatproof.loading import writing
+from heatproof.records import Samples
+
+PAGE, CHUNKS, RESULTS = "study.json", "chunks", "results.json"
+Arrays = dict[str, np.ndarray]
+
+
+class Journal:
+    """The chunks of one study in one folder.
+
+    Raises: FolderInUse where the folder belongs to another study, or to this one and ``resume`` is off.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, resume: bool = True) -> None:
+        self.folder = folder
+        page = {"heatproof": "study", "identity": json.loads(json.dumps(identity))}
+        if folder.exists() and not folder.is_dir():
+            raise FolderInUse(f"{str(folder)!r} is a file; choose another folder")
+        found = self._found()
+        if found is None and (folder / RESULTS).exists():
+            raise FolderInUse(f"{str(folder)!r} holds other results; choose another folder")
+        if found is not None and found != page["identity"]:
+            differs = sorted(k for k in {*found, *page["identity"]} if found.get(k) != page["identity"].get(k))
+            raise FolderInUse(
+                f"{str(folder)!r} holds another study (differs in {', '.join(differs)}); choose another folder"
+            )
+        if found is not None and not resume:
+            raise FolderInUse(f"{str(folder)!r} holds this very study; resume it or choose another folder")
+        if found is None:
+            with writing(folder / PAGE) as part:
+                part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results were written."""
+        return (self.folder / RESULTS).exists()
+
+    def read(self, number: int) -> Arrays | None:
+        """The arrays of a finished chunk, or None."""
+        path = self._path(number)
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise FileError(f"{str(path)!r} is damaged ({type(error).__name__}); delete it and run again") from None
+
+    def write(self, number: int, arrays: Arrays) -> None:
+        """Keep the arrays of a chunk."""
+        with writing(self._path(number)) as part, part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Remove the chunks; the results hold all of them."""
+        for path in (self.folder / CHUNKS).glob("*.npz"):
+            path.unlink()
+        if (self.folder / CHUNKS).is_dir():
+            (self.folder / CHUNKS).rmdir()
+
+    def _path(self, number: int) -> Path:
+        return self.folder / CHUNKS / f"{number:06d}.npz"
+
+    def _found(self) -> dict[str, Any] | None:
+        path = self.folder / PAGE
+        if not path.exists():
+            return None
+        try:
+            page = json.loads(path.read_text(encoding="utf-8"))
+            return dict(page["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise FileError(f"{str(path)!r} is damaged; choose another folder") from None
+
+
+def model_digest(model: nn.Module) -> str:
+    """A fingerprint of a model's class and weights."""
+    found = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    for name, value in model.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            found.update(_bytes(value))
+    return found.hexdigest()[:16]
+
+
+def samples_digest(samples: Samples, look: int = 64) -> str:
+    """A fingerprint of samples: their shape, labels, names, and the values of some of them."""
+    found = hashlib.sha256(repr((tuple(samples.x.shape), samples.ids, samples.classes)).encode())
+    found.update(_bytes(samples.y))
+    for row in np.linspace(0, max(len(samples) - 1, 0), min(look, len(samples))).round().astype(int).tolist():
+        found.update(_bytes(samples.x[row : row + 1]))
+    if samples.mask is not None:
+        found.update(_bytes(samples.mask))
+    return found.hexdigest()[:16]
+
+
+def _bytes(value: Tensor) -> bytes:
+    flat = value.detach().cpu().contiguous()
+    flat = flat.float() if flat.dtype == torch.bfloat16 else flat
+    return flat.numpy().tobytes()

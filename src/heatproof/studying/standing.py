@@ -1,0 +1,133 @@
+"""Where each method stands, by one metric or by all: ties kept, controls beside the candidates and never among them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from heatproof import stats
+from heatproof.records import Direction, Estimate
+
+# Families that speak on which map is true. A tidy map is not a true one, and the sanity checks are passed or failed.
+VOICES = ("faithfulness", "localisation", "robustness")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one method stands.
+
+    Attributes:
+        method: its spec. place: 1 + how many candidates are better beyond doubt; 0 for a control.
+        score: mean score with interval (overall: the mean rank). rank: mean rank among the candidates, 1 the best.
+        letters: two methods that share a letter cannot be told apart. share: of the resamples in which it is first.
+        beats: the controls it is better than beyond doubt (Holm-corrected, alpha 0.05).
+    """
+
+    method: str
+    place: int
+    score: Estimate
+    rank: Estimate
+    letters: str
+    share: float
+    beats: tuple[str, ...] = ()
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates from the best to the worst, and the controls.
+
+    Attributes:
+        metric: what ranks them; None for all metrics together. better: which scores are good.
+        rows: the candidates. controls: the controls, best first.
+        friedman: the p-value that the candidates are all alike. samples: on how many it rests.
+    """
+
+    metric: str | None
+    better: Direction
+    rows: tuple[Standing, ...]
+    controls: tuple[Standing, ...]
+    friedman: float
+    samples: int
+
+    @property
+    def top(self) -> tuple[str, ...]:
+        """The candidates in the first place: those that no other is better than beyond doubt."""
+        return tuple(row.method for row in self.rows if row.place == 1)
+
+    @property
+    def unbeaten(self) -> dict[str, tuple[str, ...]]:
+        """For each candidate the controls it is not better than."""
+        names = [row.method for row in self.controls]
+        return {row.method: tuple(c for c in names if c not in row.beats) for row in self.rows}
+
+
+def voices(
+    tables: Mapping[str, Float[np.ndarray, "n m"]], better: Mapping[str, Direction], family: Mapping[str, str]
+) -> Float[np.ndarray, "n m"]:
+    """Each sample's mean rank of each method: over the metrics of a family first, then over the families.
+
+    So ten cousins of one metric are one voice. A metric that is undefined for a method of a sample is silent there.
+    """
+    found = []
+    for name in dict.fromkeys(family.values()):
+        cousins = [stats.ranks(tables[m], better=better[m]) for m in tables if family[m] == name]
+        found.append(mean_defined(cousins))
+    return mean_defined(found)
+
+
+def mean_defined(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean over tables, leaving out NaN."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing is NaN, which is what is meant
+        found: np.ndarray = np.nanmean(np.stack(tables), axis=0)
+    return found
+
+
+def standings(
+    own: Float[np.ndarray, "n k"],
+    everyone: Float[np.ndarray, "n m"],
+    candidates: Sequence[str],
+    controls: Sequence[str],
+    *,
+    metric: str | None,
+    better: Direction,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Ranking:
+    """The ranking told by scores of the candidates (N, K), and of the candidates and the controls together (N, M)."""
+    count = len(candidates)
+    beats = _beats(everyone, candidates, controls, better, alpha)
+    rows = tuple(
+        Standing(r.name, r.place, r.score, r.rank, r.letters, r.share, beats[r.name])
+        for r in stats.rank(own, candidates, better=better, alpha=alpha, seed=seed)
+    )
+    placed = stats.rank_intervals(everyone, better=better, confidence=1 - alpha, seed=seed)[count:]
+    scored = stats.estimates(everyone[:, count:], confidence=1 - alpha, seed=seed) if controls else ()
+    others = [
+        Standing(name, 0, score, rank, "", 0.0, control=True)
+        for name, score, rank in zip(controls, scored, placed, strict=True)
+    ]
+    others.sort(key=lambda row: row.rank.mean)
+    test = stats.friedman(own)
+    return Ranking(metric, better, rows, tuple(others), test.p, test.n)
+
+
+def _beats(
+    table: np.ndarray, candidates: Sequence[str], controls: Sequence[str], better: Direction, alpha: float
+) -> dict[str, tuple[str, ...]]:
+    """For each candidate the controls it is better than; only these pairs are tested and corrected for."""
+    if not controls:
+        return dict.fromkeys(candidates, ())
+    tests = stats.pairwise(table, correction="none")
+    count = len(candidates)
+    p = stats.holm(tests.p[:count, count:].ravel()).reshape(count, len(controls))
+    ahead = tests.rank_biserial[:count, count:] * (1 if better == "higher" else -1) > 0
+    return {
+        name: tuple(c for j, c in enumerate(controls) if ahead[i, j] and p[i, j] < alpha)
+        for i, name in enumerate(candidates)
+    }
