@@ -9,7 +9,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,7 +157,8 @@ def writing(path: Path) -> Iterator[Path]:
     except (OSError, safetensors.SafetensorError) as error:
         _refuse_writing(path, error)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _refuse_writing(path: Path, error: Exception) -> NoReturn:
@@ -189,8 +190,11 @@ def _load_model(folder: Path, factory: str | Callable[[], nn.Module] | None) -> 
     if factory is not None:
         model = resolve_factory(factory, weights=weights)
     elif card.architecture.name in nets:
-        with torch.random.fork_rng(devices=[]):
-            model = build(card.architecture)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                model = build(card.architecture)
+        except UsageError as error:
+            raise FileError(f"{str(folder / CARD)!r} does not describe a network of this version: {error}") from None
         _fill(model, weights)
     else:
         raise FileError(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -11,7 +10,7 @@ MAX_POOL = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 MEAN_POOL = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(nn.Sequential):
     """A 'same' convolution and its ReLU as one named layer, as in Keras; started Glorot-uniform with zero bias."""
 
     def __init__(self, rank: int, channels: int, filters: int, kernel: int = 3) -> None:
@@ -21,11 +20,6 @@ class ConvBlock(nn.Module):
         nn.init.xavier_uniform_(self.conv.weight)
         if self.conv.bias is not None:
             nn.init.zeros_(self.conv.bias)
-
-    def forward(self, x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n k *s"]:
-        """The rectified response of every filter."""
-        out: Tensor = self.relu(self.conv(x))
-        return out
 
 
 class NormBlock(nn.Sequential):

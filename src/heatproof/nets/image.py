@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from heatproof.errors import UsageError
 from heatproof.nets.blocks import ConvBlock, GlobalAverage, NormBlock
@@ -35,10 +35,9 @@ class Residual(nn.Module):
             )
         self.relu = nn.ReLU()
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k i j"]:
-        """The rectified sum of both paths."""
-        out: Tensor = self.relu(self.shortcut(x) + self.norm(self.conv(self.block(x))))
-        return out
+    def forward(self, x: Any) -> Any:
+        """The rectified sum of both paths; (N, C, H, W), or what a tracer passes in its place."""
+        return self.relu(self.shortcut(x) + self.norm(self.conv(self.block(x))))
 
 
 @net("tissue-resnet", input_shape=(3, 128, 128), layer="residual_6")

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from heatproof.errors import UsageError
 from heatproof.nets.catalogue import net
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(nn.Sequential):
     """A 'same' convolution and its ReLU, one named layer as in Keras: its output is the activation after the ReLU."""
 
     def __init__(self, channels: int, filters: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(channels, filters, kernel, padding="same")
-        self.relu = nn.ReLU()
-        nn.init.xavier_uniform_(self.conv.weight)
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
-
-    def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n k t"]:
-        """The rectified response of every filter."""
-        rectified: Tensor = self.relu(self.conv(x))
-        return rectified
+        conv = nn.Conv1d(channels, filters, kernel, padding="same")
+        nn.init.xavier_uniform_(conv.weight)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+        super().__init__(OrderedDict(conv=conv, relu=nn.ReLU()))
 
 
 @net("mnist1d-cnn", input_shape=(1, 40), layer="conv1d_2")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -75,7 +76,7 @@ def fit(
         stack.enter_context(_threads(recipe.batch * math.prod(train.x.shape[1:])))
         _run(task, train, held, callbacks, out / LAST if out else None)
         if recipe.keep == "best" and folder is not None:
-            _restore(task, folder / BEST)
+            task.load_state_dict(_read(folder / BEST))
     return Fitted(task.kept.to("cpu").eval(), tuple(history.rows), time.perf_counter() - start)
 
 
@@ -94,10 +95,10 @@ def _run(task: Task, train: Samples, held: Samples | None, callbacks: list[Callb
     batches = Shuffled(train, task.recipe, task.seed, lambda: trainer.current_epoch)
     watched = InOrder(held) if held is not None else None
     path = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+    if path is not None:
+        _read(Path(path))
     try:
         trainer.fit(task, batches, watched, ckpt_path=path, weights_only=True)
-    except (EOFError, pickle.UnpicklingError, KeyError) as error:
-        raise FileError(f"the checkpoint {path!r} is truncated or foreign; start in a new folder") from error
     except OSError as error:
         raise FileError(
             f"cannot write the training's files: {error.strerror or error}; choose another folder"
@@ -122,11 +123,12 @@ def _checkpoints(folder: Path | None, recipe: Recipe) -> list[Callback]:
     ]
 
 
-def _restore(task: Task, checkpoint: Path) -> None:
+def _read(checkpoint: Path) -> dict[str, Any]:
     try:
-        task.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        weights: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise FileError(f"the checkpoint {str(checkpoint)!r} is missing or truncated; start in a new folder") from error
+    return weights
 
 
 @contextmanager
@@ -139,6 +141,7 @@ def _silence() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
             warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
             yield
     finally:

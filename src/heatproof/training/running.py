@@ -68,12 +68,9 @@ def train(
             return _reload(folder, model)
     learn, held = hold_out(splits.train, plan.validation, seed)
     fitted_net, history, seconds = _fit(model, learn, held or splits.test, plan, seed, folder, quiet)
-    last = history[-1]
-    metrics = {"train_accuracy": last.train_accuracy, "train_loss": last.train_loss, "seconds": round(seconds, 2)}
-    if held is not None:
-        metrics["validation_accuracy"] = _accuracy(fitted_net, held)
-    if len(splits.test):
-        metrics["test_accuracy"] = _accuracy(fitted_net, splits.test)
+    parts = {"train": learn, "validation": held, "test": splits.test}
+    metrics = {f"{name}_accuracy": _accuracy(fitted_net, part) for name, part in parts.items() if part}
+    metrics["train_loss"], metrics["seconds"] = history[-1].train_loss, round(seconds, 2)
     card = Card(
         architecture=architecture,
         input_shape=tuple(splits.train.x.shape[1:]),
