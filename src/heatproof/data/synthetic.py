@@ -218,12 +218,14 @@ def _grating(offset: Float[Tensor, "n r *s"], y: Int[Tensor, " n"], seeds: Int[T
 
 
 def _background(task: Planted, seeds: Int[Tensor, " n"]) -> Float[Tensor, "n *s"]:
-    """Half white, half smooth noise, by variance."""
+    """Half white, half smooth noise, by variance, which is the same everywhere."""
     white, rough = draws.normal(seeds, (2, *(task.size,) * task.rank)).unbind(1)
     smooth = spatial.blur(rough[:, None].float(), 1.0)[:, 0]
-    # The deviation that blurring leaves, from the window itself, so that no sample depends on another.
-    left = math.pow(float(spatial.gaussian(1.0).square().sum()), task.rank / 2)
-    return task.noise * math.sqrt(0.5) * (white + smooth / left)
+    # Blurring leaves more variance at the edges, where values are repeated; each axis tells how much.
+    left = spatial.blur(torch.eye(task.size)[:, None], 1.0).square().sum(0)[0].sqrt()
+    for axis in range(task.rank):
+        smooth = smooth / left.reshape(-1, *(1,) * (task.rank - 1 - axis))
+    return task.noise * math.sqrt(0.5) * (white + smooth)
 
 
 def _agrees(task: Planted, seeds: Int[Tensor, " n"], train: bool) -> Bool[Tensor, " n"]:
