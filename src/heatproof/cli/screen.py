@@ -1,0 +1,309 @@
+"""What the command line shows: tables and results on stdout; progress, notes and errors on stderr."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from heatproof.performance import Performance
+    from heatproof.pipeline import Compared, Outcome, Step, Watch
+    from heatproof.records import Estimate
+    from heatproof.registry import Entry, Registry
+    from heatproof.studying import Results
+
+_HEADS = {"methods": "Attribution methods", "metrics": "Metrics", "data": "Data sets"}
+_HEADS |= {"recipes": "Training recipes", "nets": "Networks", "fills": "Fills for removed positions"}
+
+
+def out() -> Console:
+    """Standard output."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def error(line: str) -> None:
+    """One red line on stderr."""
+    err().print(Text(f"error: {line}", style="bold red"), soft_wrap=True)
+
+
+def traceback() -> None:
+    """The traceback of the error at hand."""
+    err().print_exception(width=None, suppress=["typer"])
+
+
+@contextmanager
+def notes(*, debug: bool) -> Iterator[None]:
+    """Heatproof's own warnings shown as one line each, and those of other packages only with ``debug``."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = str(message)
+        if text in seen or not (debug or category.__module__.startswith("heatproof")):
+            return
+        seen.add(text)
+        err().print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+
+    with warnings.catch_warnings():
+        if not debug and not sys.warnoptions:
+            warnings.simplefilter("default")
+        warnings.showwarning = show
+        yield
+
+
+def usage(error: Any) -> str:
+    """What Typer says about a wrong call, and where to read more."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message[:1].lower()}{message[1:]}; see {context.command_path if context else 'heatproof'} --help"
+
+
+def resume(words: Sequence[str]) -> str:
+    """How to go on after an interrupt, where the command keeps what it has finished."""
+    if words and words[0] in ("run", "train", "study"):
+        return f"; go on with: {shlex.join(['heatproof', *words])}"
+    return "; nothing was kept"
+
+
+def disk(error: OSError) -> str:
+    """A failed read or write in one line."""
+    where = f" {error.filename!r}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left to write{where}; free some, then run the same command again"
+    return f"cannot use{where or ' a file'}: {error.strerror or error}"
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Watch | None]:
+    """A callback that draws a bar a stage, with rate and estimated time left; None where quiet."""
+    if quiet:
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    live = Progress(*columns, console=err())
+    try:
+        yield _drawn(live)
+    finally:
+        live.stop()
+
+
+def _drawn(live: Any) -> Callable[[Step], None]:
+    lines: dict[str, Any] = {}
+
+    def watch(step: Step) -> None:
+        live.start()  # not before there is something to show: training draws a bar of its own
+        if step.stage not in lines:
+            lines[step.stage] = live.add_task(step.stage, total=step.total, rate="", note="")
+        line = lines[step.stage]
+        live.update(line, completed=step.done, total=step.total, note=step.note)
+        task = next(t for t in live.tasks if t.id == line)
+        speed = task.finished_speed or task.speed
+        live.update(line, rate=f"{speed:,.0f} {step.unit}/s" if speed else "")
+
+    return watch
+
+
+def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table in the house style; the columns named in ``right`` hold numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False, box=None)
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", no_wrap=name in right)
+    return made
+
+
+def catalogue(kind: str, registry: Registry) -> Table:
+    """A row an entry: its name, what it is, its options with their defaults, and its source."""
+    made = table(f"{_HEADS[kind]} ({len(registry)})", "Name", "What it is; options and their defaults; source")
+    made.columns[0].no_wrap = True
+    for entry in (registry[name] for name in registry):
+        details = "; ".join(part for part in (options(entry), source(entry.paper)) if part)
+        about = Text.assemble(_what(entry), ("\n" + details if details else "", "dim"))
+        made.add_row(Text(entry.name, style="cyan"), about)
+    return made
+
+
+def _what(entry: Entry) -> str:
+    facts = entry.facts
+    marks = ["control"] if facts.get("control") else []
+    marks += [facts["family"]] if "better" in facts else []
+    marks += [f"better {facts['better']}"] if "better" in facts else []
+    return entry.summary.replace("``", "") + (f" ({', '.join(marks)})" if marks else "")
+
+
+def options(entry: Entry) -> str:
+    """The options with their defaults, as they are typed."""
+    return ", ".join(f"{key}={_typed(value)}" for key, value in entry.options.items())
+
+
+def _typed(value: object) -> str:
+    return (
+        "+".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if value is None else str(value)
+    )
+
+
+def source(paper: str) -> str:
+    """Where a method comes from: an arXiv number or a DOI, marked as such."""
+    if not paper or ":" in paper or " " in paper:
+        return paper
+    return f"doi:{paper}" if paper.startswith("10.") else f"arXiv:{paper}"
+
+
+def trained(model: nn.Module) -> None:
+    """The network's layers, and what its training led to."""
+    from heatproof.loading import card_of
+    from heatproof.nets import summary
+
+    card = card_of(model)
+    if card is None:
+        return
+    say(str(summary(model, card.input_shape)))
+    made = table("Training", "Number", "Value", right=["Value"])
+    for key, value in card.metrics.items():
+        made.add_row(_spoken(key), f"{value:.4g}")
+    out().print(made)
+
+
+def performance(found: Performance) -> None:
+    """The classifier's single numbers, one row a class, and the findings."""
+    columns = ("Number", "Value", "95 % interval")
+    made = table(f"Classifier on {len(found)} samples of {found.name}", *columns, right=columns[1:])
+    for key, interval in found.intervals.items():
+        made.add_row(_spoken(key), *_estimate(interval))
+    out().print(made)
+    rows = ("accuracy", "precision", "f1", "auc")
+    made = table("Class by class", "Class", "Samples", *map(_spoken, rows), right=["Samples", *map(_spoken, rows)])
+    for k, name in enumerate(found.classes):
+        numbers = (f"{found.class_intervals[row][k].mean:.3f}" for row in rows)
+        made.add_row(escape(name), str(found.support[k]), *numbers)
+    out().print(made)
+    say(*found.findings)
+
+
+def maps(found: Mapping[str, Tensor]) -> None:
+    """A row a method: how many maps, of which size, and their range."""
+    made = table(
+        "Maps", "Method", "Maps", "Size", "Least", "Mean", "Largest", right=["Maps", "Least", "Mean", "Largest"]
+    )
+    for name, tensor in found.items():
+        size = " x ".join(map(str, tensor.shape[1:]))
+        row = (f"{float(n):.3g}" for n in (tensor.min(), tensor.mean(), tensor.max()))
+        made.add_row(escape(name), str(len(tensor)), size, *row)
+    out().print(made)
+
+
+def _spoken(key: str) -> str:
+    words = key.replace("_", " ")
+    for short in ("auc", "ece", "f1"):
+        words = re.sub(rf"\b{short}\b", short.upper(), words)
+    return words[:1].upper() + words[1:]
+
+
+def _estimate(found: Estimate) -> tuple[str, str]:
+    return f"{found.mean:.3f}", f"{found.low:.3f} to {found.high:.3f}"
+
+
+def outcome(found: Outcome) -> None:
+    """The short summary at the end of a run."""
+    accuracy = found.performance.intervals["accuracy"]
+    results(found.results)
+    say(
+        f"Accuracy {accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}) on {len(found.performance)} samples."
+    )
+    place("Report", found.report)
+
+
+def results(found: Results) -> None:
+    """Where every method stands over all metrics, the mean scores with the controls', and what it comes to."""
+    from heatproof.pipeline import headline
+
+    ranking = found.ranking()
+    title = f"Ranking over {len(found)} samples and {len(found.speaking)} metrics; methods that share a letter are tied"
+    columns = ("Place", "Method", "Mean rank", "95 % interval", "Group", "First in", "Not better than")
+    made = table(title, *columns, right=("Place", "Mean rank", "First in"))
+    for row in ranking.rows:
+        lost = ", ".join(ranking.unbeaten[row.method]) or "-"
+        made.add_row(str(row.place), escape(row.method), *_estimate(row.rank), row.letters, f"{row.share:.0%}", lost)
+    out().print(made)
+    scores(found)
+    for skip in found.skips[:3]:
+        say(f"Skipped {skip.method} x {skip.metric}: {skip.reason}")
+    if len(found.skips) > 3:
+        say(f"Skipped {len(found.skips) - 3} more; the report lists them.")
+    out().print(Text(headline(found), style="bold"))
+
+
+def scores(found: Results) -> None:
+    """The mean score of every method by every metric."""
+    heads = [f"{metric} ({'+' if found.better(metric) == 'higher' else '-'})" for metric in found.metrics]
+    made = table("Mean scores (+ higher is better, - lower); controls are dimmed", "Method", *heads)
+    estimates = found.estimates()
+    for method in (*found.methods, *found.controls):
+        cells = (estimates.get((method, metric)) for metric in found.metrics)
+        row = ("skipped" if cell is None else f"{cell.mean:.3f}" for cell in cells)
+        made.add_row(escape(method), *row, style="dim" * (method in found.controls))
+    out().print(made)
+
+
+def comparison(runs: Sequence[Compared]) -> None:
+    """Runs as columns: the classifiers' numbers, then each metric of each method that more than one of them has."""
+    keys = dict.fromkeys(key for run in runs for key in run.numbers)
+    made = table("Classifiers", "Number", *(run.name for run in runs))
+    for key in keys:
+        made.add_row(_spoken(key), *(_or_nothing(run.numbers.get(key)) for run in runs))
+    out().print(made)
+    found = [run.results.estimates() for run in runs]
+    made = table("Explanations: mean scores with their intervals", "Metric", "Method", *(run.name for run in runs))
+    cells = dict.fromkeys(cell for estimates in found for cell in estimates)
+    for method, metric in sorted(cells, key=lambda cell: cell[1]):
+        row = [estimates.get((method, metric)) for estimates in found]
+        if sum(cell is not None for cell in row) > 1:
+            made.add_row(escape(metric), escape(method), *map(_or_nothing, row))
+    out().print(made)
+
+
+def _or_nothing(found: Estimate | None) -> str:
+    return "" if found is None else escape(str(found))
+
+
+def say(*lines: str) -> None:
+    """Plain lines on stdout, as long as they are."""
+    for line in lines:
+        out().print(Text(line), soft_wrap=True)
+
+
+def place(what: str, path: Path) -> None:
+    """Where something lies."""
+    out().print(Text.assemble((f"{what} ", "bold"), str(path)), soft_wrap=True)

@@ -1,0 +1,37 @@
+"""What a run does, stage by stage; the command line and the web page call these functions and add nothing.
+
+plan        what to do, checked; the folder of a run
+stages      train or load, evaluate, explain, judge, report; `run` for all of them
+finished    report again, compare
+"""
+
+from __future__ import annotations
+
+from heatproof.pipeline.finished import Compared, compare, headline, report
+from heatproof.pipeline.plan import RUN, Plan, checked, claim, plan_of, read_plan, registry
+from heatproof.pipeline.stages import (
+    MAPS,
+    MODEL,
+    PERFORMANCE,
+    REPORT,
+    STUDY,
+    Outcome,
+    Step,
+    Watch,
+    assess,
+    chosen,
+    classifier,
+    judge,
+    maps,
+    probe,
+    run,
+    splits,
+    write_maps,
+    write_report,
+)
+
+__all__ = [
+    "MAPS", "MODEL", "PERFORMANCE", "REPORT", "RUN", "STUDY", "Compared", "Outcome", "Plan", "Step", "Watch", "assess",
+    "checked", "chosen", "claim", "classifier", "compare", "headline", "judge", "maps", "plan_of", "probe", "read_plan", "registry",
+    "report", "run", "splits", "write_maps", "write_report",
+]  # fmt: skip

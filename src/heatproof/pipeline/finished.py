@@ -1,0 +1,97 @@
+"""What can be done with runs that are finished: write the report again, put them side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heatproof.errors import FileError, UsageError
+from heatproof.pipeline.plan import RUN, plan_of
+from heatproof.pipeline.stages import PERFORMANCE, REPORT, STUDY, assess, classifier, splits, write_report
+from heatproof.records import Estimate
+
+if TYPE_CHECKING:
+    from heatproof.studying import Results
+
+
+def report(folder: Path, out: Path | None = None) -> Path:
+    """The report of a finished run or study, written again.
+
+    Raises: FileError where neither lies in the folder.
+    """
+    from heatproof import store
+
+    if not (folder / RUN).exists():
+        return write_report(out or folder / REPORT, store.load(folder), None, None)
+    plan, results = plan_of(folder), store.load(folder / STUDY)
+    model = classifier(plan, out=folder)
+    performance = assess(model, splits(plan, model).test, seed=plan.seed)
+    return write_report(out or folder / REPORT, results, performance, model)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of several runs: its name, the classifier's numbers where they are known, and what its study found."""
+
+    name: str
+    numbers: Mapping[str, Estimate]
+    results: Results
+
+
+def compare(folders: Sequence[Path]) -> tuple[Compared, ...]:
+    """The runs (or studies) in the folders, ready to be shown side by side.
+
+    Raises: UsageError for fewer than two, FileError where one is not finished.
+    """
+    from heatproof import store
+
+    if len(folders) < 2:
+        raise UsageError(f"got {len(folders)} run, expected at least two to compare")
+    names = [folder.name for folder in folders]
+    found = []
+    for folder, name in zip(folders, names, strict=True):
+        inner = folder / STUDY if (folder / RUN).exists() else folder
+        label = name if names.count(name) == 1 else str(folder)
+        found.append(Compared(label, _numbers(folder / PERFORMANCE), store.load(inner)))
+    return tuple(found)
+
+
+def _numbers(path: Path) -> dict[str, Estimate]:
+    if not path.exists():
+        return {}
+    try:
+        numbers = json.loads(path.read_text(encoding="utf-8"))["numbers"]
+        return {str(key): _estimate(found) for key, found in numbers.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise FileError(f"{str(path)!r} is damaged; evaluate the model again") from None
+
+
+def _estimate(found: Mapping[str, Any]) -> Estimate:
+    """An estimate from JSON, where NaN is null."""
+    mean, low, high = (math.nan if found[key] is None else float(found[key]) for key in ("mean", "low", "high"))
+    return Estimate(mean, low, high, int(found["n"]), int(found["undefined"]))
+
+
+def headline(results: Results) -> str:
+    """What the ranking over all metrics comes to, in one sentence."""
+    ranking = results.ranking()
+    if not ranking.rows or not results.speaking:
+        return "No metric was computed for every method, so there is no ranking."
+    top, lost = ranking.top, ranking.unbeaten
+    sound = [method for method in top if not lost[method]]
+    if len(top) == 1 and sound:
+        share = ranking.rows[0].share
+        return f"{top[0]} comes first, in {share:.0%} of the resamples, and is better than every control."
+    if sound:
+        return f"{_listed(sound)} are better than every control and cannot be told apart."
+    worst = {control for method in top for control in lost[method]}
+    verb = "is" if len(top) == 1 else "are"
+    return f"{_listed(top)} {verb} ahead of the other methods but no better than {_listed(sorted(worst))}: do not trust it."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,162 @@
+"""What a run is to do, checked before anything is done, and the folder it belongs to."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from heatproof.errors import FileError, FolderInUse, UnknownName, UsageError
+from heatproof.loading import writing
+from heatproof.registry import Registry
+
+RUN = "run.json"
+_REGISTRIES = {
+    "data": "heatproof.data:datasets",
+    "fills": "heatproof.perturb:fills",
+    "methods": "heatproof.methods:methods",
+    "metrics": "heatproof.metrics:metrics",
+    "nets": "heatproof.nets:nets",
+    "recipes": "heatproof.training:recipes",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what a run does; two runs of one plan give the same numbers.
+
+    Attributes:
+        data, path: the data set and, if it lies on disk, where; None for what the model was trained on, else MNIST-1D.
+        model, weights: a trained model, see `classifier`; None to train ``net`` by ``recipe``.
+        methods, metrics: specs; empty for the study's own choice.
+        keep, fill: put into every metric that has such an option and was not given it.
+        layer: the layers for CAMs; empty for the last convolution.
+        limit: how many test samples are explained and judged; None for all.
+    """
+
+    data: str | None = None
+    path: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    net: str | None = None
+    recipe: str = "fast"
+    methods: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    keep: float | None = None
+    fill: str | None = None
+    layer: tuple[str, ...] = ()
+    limit: int | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What a run of this plan is called unless told otherwise."""
+        parts = [self.data or ("mnist1d" if self.model is None else ""), Path(self.model or "").stem]
+        parts += [self.recipe if self.model is None and self.recipe != "fast" else ""]
+        parts += [f"seed{self.seed}" if self.seed else ""]
+        return "-".join(re.sub(r"[^\w.=]+", "-", part).strip("-") for part in parts if part)
+
+
+def registry(kind: str) -> Registry:
+    """The registry of methods, metrics, fills, data, recipes or nets."""
+    module, _, name = _REGISTRIES[kind].partition(":")
+    found = getattr(importlib.import_module(module), name)
+    assert isinstance(found, Registry)
+    return found
+
+
+def checked(plan: Plan) -> Plan:
+    """The plan, after a look at everything it names: no model is trained for a misspelt metric.
+
+    Raises: UnknownName, UsageError.
+    """
+    named: list[tuple[str, str | None]] = [("methods", name) for name in plan.methods]
+    named += [("metrics", name) for name in plan.metrics]
+    named += [("data", plan.data), ("nets", plan.net), ("fills", plan.fill), ("recipes", plan.recipe)]
+    for kind, name in named:
+        if name is not None:
+            registry(kind).spec(name)
+    if plan.keep is not None and not 0 < plan.keep < 1:
+        raise UsageError(f"keep: got {plan.keep}, expected a share of the positions between 0 and 1")
+    if plan.limit is not None and plan.limit < 1:
+        raise UsageError(f"limit: got {plan.limit}, expected at least 1 sample")
+    return plan
+
+
+def claim(folder: Path, plan: Plan) -> None:
+    """Take a folder for a run of this plan; one that holds the same run, whole or in part, is taken up again.
+
+    Raises: FolderInUse where it holds something else, FileError where it cannot be read or written.
+    """
+    page = {"heatproof": "run", "plan": json.loads(json.dumps(asdict(plan)))}
+    manifest = folder / RUN
+    if manifest.exists():
+        try:
+            found = json.loads(manifest.read_text(encoding="utf-8"))["plan"]
+            differs = [key for key in page["plan"] if found.get(key) != page["plan"][key]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise FileError(f"{str(manifest)!r} is damaged; choose another folder with --out") from None
+        if differs:
+            raise FolderInUse(
+                f"{str(folder)!r} holds a run with another {' and '.join(differs)}; choose another folder with --out"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderInUse(f"{str(folder)!r} holds something else; choose another folder with --out")
+    else:
+        with writing(manifest) as part:
+            part.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
+
+
+def plan_of(folder: Path) -> Plan:
+    """The plan of the run in a folder.
+
+    Raises: FileError where there is none, or it is damaged.
+    """
+    try:
+        found = json.loads((folder / RUN).read_text(encoding="utf-8"))["plan"]
+        known: dict[str, Any] = {f.name: found[f.name] for f in fields(Plan)}
+        known = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+        return Plan(**known)
+    except FileNotFoundError:
+        raise FileError(f"{str(folder)!r} holds no run ({RUN} is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise FileError(f"{str(folder / RUN)!r} is damaged") from None
+
+
+def read_plan(path: Path, given: Plan) -> Plan:
+    """The plan in a YAML file; what ``given`` sets to something else than its default wins.
+
+    Raises: FileError where the file cannot be read, UnknownName and UsageError for what is in it.
+    """
+    import yaml
+
+    try:
+        page = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(page, dict):
+        raise UsageError(f"{str(path)!r}: got {type(page).__name__}, expected lines like 'data: mnist1d'")
+    known = {f.name: f for f in fields(Plan)}
+    wanted: dict[str, Any] = {}
+    for key, value in page.items():
+        if key not in known:
+            raise UnknownName(f"setting in {str(path)!r}", str(key), known)
+        if getattr(given, key) == known[key].default:
+            wanted[key] = _setting(str(key), value)
+    return replace(given, **wanted)
+
+
+def _setting(key: str, value: object) -> object:
+    if key in ("methods", "metrics", "layer"):
+        if not isinstance(value, (str, list)) or not all(isinstance(item, str) for item in value):
+            raise UsageError(f"{key}: got {value!r}, expected a list of names")
+        return (value,) if isinstance(value, str) else tuple(value)
+    wanted = {"keep": (int, float), "limit": (int,), "seed": (int,)}.get(key, (str,))
+    if not isinstance(value, wanted) or isinstance(value, bool):
+        raise UsageError(f"{key}: got {value!r}, expected {' or '.join(kind.__name__ for kind in wanted)}")
+    return value

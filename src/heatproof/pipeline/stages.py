@@ -1,0 +1,232 @@
+"""The stages of a run, each a thin call, and all of them in one go."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from heatproof.errors import Interrupted, UsageError
+from heatproof.loading import card_of, load, resolve_factory, writing
+from heatproof.pipeline.plan import Plan, checked, claim, registry
+from heatproof.probe import Probe
+from heatproof.records import Samples, Splits
+from heatproof.registry import Spec
+
+if TYPE_CHECKING:
+    from heatproof.performance import Performance
+    from heatproof.studying import Results
+
+MODEL, STUDY, SCORES = "model", "study", ("scores.csv", "scores.parquet")
+PERFORMANCE, MAPS, REPORT = "performance.json", "maps.safetensors", "report.html"
+CHUNK = 256  # samples explained between two moves of a progress bar
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a stage has come."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str = "samples"
+    note: str = ""
+
+
+Watch = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves: its folder, and what was found."""
+
+    folder: Path
+    performance: Performance
+    results: Results
+    report: Path
+
+
+def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
+    """The plan's training and test samples; without a name, those that the model's card tells of.
+
+    Raises: UnknownName, UsageError, FileError as the data set has it.
+    """
+    from heatproof import data
+
+    name = plan.data
+    if name is None:
+        card = card_of(model) if model is not None else None
+        name = card.data if card else None if model is not None else "mnist1d"
+        if not name or Spec.parse(name).name not in data.datasets:
+            raise UsageError("the model does not tell what data it was trained on; name it with --data")
+    return data.load(name, plan.path)
+
+
+def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = None, quiet: bool = True) -> nn.Module:
+    """The plan's model: loaded if it names one, else trained, with its files in ``out``.
+
+    A model is a path that `heatproof.load` reads, or "package.module:factory" with a file of weights.
+
+    Raises: UsageError, UnknownName, FileError, Interrupted.
+    """
+    if plan.model is not None:
+        return _loaded(plan.model, plan.weights)
+    if plan.weights is not None:
+        raise UsageError(
+            "got --weights without --model; name the factory of the network as --model package.module:name"
+        )
+    from heatproof.training import train
+
+    samples = samples or splits(plan)
+    name = plan.data or "mnist1d"
+    given = name if plan.path is None else samples
+    return train(given, recipe=plan.recipe, net=plan.net, seed=plan.seed, out=out, resume=True, quiet=quiet)
+
+
+def _loaded(model: str, weights: str | None) -> nn.Module:
+    if not Path(model).exists() and re.fullmatch(r"[\w.]+:\w+", model):
+        return resolve_factory(model, weights=weights)
+    if weights is not None:
+        raise UsageError(f"got --weights, but --model {model!r} is not package.module:factory")
+    found = load(model)
+    if not isinstance(found, nn.Module):
+        raise UsageError(f"{model!r} holds the results of a study, expected a model; give the run's folder")
+    return found
+
+
+def chosen(plan: Plan, samples: Samples) -> Samples:
+    """The samples to explain and judge: all, or ``limit`` of them evenly spread over the set."""
+    if plan.limit is None or plan.limit >= len(samples):
+        return samples
+    return samples.take(torch.linspace(0, len(samples) - 1, plan.limit).round().long())
+
+
+def probe(plan: Plan, model: nn.Module) -> Probe:
+    """The model with the plan's layers."""
+    return Probe(model, layer=plan.layer or None)
+
+
+def assess(model: nn.Module, samples: Samples, *, out: Path | None = None, seed: int = 0) -> Performance:
+    """How good the classifier is; with ``out`` also as performance.json there."""
+    from heatproof.performance import evaluate
+
+    found = evaluate(model, samples, seed=seed)
+    if out is not None:
+        with writing(out / PERFORMANCE) as part:
+            part.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def maps(
+    plan: Plan, model: nn.Module, samples: Samples, *, out: Path | None = None, watch: Watch | None = None
+) -> dict[str, Tensor]:
+    """The maps (N, *S) of the plan's methods by spec; with ``out`` also as maps.safetensors there."""
+    from heatproof.methods import explain
+    from heatproof.studying import METHODS
+
+    borrowed, parts = probe(plan, model), dict[str, list[Tensor]]()
+    for rows in torch.arange(len(samples)).split(CHUNK):
+        x = samples.x[int(rows[0]) : int(rows[-1]) + 1]
+        for name, found in explain(borrowed, x, plan.methods or METHODS, seed=plan.seed, index=rows).items():
+            parts.setdefault(name, []).append(found)
+        if watch is not None:
+            watch(Step("explaining", int(rows[-1]) + 1, len(samples)))
+    whole = {name: torch.cat(chunks) for name, chunks in parts.items()}
+    if out is not None:
+        write_maps(out / MAPS, whole)
+    return whole
+
+
+def write_maps(path: Path, maps: Mapping[str, Tensor]) -> None:
+    """Write maps as one tensor a method.
+
+    Raises: FileError where the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    with writing(path) as part:
+        save_file({name: found.contiguous() for name, found in maps.items()}, part)
+
+
+def judge(
+    plan: Plan, model: nn.Module, samples: Samples, *, out: Path | None = None, watch: Watch | None = None
+) -> Results:
+    """The plan's methods judged by its metrics; with ``out`` kept there, and taken up again after an interrupt.
+
+    Raises: UnknownName, UsageError, FolderInUse, FileError, Interrupted.
+    """
+    from heatproof.studying import METRICS, study
+
+    def tell(done: int, total: int) -> None:
+        if watch is not None:
+            watch(Step("judging", done, total, "scores"))
+
+    metrics = plan.metrics or (METRICS if plan.keep is not None else None)
+    return study(
+        probe(plan, model),
+        samples,
+        plan.methods or None,
+        None if metrics is None else [_kept(name, plan.keep) for name in metrics],
+        out=out,
+        fill=plan.fill or "mean",
+        seed=plan.seed,
+        progress=tell,
+    )
+
+
+def _kept(name: str, keep: float | None) -> Spec:
+    known = registry("metrics")
+    spec = known.spec(name)
+    if keep is None or "keep" in spec.kwargs or "keep" not in known[spec.name].options:
+        return spec
+    return Spec(spec.name, tuple(sorted((*spec.options, ("keep", keep)))))
+
+
+def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> Outcome:
+    """Train (or load), evaluate, explain, study and report, into one folder; what is there already is not done again.
+
+    Raises: UsageError, FolderInUse, FileError; Interrupted after Ctrl-C, when the same call goes on.
+    """
+    plan, folder = checked(plan), out or Path("runs", plan.name)
+    claim(folder, plan)
+    with _kept_in(folder, "training"):
+        model = classifier(plan, out=folder, quiet=watch is None)
+    with _kept_in(folder, "evaluating"):
+        samples = splits(plan, model)
+        performance = assess(model, samples.test, out=folder, seed=plan.seed)
+    few = chosen(plan, samples.test)
+    with _kept_in(folder, "explaining"):
+        if not (folder / MAPS).exists():
+            maps(plan, model, few, out=folder, watch=watch)
+    with _kept_in(folder, "judging"):
+        results = judge(plan, model, few, out=folder / STUDY, watch=watch)
+        for name in SCORES:
+            if (folder / STUDY / name).exists():
+                (folder / STUDY / name).replace(folder / name)
+    with _kept_in(folder, "writing the report"):
+        page = write_report(folder / REPORT, results, performance, model)
+    return Outcome(folder, performance, results, page)
+
+
+@contextmanager
+def _kept_in(folder: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"stopped while {doing}; what was finished is kept in {str(folder)!r}") from error
+
+
+def write_report(path: Path, results: Results, performance: Performance | None, model: nn.Module | None) -> Path:
+    """The report as one HTML file at ``path``."""
+    from heatproof.report import write
+    from heatproof.training import history_of
+
+    history = history_of(model) if model is not None else ()
+    return write(results, path, performance=performance, history=history, card=card_of(model) if model else None)
