@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
-from heatproof.errors import UsageError
+from heatproof import train
+from heatproof.data import folder
+from heatproof.errors import InputError, UsageError
+from heatproof.loading import card_of
 from heatproof.nets import build, nets, summary
+from heatproof.training.batches import generator
+from heatproof.training.images import STAINS, augmentations, mix, stain, warp
 
 NETS = {"vgg-7": (3, 32, 32), "tissue-resnet": (3, 32, 32), "small-cnn:rank=1": (1, 16), "small-cnn": (1, 8, 8, 8)}
 
@@ -89,3 +98,83 @@ class TestEvery:
 def test_impossible_options_are_refused(spec: str) -> None:
     with pytest.raises(UsageError):
         build(spec)
+
+
+class TestAugmentation:
+    def test_no_change_is_a_flip_at_most(self) -> None:
+        x = torch.rand(1, 3, 6, 8)
+        whole = [x, x.flip(2), x.flip(3), x.flip(2, 3)]
+        out = [warp(x, generator(seed, "a")) for seed in range(24)]
+        found = [next(i for i, w in enumerate(whole) if torch.allclose(w, o, atol=1e-5)) for o in out]
+        assert set(found) == {0, 1, 2, 3}
+
+    def test_quarter_turn_and_size(self) -> None:
+        x = torch.zeros(64, 1, 9, 9)
+        x[:, :, 0, 4] = 1
+        out = warp(x, generator(0, "a"), turn=180.0, size=18)
+        assert out.shape == (64, 1, 18, 18)
+        where = out[:, 0].flatten(1).argmax(1)
+        centre = torch.stack([where // 18, where % 18], dim=1) - 8.5
+        assert float(centre.double().norm(dim=1).mean()) == pytest.approx(8.5, abs=0.8)
+        assert float(centre.double().mean(0).norm()) < 2
+
+    def test_stain_leaves_white_white_and_unit_scale_unchanged(self) -> None:
+        x = torch.rand(3, 3, 4, 4)
+        torch.testing.assert_close(stain(x, generator(0, "a"), 0.0, 0.0).clamp(0, 1), x, atol=4e-3, rtol=0)
+        white = torch.ones(2, 3, 2, 2)
+        torch.testing.assert_close(stain(white, generator(0, "a"), 0.5, 0.0), white)
+        grey = torch.rand(2, 1, 3, 3)
+        assert stain(grey, generator(0, "a"), 0.5, 0.1) is grey
+
+    def test_stain_scales_one_stain_alone(self) -> None:
+        eosin = F.normalize(torch.tensor(STAINS), dim=1)[1]
+        x = (torch.exp(-0.7 * eosin) - 1 / 255) / (254 / 255)
+        out = stain(x.reshape(1, 3, 1, 1), generator(3, "a"), 0.3, 0.0)
+        density = -out.flatten().log()
+        torch.testing.assert_close(density / density.norm(), eosin, atol=1e-4, rtol=0)
+        assert abs(float(density.norm()) - 0.7) > 1e-3
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_mixed_targets_tell_the_share_of_pixels(self, seed: int) -> None:
+        value = torch.tensor([0.0, 1.0, 2.0, 3.0])
+        x, targets = value[:, None, None, None].expand(4, 1, 40, 40), torch.eye(4)
+        mixed, shares = mix(x, targets, generator(seed, "a"), 1.0)
+        torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), shares @ value, atol=1e-4, rtol=0)
+        torch.testing.assert_close(shares.sum(1), torch.ones(4))
+
+    def test_no_mixing(self) -> None:
+        x, targets = torch.rand(4, 1, 2, 2), torch.eye(4)
+        assert mix(x, targets, generator(0, "a"), 0.0)[0] is x
+
+    @pytest.mark.parametrize("name", augmentations)
+    def test_stays_in_range_and_follows_its_seed(self, name: str) -> None:
+        x = torch.rand(5, 3, 16, 16)
+        first, again, other = (augmentations[name](x, generator(seed, "a")) for seed in (0, 0, 1))
+        assert first.shape == x.shape
+        assert float(first.min()) >= 0
+        assert float(first.max()) <= 1
+        torch.testing.assert_close(first, again, rtol=0, atol=0)
+        assert not torch.equal(first, other)
+
+
+def test_recipes_train_on_images_read_lazily(tmp_path: Path) -> None:
+    for label, colour in enumerate(("red", "blue")):
+        for i in range(6):
+            path = tmp_path / colour / f"{i}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (20, 20), (200 - 180 * label, i, 20 + 180 * label)).save(path)
+    splits = folder(tmp_path, size=16)
+    small = "tissue-resnet:filters=4+4+8,depth=1+1"
+    for recipe in ("hmt:epochs=1,batch=4", "hmt-course:epochs=1,batch=4"):
+        model = train(splits, recipe=recipe, net=small, quiet=True)
+        assert model(splits.test.x[0:2]).shape == (2, 2)
+
+
+def test_small_cnn_takes_its_rank_from_the_data() -> None:
+    model = train("synthetic-2d:samples=20,size=12", recipe="fast:epochs=1", net="small-cnn", quiet=True)
+    assert card_of(model).architecture.kwargs == {"rank": 2}
+
+
+def test_image_recipes_refuse_signals() -> None:
+    with pytest.raises(InputError, match="is for images"):
+        train("synthetic-1d:samples=20", recipe="hmt:epochs=1", net="small-cnn", quiet=True)

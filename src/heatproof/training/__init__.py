@@ -2,6 +2,7 @@
 
 recipes    what a recipe may say, and the named ones
 batches    in-memory batches, augmentation, the validation split
+images     augmentation of images, and recipes that use it
 task       the Lightning module: loss, optimiser, rate, weight averaging
 watching   history, progress, TensorBoard
 fitting    the trainer: checkpoints, resuming, interrupts

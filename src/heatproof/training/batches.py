@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from heatproof import draws
-from heatproof.errors import InputError
+from heatproof.errors import InputError, UnknownName
 from heatproof.records import Samples
+from heatproof.training.images import Augmentation, augmentations
 from heatproof.training.recipes import Recipe
 
 Batch = tuple[Float[Tensor, "n c *s"], Int[Tensor, " n"]]
@@ -67,6 +68,8 @@ def generator(seed: int, label: str) -> torch.Generator:
 def augment(x: Float[Tensor, "n c *s"], recipe: Recipe, random: torch.Generator) -> Float[Tensor, "n c *s"]:
     """Each sample shifted round every axis, scaled and made noisy as the recipe says, by draws of its own."""
     n = len(x)
+    if recipe.augment:
+        x = _augmentation(recipe.augment, x)(x, random)
     if recipe.shift:
         for axis in range(2, x.ndim):
             size = x.shape[axis]
@@ -81,6 +84,14 @@ def augment(x: Float[Tensor, "n c *s"], recipe: Recipe, random: torch.Generator)
     if recipe.noise:
         x = x + recipe.noise * torch.randn(x.shape, generator=random)
     return x
+
+
+def _augmentation(name: str, x: Tensor) -> Augmentation:
+    if name not in augmentations:
+        raise UnknownName("augmentation", name, augmentations)
+    if x.ndim != 4:
+        raise InputError(f"augmentation {name!r} is for images (N, C, H, W); got inputs of shape {tuple(x.shape)}")
+    return augmentations[name]
 
 
 def hold_out(samples: Samples, share: float, seed: int) -> tuple[Samples, Samples | None]:

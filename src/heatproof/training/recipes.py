@@ -30,6 +30,7 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         shift: largest random circular shift, in positions; noise: standard deviation of what is added to the input;
             scale: width of the range of random amplitudes round 1.
+        augment: a named augmentation of `training.images`, applied before these; none by default.
         average: decay of the moving average of the weights, 0 for none; where used, it is the model that is kept.
         validation: share of the training data held out, class by class.
         patience, min_delta: stop when the validation loss has not fallen by min_delta for so many epochs; None never.
@@ -50,6 +51,7 @@ class Recipe:
     shift: int = 0
     noise: float = 0.0
     scale: float = 0.0
+    augment: str = ""
     average: float = 0.0
     validation: float = 0.0
     patience: int | None = None

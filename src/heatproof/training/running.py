@@ -128,7 +128,8 @@ def _network(net: str | Spec | nn.Module | None, samples: Samples) -> tuple[nn.M
 
 def _fitted(spec: Spec, samples: Samples) -> Spec:
     """The spec with the sizes that the data decides, where the network has such options and they were not given."""
-    sizes = {"classes": len(samples.classes), "channels": samples.x.shape[1], "length": samples.x.shape[2]}
+    rank, channels, length = samples.x.ndim - 2, samples.x.shape[1], samples.x.shape[2]
+    sizes = {"classes": len(samples.classes), "channels": channels, "length": length, "rank": rank}
     defaults = nets[spec.name].options
     chosen = {k: v for k, v in sizes.items() if k in defaults and v != defaults[k]} | spec.kwargs
     return Spec(spec.name, tuple(sorted(chosen.items())))
