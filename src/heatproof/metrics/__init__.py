@@ -1,7 +1,12 @@
 """Metrics of explanations: each a small function in a registry, a value a sample, on signals, images and volumes."""
 
+from heatproof.metrics import axioms as _axioms
+from heatproof.metrics import complexity as _complexity
 from heatproof.metrics import curves as _curves
+from heatproof.metrics import faithfulness as _faithfulness
 from heatproof.metrics import localisation as _localisation
+from heatproof.metrics import randomisation as _randomisation
+from heatproof.metrics import robustness as _robustness
 from heatproof.metrics.engine import (
     FAMILIES,
     Case,
@@ -33,4 +38,4 @@ __all__ = [
     "score",
     "with_pool",
 ]
-_REGISTERED = (_curves, _localisation)
+_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _robustness)

@@ -71,7 +71,7 @@ def aopc(case: Case, *, steps: int = 20, until: float = 1.0, fill: str | None = 
     Deviates: the mean over the removed fraction, not over a count of steps.
     Range: -1 to 1 for probabilities.
     """
-    _fraction("until", until)
+    fraction("until", until)
     whole = case.removal_curve(first="most", steps=steps, fill=fill)
     kept = whole.at <= until + 1e-9
     return Curve(whole.at[kept] / whole.at[kept].amax().clamp_min(1e-12), case.score[:, None] - whole.values[:, kept])
@@ -171,7 +171,7 @@ def _spread(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def _kept(case: Case, keep: float, ties: Ties, fill: str | None) -> Float[Tensor, " n"]:
-    _fraction("keep", keep)
+    fraction("keep", keep)
     count = round(keep * case.positions)
     if ties == "random":
         return case.removed([case.positions - count], first="least", fill=fill)[:, 0]
@@ -195,10 +195,11 @@ def _positive(score: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 def _bins(case: Case, bins: tuple[float, ...]) -> list[int]:
     for share in bins:
-        _fraction("bins", share)
+        fraction("bins", share)
     return [max(1, round(share * case.positions)) for share in bins]
 
 
-def _fraction(name: str, value: float) -> None:
+def fraction(name: str, value: float) -> None:
+    """Refuses what is not a fraction in (0, 1]."""
     if not 0 < value <= 1:
         raise UsageError(f"{name}: got {value}, expected a fraction of the positions in (0, 1]")

@@ -91,7 +91,7 @@ class Results:
     @property
     def right(self) -> Bool[np.ndarray, " n"]:
         """Where the prediction is the label."""
-        return np.equal(self.predictions, self.y)
+        return np.asarray(self.predictions == self.y)
 
     @property
     def level(self) -> float:

@@ -1,0 +1,140 @@
+"""Does the map depend on what the model has learnt, and on the class that is explained?
+
+Randomised models are copies: the model under question and the global random state are never touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from heatproof import draws
+from heatproof.errors import NotApplicable, UsageError
+from heatproof.metrics.engine import Case, Curve, metric
+from heatproof.metrics.similarity import Similarity, similarity
+from heatproof.probe import Goal, Probe
+
+Order = Literal["cascading", "independent"]
+
+
+@metric(
+    "parameter-randomisation", better="lower", family="randomisation", needs=("explain",), range=(-1, 1),
+    paper="1810.03292", curve=True,
+)  # fmt: skip
+def parameter_randomisation(
+    case: Case, *, order: Order = "cascading", kind: Similarity = "spearman", stages: int = 8
+) -> Curve:
+    """How alike the map stays while layers are randomised, from the top down or each alone, averaged over the stages.
+
+    Each weight is redrawn from a normal with the mean and deviation of its tensor. The model as it is takes no part in
+    the average. A map that becomes constant counts as unlike (0).
+    Deviates: at most ``stages`` groups of layers. Range: -1 to 1. NaN for a constant map.
+    Cost: one explanation a stage.
+    """
+    if stages < 1:
+        raise UsageError(f"stages: got {stages}, expected at least 1")
+    found = [
+        _still(case.map, case.again(case.x, probe=probe), kind)
+        for probe in randomised(case.probe, seed=case.seed, order=order, stages=stages)
+    ]
+    return Curve(torch.linspace(1 / len(found), 1, len(found), dtype=torch.float64), torch.stack(found, 1), by="mean")
+
+
+@metric(
+    "efficient-parameter-randomisation", better="higher", family="randomisation", needs=("explain",),
+    range=(-1, None), paper="2401.06465",
+)  # fmt: skip
+def efficient_parameter_randomisation(case: Case, *, bins: int = 100) -> Tensor:
+    """The relative rise of the map's complexity once every layer is randomised (equation 6).
+
+    Complexity is the entropy of a histogram of its values. NaN for a constant map. Cost: one explanation.
+    """
+    before = _histogram_entropy(case.map, bins)
+    (probe,) = randomised(case.probe, seed=case.seed, order="cascading", stages=1)
+    after = _histogram_entropy(case.again(case.x, probe=probe), bins)
+    return (after - before) / torch.where(before > 0, before, torch.nan)
+
+
+@metric("random-logit", better="lower", family="randomisation", needs=("explain",), range=(-1, 1), paper="1912.09818")
+def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
+    """How alike the maps of the explained class and of another class, drawn by the sample's seed, are.
+
+    Range: -1 to 1. NaN for a constant map. Cost: one explanation.
+    """
+    if case.goal.function is not None:
+        raise NotApplicable("random-logit: what is explained is a function of the output, which has no other class")
+    classes = case.shared("logits", lambda: case.probe.logits(case.x)).shape[1]
+    step = 1 + (draws.uniform(case.seeds("other class"), ()) * (classes - 1)).long()
+    other = (case.goal.classes + step.to(case.goal.classes)) % classes
+    return _still(case.map, case.again(case.x, goal=Goal(other)), kind)
+
+
+def randomised(probe: Probe, *, seed: int, order: Order, stages: int) -> Iterator[Probe]:
+    """Probes of copies of the model with more and more layers randomised from the top, or one group of them each.
+
+    Raises: NotApplicable where the model cannot be copied or has no parameters.
+    """
+    layers = [name for name, m in probe.model.named_modules() if any(True for _ in m.parameters(recurse=False))]
+    if not layers:
+        raise NotApplicable("the model has no parameters to randomise")
+    layers = list(dict.fromkeys(reversed(layers)))
+    count = min(stages, len(layers))
+    ends = [round(len(layers) * (stage + 1) / count) for stage in range(count)]
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        model = _copy(probe.model)
+        for name in layers[0 if order == "cascading" else start : end]:
+            _redraw(model.get_submodule(name), f"{seed}:{name}")
+        yield of_model(probe, model)
+
+
+def of_model(probe: Probe, model: nn.Module, prefix: str = "") -> Probe:
+    """The probe asking another model alike, whose layers have the same names behind a prefix."""
+    names = {module: name for name, module in probe.model.named_modules()}
+
+    def name(layer: str | nn.Module) -> str:
+        return prefix + (layer if isinstance(layer, str) else names[layer])
+
+    given = probe.layer
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        layer: str | list[str] | None = [name(one) for one in given]
+    else:
+        layer = None if given is None else name(given)
+    return replace(probe, model=model, layer=layer)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # a model may hold anything that cannot be copied
+        raise NotApplicable(f"the model cannot be copied to randomise it ({type(error).__name__}: {error})") from error
+
+
+def _redraw(module: nn.Module, label: str) -> None:
+    for name, value in module.named_parameters(recurse=False):
+        if value.is_floating_point():
+            seed = draws.seeds(0, f"{label}:{name}", torch.zeros(1, dtype=torch.int64))
+            fresh = draws.normal(seed, (value.numel(),)).reshape(value.shape)
+            spread, centre = value.detach().double().std(correction=0).cpu(), value.detach().double().mean().cpu()
+            with torch.no_grad():
+                value.copy_((centre + spread * fresh).to(value))
+
+
+def _still(map: Float[Tensor, "n *s"], other: Float[Tensor, "n *s"], kind: Similarity) -> Float[Tensor, " n"]:
+    """The similarity; 0 where only the other map is constant."""
+    flat = map.flatten(1)
+    told = flat.amax(1) > flat.amin(1)
+    return torch.where(told, similarity(map, other, kind).nan_to_num(0.0), torch.nan)
+
+
+def _histogram_entropy(map: Float[Tensor, "n *s"], bins: int) -> Float[Tensor, " n"]:
+    flat = map.flatten(1).double()
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    place = ((flat - low) / torch.where(high > low, high - low, 1) * bins).long().clamp_max(bins - 1)
+    share = flat.new_zeros(len(flat), bins).scatter_add_(1, place, torch.ones_like(flat)) / flat.shape[1]
+    return torch.special.entr(share).sum(1)

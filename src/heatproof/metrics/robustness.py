@@ -1,0 +1,173 @@
+"""Does the map hold still when nothing that matters moves?
+
+Explanations of slightly changed inputs are compared with the map. Changed inputs that the model gives another class are
+left out: there the map should change. NaN where all are, and for a map of zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from heatproof import draws
+from heatproof.errors import UsageError
+from heatproof.metrics.engine import Case, metric
+from heatproof.metrics.similarity import Similarity, similarity
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """What was seen around each input, in norms, a column a draw.
+
+    Attributes:
+        change: of the map. step: of the input. output: of the logits. same: whether the predicted class stayed.
+        map, x: the norms of the map and the input themselves (N,).
+    """
+
+    change: Float[Tensor, "n k"]
+    step: Float[Tensor, "n k"]
+    output: Float[Tensor, "n k"]
+    same: Bool[Tensor, "n k"]
+    map: Float[Tensor, " n"]
+    x: Float[Tensor, " n"]
+
+    def worst(self, value: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        """The largest value over the draws that kept the class."""
+        value = torch.where(self.same & value.isfinite(), value, -torch.inf).amax(1)
+        return torch.where(value.isinf() | (self.map == 0), torch.nan, value)
+
+    def mean(self, value: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        """The mean value over the draws that kept the class."""
+        value = torch.where(self.same, value, 0).sum(1) / self.same.sum(1)
+        return torch.where(self.map == 0, torch.nan, value)
+
+
+@metric("max-sensitivity", better="lower", family="robustness", needs=("explain",), range=(0, None), paper="1901.09392")
+def max_sensitivity(case: Case, *, radius: float = 0.02, runs: int = 10) -> Tensor:
+    """The largest change of the map in a small box around the input, as a share of the map's norm (definition 4.1).
+
+    ``radius`` is a share of the sample's range.
+    Cost: one explanation a run, shared.
+    """
+    seen = around(case, radius, runs)
+    return seen.worst(seen.change / seen.map[:, None])
+
+
+@metric(
+    "average-sensitivity", better="lower", family="robustness", needs=("explain",), range=(0, None), paper="1901.09392"
+)
+def average_sensitivity(case: Case, *, radius: float = 0.02, runs: int = 10) -> Tensor:
+    """The mean change of the map in a small box around the input, as a share of the map's norm.
+
+    Cost: one explanation a run, shared.
+    """
+    seen = around(case, radius, runs)
+    return seen.mean(seen.change / seen.map[:, None])
+
+
+@metric("local-lipschitz", better="lower", family="robustness", needs=("explain",), range=(0, None), paper="1806.08049")
+def local_lipschitz(case: Case, *, radius: float = 0.02, runs: int = 10) -> Tensor:
+    """The largest ratio of the map's change to the input's (equation 2); depends on the map's unit.
+
+    Cost: one explanation a run, shared.
+    """
+    seen = around(case, radius, runs)
+    return seen.worst(seen.change / seen.step)
+
+
+@metric(
+    "relative-input-stability", better="lower", family="robustness", needs=("explain",), range=(0, None),
+    paper="2203.06877",
+)  # fmt: skip
+def relative_input_stability(case: Case, *, radius: float = 0.02, runs: int = 10) -> Tensor:
+    """The largest ratio of the map's relative change to the input's relative change (equation 2).
+
+    Deviates: changes are relative in norm, not position by position: ReLU maps are mostly zeros.
+    Cost: one explanation a run, shared.
+    """
+    seen = around(case, radius, runs)
+    return seen.worst(seen.change / seen.map[:, None] * seen.x[:, None] / seen.step)
+
+
+@metric(
+    "relative-output-stability", better="lower", family="robustness", needs=("explain",), range=(0, None),
+    paper="2203.06877",
+)  # fmt: skip
+def relative_output_stability(case: Case, *, radius: float = 0.02, runs: int = 10) -> Tensor:
+    """The largest ratio of the map's relative change to the change of the logits (equation 5).
+
+    Deviates: the map's change is relative in norm.
+    Cost: one explanation a run, shared.
+    """
+    seen = around(case, radius, runs)
+    return seen.worst(seen.change / seen.map[:, None] / seen.output.clamp_min(1e-6))
+
+
+@metric("shift-equivariance", better="higher", family="robustness", needs=("explain",), range=(-1, 1))
+def shift_equivariance(case: Case, *, share: float = 0.05, kind: Similarity = "pearson") -> Tensor:
+    """How alike the map of the shifted input and the shifted map are, where both are seen, averaged over the axes.
+
+    The input is shifted by ``share`` of each axis, its edge repeated. NaN where the predicted class changes.
+    Cost: one explanation an axis.
+    """
+    found = []
+    for axis in range(1, case.map.ndim):
+        length = case.map.shape[axis]
+        by = max(1, round(share * length))
+        if by >= length:
+            raise UsageError(f"share: got {share}, which shifts an axis of {length} positions away")
+        source = (torch.arange(length, device=case.x.device) - by).clamp_min(0)
+        moved = case.x.index_select(axis + 1, source)
+        again = case.again(moved).narrow(axis, by, length - by)
+        alike = similarity(case.map.narrow(axis, 0, length - by), again, kind)
+        found.append(torch.where(_predicted(case, moved) == _predicted(case, case.x), alike, torch.nan))
+    return torch.stack(found).nanmean(0)
+
+
+@metric("seed-repeatability", better="higher", family="robustness", needs=("explain",), range=(-1, 1))
+def seed_repeatability(case: Case, *, runs: int = 3, kind: Similarity = "spearman") -> Tensor:
+    """How alike the maps are under other random seeds, averaged: 1 for a method without chance.
+
+    NaN for a constant map. Cost: one explanation a run.
+    """
+    found = [similarity(case.map, case.again(case.x, seed=case.seed + run), kind) for run in range(1, runs + 1)]
+    return torch.stack(found).mean(0)
+
+
+def around(case: Case, radius: float, runs: int) -> Around:
+    """The explanations of ``runs`` inputs drawn evenly from a box around each input."""
+    if not radius > 0 or runs < 1:
+        raise UsageError(f"got radius {radius} and {runs} runs, expected a radius above 0 and at least one run")
+    return case.own(("around", radius, runs), lambda: _around(case, radius, runs))
+
+
+def _around(case: Case, radius: float, runs: int) -> Around:
+    logits = case.shared("logits", lambda: case.probe.logits(case.x))
+    low, high = case.x.flatten(1).aminmax(dim=1)
+    reach = radius * (high - low)
+    columns: list[tuple[Tensor, ...]] = []
+    for run in range(runs):
+        drawn = draws.uniform(draws.seeds(run, "run", case.seeds(f"around {radius}")), case.x.shape[1:])
+        moved = case.x + ((2 * drawn - 1) * reach.double().reshape(-1, *(1,) * (case.x.ndim - 1))).to(case.x)
+        there = case.shared(("logits", radius, run), partial(case.probe.logits, moved))
+        columns.append((
+            norm(case.again(moved) - case.map),
+            norm(moved - case.x),
+            norm(there - logits),
+            there.argmax(1) == logits.argmax(1),
+        ))  # fmt: skip
+    stacked = [torch.stack(column, dim=1) for column in zip(*columns, strict=True)]
+    return Around(stacked[0], stacked[1], stacked[2], stacked[3], norm(case.map), norm(case.x))
+
+
+def norm(x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    """The Euclidean norm of each row, float64."""
+    return x.flatten(1).double().square().sum(1).sqrt()
+
+
+def _predicted(case: Case, x: Float[Tensor, "n c *s"]) -> Tensor:
+    return case.probe.logits(x).argmax(1)
