@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heatproof.plots.classifier import class_bars, confusion, history, reliability, roc
+from heatproof.plots.classifier import confusion, examples, history, per_class, reliability, roc
 from heatproof.plots.files import png, save, svg
 from heatproof.plots.judging import agreement, critical_difference, curves, metric_table, ranking
 from heatproof.plots.maps import attribution, gallery, panels
@@ -14,14 +14,15 @@ __all__ = [
     "STYLE",
     "agreement",
     "attribution",
-    "class_bars",
     "confusion",
     "critical_difference",
     "curves",
+    "examples",
     "gallery",
     "history",
     "metric_table",
     "panels",
+    "per_class",
     "png",
     "ranking",
     "reliability",

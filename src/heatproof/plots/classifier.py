@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from heatproof.plots.maps import panels
 from heatproof.plots.style import (
     BLUE,
+    DASHES,
     FAINT,
     GREY,
     INK,
@@ -32,6 +34,7 @@ NAMED = {"accuracy": "accuracy", "precision": "precision", "f1": "F1", "auc": "A
 CURVES = 12  # classes drawn one by one in a ROC figure
 
 
+@runtime_checkable
 class Epoch(Protocol):
     """One row of a training history."""
 
@@ -69,34 +72,40 @@ def history(epochs: Sequence[Epoch], *, best: int | None = None) -> Figure:
 
 @styled
 def roc(performance: Performance) -> Figure:
-    """ROC curves of each class against the rest (of the worst, where there are many), their mean, and all pooled."""
-    drawn = figure(height=3.6)
-    axes = drawn.subplots()
+    """ROC curves of each class against the rest (of the worst, where there are many), their mean, and all pooled.
+
+    Good classifiers get a second panel that enlarges the corner.
+    """
+    drawn = figure(height=3.0)
+    corner = performance.auc_macro > 0.9
+    panels = drawn.subplots(1, 2 if corner else 1, squeeze=False)[0]
     names = [name for name, area in zip(performance.classes, performance.auc, strict=True) if math.isfinite(area)]
     if len(names) > CURVES:
         names = sorted(names, key=lambda name: performance.roc[name].auc)[:CURVES]
-    for i, name in enumerate(names):
-        curve = performance.roc[name]
-        legend = f"{short(name)}: {curve.auc:.3f}"
-        axes.plot(curve.false_positive, curve.true_positive, linewidth=1.0, label=legend, **line_style(i))
-    for name, dash in (("macro", "-"), ("micro", (0, (4, 1.5)))):
-        curve, interval = performance.roc[name], performance.intervals[f"auc_{name}"]
-        if len(curve.false_positive):
+    for axes, size in zip(panels, (1.0, 0.25), strict=False):
+        for i, name in enumerate(names):
+            curve = performance.roc[name]
             x, y = _few(curve.false_positive, curve.true_positive)
-            axes.plot(x, y, color=INK, linewidth=2, linestyle=dash, label=f"{name}: {_interval(interval)}")
-    axes.plot([0, 1], [0, 1], color=INK, alpha=FAINT, linewidth=0.8)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-    axes.set_box_aspect(1)
-    axes.grid()
-    legend_box = axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), title="AUC", handlelength=2.6)
-    legend_box.get_title().set_fontweight("bold")
+            axes.plot(x, y, linewidth=1.0, label=f"{short(name)}: {curve.auc:.3f}", **line_style(i))
+        for name, dash in (("macro", DASHES[0]), ("micro", DASHES[2])):
+            curve, interval = performance.roc[name], performance.intervals[f"auc_{name}"]
+            if len(curve.false_positive):
+                x, y = _few(curve.false_positive, curve.true_positive)
+                axes.plot(x, y, color=INK, linewidth=2, linestyle=dash, label=f"{name}: {_interval(interval)}")
+        axes.plot([0, 1], [0, 1], color=INK, alpha=FAINT, linewidth=0.8)
+        axes.set(xlabel="false positive rate", xlim=(-0.012 * size, size), ylim=(1.0 - size, 1.0 + 0.02 * size))
+        axes.set_box_aspect(1)
+        axes.grid()
+    panels[0].set_ylabel("true positive rate")
+    legend = panels[-1].legend(loc="center left", bbox_to_anchor=(1.03, 0.5), title="AUC", handlelength=2.6)
+    legend.get_title().set_fontweight("bold")
     return drawn
 
 
 @styled
 def confusion(performance: Performance) -> Figure:
-    """The confusion matrix: shares of each true class as shade, counts as numbers."""
-    share = np.nan_to_num(performance.confusion_normalised)
+    """The confusion matrix: counts as numbers, the root of the share of each true class as shade."""
+    share = np.sqrt(np.nan_to_num(performance.confusion_normalised))
     k = len(performance.classes)
     names = [short(name, 16) for name in performance.classes]
     side = min(WIDTH, max(3.0, 0.42 * k + 1.2 + 0.06 * longest(names)))
@@ -111,29 +120,46 @@ def confusion(performance: Performance) -> Figure:
 
 
 @styled
-def class_bars(performance: Performance, value: ClassNumber = "accuracy") -> Figure:
-    """One number a class with its interval, worst first, the line of the mean behind."""
+def per_class(performance: Performance, value: ClassNumber = "accuracy") -> Figure:
+    """One number a class with its interval, worst first, and the line of their mean; at most the 40 worst."""
     found = performance.class_intervals[value]
-    order = sorted(range(len(found)), key=lambda k: (math.isnan(found[k].mean), found[k].mean))
-    order = [k for k in order if found[k].n and not math.isnan(found[k].mean)][:40]
-    drawn = figure(height=max(1.4, 0.22 * len(order) + 0.7))
+    order = sorted((k for k, e in enumerate(found) if math.isfinite(e.mean)), key=lambda k: found[k].mean)[:40]
+    drawn = figure(height=max(1.4, 0.22 * len(order) + 0.8))
     axes = drawn.subplots()
-    y = range(len(order))
-    means = np.array([found[k].mean for k in order])
-    ends = np.array([[found[k].low, found[k].high] for k in order]).reshape(-1, 2)
-    axes.barh(y, means, height=0.62, color=BLUE, alpha=0.55)
-    axes.hlines(y, ends[:, 0], ends[:, 1], color=INK, linewidth=1.3)
-    for place, k in zip(y, order, strict=True):
-        axes.text(1.01, place, f"{_interval(found[k])}", va="center", transform=axes.get_yaxis_transform(), fontsize=8)
-    if len(means):
-        axes.axvline(float(means.mean()), color=ORANGE, linewidth=1.2, label=f"mean {means.mean():.3f}")
+    if order:
+        mean = float(np.mean([e.mean for e in found if math.isfinite(e.mean)]))
+        axes.axvline(mean, color=ORANGE, linewidth=1.2, label=f"mean {mean:.3f}")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
-    low = math.floor(10 * max(0.0, np.nanmin([*means, *ends[:, 0], 0.9]) - 0.05)) / 10
-    axes.set(xlim=(low, 1.0), xlabel=NAMED[value] if low == 0 else f"{NAMED[value]} (axis starts at {low:g})")
-    axes.set_yticks(y, [short(performance.classes[k]) for k in order])
-    axes.invert_yaxis()
+    for y, k in enumerate(order):
+        axes.hlines(y, found[k].low, found[k].high, color=BLUE, linewidth=2.2, alpha=0.7)
+        axes.plot(found[k].mean, y, marker="o", color=BLUE, markersize=5.5, linestyle="none")
+        axes.text(1.02, y, _interval(found[k]), va="center", transform=axes.get_yaxis_transform(), fontsize=8)
+    axes.set_xlabel(NAMED[value])
+    axes.locator_params(axis="x", nbins=6)
+    axes.set_yticks(range(len(order)), [short(performance.classes[k], 34) for k in order])
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     return drawn
+
+
+def examples(
+    performance: Performance, x: Any, kind: Literal["right", "wrong", "unsure"] = "wrong", *, count: int = 2
+) -> Figure:
+    """Inputs x (N, C, *S) that are surely right, surely wrong or unsure, ``count`` a class, hardest classes first.
+
+    Each is captioned with the label, the prediction and its confidence. Of many classes the 12 hardest are shown.
+    """
+    found = performance.examples(count)
+    hard = np.argsort(np.nan_to_num(performance.class_accuracy, nan=2.0), kind="stable")[:CURVES]
+    rows = [i for k in hard for i in getattr(found[k], kind)]
+    names, said = [short(name, 12) for name in performance.classes], performance.predictions
+    captions, wrong = [], []
+    for i in rows:
+        sure = f"{names[said[i]]} ({performance.confidence[i]:.2f})"
+        wrong.append(bool(said[i] != performance.y[i]))
+        captions.append(f"{names[performance.y[i]]} → {sure}" if wrong[-1] else sure)
+    return panels(np.stack([np.asarray(x[i]) for i in rows]) if rows else np.zeros((0, 1, 1)), captions, wrong=wrong)
 
 
 @styled

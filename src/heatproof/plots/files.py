@@ -19,7 +19,7 @@ from heatproof.plots.style import INK, styled
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", SVG)
-NUMBERS = ("d", "transform", "x", "y", "width", "height", "points", "cx", "cy", "r", "x1", "x2", "y1", "y2")
+DIGITS = {"d": 2, "transform": 4, "x": 2, "y": 2, "width": 2, "height": 2}
 BYTES = 3000  # embedded images above this size are tried as JPEG
 
 
@@ -30,9 +30,8 @@ def svg(figure: Figure, *, label: str = "") -> str:
     """
     root = ElementTree.fromstring(_drawn(figure, "svg"))
     for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == f"{{{SVG}}}metadata":
-                parent.remove(child)
+        for child in [child for child in parent if _idle(child)]:
+            parent.remove(child)
     for element in root.iter():
         _tidy(element)
     _unwrap(root)
@@ -41,7 +40,8 @@ def svg(figure: Figure, *, label: str = "") -> str:
     root.attrib.pop("height", None)
     root.attrib.pop("version", None)
     pixels = f"{float(width) * 4 / 3:.0f}px" if width.replace(".", "").isdigit() else width
-    root.set("style", f"width:100%;max-width:{pixels};height:auto;font-family:inherit")
+    lines = "stroke-linejoin:round;stroke-linecap:butt"
+    root.set("style", f"width:100%;max-width:{pixels};height:auto;font-family:inherit;{lines}")
     root.set("role", "img")
     if label:
         root.set("aria-label", label)
@@ -79,17 +79,26 @@ def _drawn(figure: Figure, kind: str, *, dpi: int = 72, background: str = "none"
     return stream.getvalue()
 
 
+def _idle(element: ElementTree.Element) -> bool:
+    """Metadata, style sheets (in a page they would reach beyond the figure), and paths that paint nothing."""
+    name = element.tag.removeprefix(f"{{{SVG}}}")
+    if name == "defs":
+        return all(child.tag == f"{{{SVG}}}style" for child in element)
+    return name == "metadata" or (name == "path" and element.get("style", "").strip() == "fill: none")
+
+
 def _tidy(element: ElementTree.Element) -> None:
     """Shorten one element in place: numbers, styles, links and images."""
     if HREF in element.attrib:
         element.set("href", _smaller(element.attrib.pop(HREF)))
-    for key in NUMBERS:
+    for key, digits in DIGITS.items():
         if key in element.attrib:
-            element.set(key, _rounded(element.attrib[key]))
+            element.set(key, _rounded(element.attrib[key], digits))
     if re.fullmatch(r"rotate\(-?0 [^)]*\)", element.get("transform", "")):
         del element.attrib["transform"]
     if "d" in element.attrib:
-        element.set("d", re.sub(r"\s*([MLCQZz])\s*", r"\1", element.attrib["d"]))
+        path = re.sub(r"\s*([MLCQZz])\s*", r"\1", element.attrib["d"]).strip()
+        element.set("d", _rounded(path, 1) if re.search(r"\d\d(?:\.|\b)", path) else path)
     parts = [part.strip() for part in element.get("style", "").split(";")]
     kept = [re.sub(r":\s+", ":", part) for part in parts if part and not part.startswith("font-family")]
     element.attrib.pop("style", None)
@@ -101,13 +110,13 @@ def _tidy(element: ElementTree.Element) -> None:
         element.tail = None
 
 
-def _rounded(text: str) -> str:
-    return re.sub(r"-?\d+\.\d+(?:e-?\d+)?", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), text)
+def _rounded(text: str, digits: int) -> str:
+    return re.sub(r"-?\d+\.\d+(?:e-?\d+)?", lambda m: f"{float(m[0]):.{digits}f}".rstrip("0").rstrip("."), text)
 
 
 def _smaller(link: str) -> str:
     """The embedded PNG as JPEG where it is opaque and that is shorter."""
-    head = "data:image/png;base64,"
+    link, head = link.replace(" ", ""), "data:image/png;base64,"
     if not link.startswith(head) or len(link) < BYTES:
         return link
     from PIL import Image

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
-from heatproof.plots.style import BLUE, GREY, INK, ORANGE, WIDTH, figure, line_style, longest, short, styled
+from heatproof.plots.style import BLUE, DASHES, GREY, INK, ORANGE, WIDTH, figure, line_style, longest, short, styled
 from heatproof.plots.tables import cells
 from heatproof.records import Direction
 from heatproof.stats import Rank, estimates
@@ -62,14 +62,16 @@ def curves(
     x = np.asarray(fractions, dtype=np.float64)
     drawn = figure(height=3.2)
     axes = drawn.subplots()
-    own = 0
+    own = shared = 0
     for name, values in lines.items():
         table = np.asarray(values, dtype=np.float64)
         if table.ndim != 2 or table.shape[1:] != x.shape:
             raise InputError(f"curves of {name}: got {table.shape}, expected (N, {len(x)}) for {x.shape} fractions")
         found = estimates(table, resamples=500, seed=seed)
-        style = {"color": GREY, "linestyle": (0, (2 + own % 3, 1))} if name in controls else line_style(own)
-        own += name not in controls
+        if name in controls:
+            style, shared = {"color": GREY, "linestyle": DASHES[(shared + 1) % len(DASHES)]}, shared + 1
+        else:
+            style, own = line_style(own), own + 1
         axes.plot(x, [e.mean for e in found], label=short(name, 30), **style)
         low, high = [e.low for e in found], [e.high for e in found]
         axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
@@ -147,8 +149,8 @@ def metric_table(
 ) -> Figure:
     """Mean scores (methods, metrics) as a heat table: blue is better, orange worse than the metric's best control.
 
-    Without controls the metric's median takes their place. ``strong`` (methods, metrics) sets numbers in bold: those that
-    beat every control beyond doubt, say.
+    Without controls the metric's median takes their place. ``strong`` (methods, metrics) sets numbers in bold: those
+    that beat every control beyond doubt, say.
 
     Raises: InputError where the parts do not fit.
     """
@@ -162,12 +164,15 @@ def metric_table(
     for j, direction in enumerate(better):
         column = table[:, j] if direction == "higher" else -table[:, j]
         shaded[:, j] = _against(column, column[known])
-    numbers = [["–" if math.isnan(v) else _number(v) for v in row] for row in table]
+    digits = 3 if len(metrics) <= 10 else 2
+    numbers = [["–" if math.isnan(v) else _number(v, digits) for v in row] for row in table]
     heads = [f"{short(name, 26)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
     rows = [f"{short(name, 30)}{' (control)' if name in controls else ''}" for name in methods]
     drawn = figure(WIDTH, 0.27 * len(rows) + 0.06 * longest(heads) + 0.4)
     bold = None if strong is None else np.asarray(strong, dtype=bool)
-    cells(drawn.subplots(), shaded, rows=rows, columns=heads, numbers=numbers, strong=bold)
+    cells(
+        drawn.subplots(), shaded, rows=rows, columns=heads, numbers=numbers if len(metrics) <= 20 else None, strong=bold
+    )
     return drawn
 
 
@@ -181,9 +186,9 @@ def _against(column: Float[np.ndarray, " m"], controls: Float[np.ndarray, " c"])
     return np.asarray(0.8 * gap / widest) if widest > 0 else np.zeros_like(column)
 
 
-def _number(value: float) -> str:
+def _number(value: float, digits: int) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+        return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
 
 
@@ -201,6 +206,6 @@ def agreement(matrix: ArrayLike, names: Sequence[str], *, label: str = "Spearman
     drawn = figure(side, side)
     axes = drawn.subplots()
     numbers = [["–" if math.isnan(v) else f"{v:.2f}".replace("0.", ".") for v in row] for row in table]
-    cells(axes, table, rows=shown, columns=shown, numbers=numbers)
+    cells(axes, table, rows=shown, columns=shown, numbers=numbers if len(names) <= 20 else None)
     axes.set_title(label, fontweight="normal", fontsize=9)
     return drawn

@@ -14,10 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
-from heatproof.plots.style import BLUE, GREEN, INK, ORANGE, PALETTE, WIDTH, bare, figure, short, styled
+from heatproof.plots.style import BLUE, GREEN, INK, ORANGE, PALETTE, WIDTH, bare, figure, longest, short, styled
 from heatproof.plots.tables import shade
 
 Drawing = Literal["overlay", "contour"]
@@ -77,13 +78,15 @@ def gallery(
         raise InputError(f"got {len(labels)} labels for {len(inputs)} inputs; expected one each")
     for name, heat in heats.items():
         _fit(heat, (len(inputs), *inputs.shape[2:]), f"map of {name}")
+    if truth is not None:
+        _fit(truth, (len(inputs), *inputs.shape[2:]), "mask")
     columns: list[str | None] = [*heats] if inputs.ndim == 3 else [None, *heats]
     cells = []
     for i, one in enumerate(inputs):
         rows = {name: heat[i] for name, heat in heats.items()}
         one, rows, own = _flattened(one, rows, None if truth is None else truth[i])
         cells += [(one, None if name is None else rows[name], own) for name in columns]
-    return _grid(cells, len(columns), tops=[name or "input" for name in columns], sides=labels, drawing=drawing)
+    return _grid(cells, max(1, len(columns)), tops=[name or "input" for name in columns], sides=labels, drawing=drawing)
 
 
 @styled
@@ -102,6 +105,9 @@ def panels(
         raise InputError(f"got {len(captions)} captions for {len(inputs)} inputs; expected one each")
     heats = None if maps is None else np.asarray(maps, dtype=np.float64)
     truth = None if mask is None else np.asarray(mask, dtype=bool)
+    for name, part in (("maps", heats), ("mask", truth)):
+        if part is not None:
+            _fit(part, (len(inputs), *inputs.shape[2:]), name)
     cells = []
     for i, one in enumerate(inputs):
         rows = {} if heats is None else {"map": heats[i]}
@@ -126,7 +132,9 @@ def _grid(
     """Panels in reading order; margins are set by hand, since arranging a hundred of them takes seconds."""
     rows = max(1, math.ceil(len(cells) / columns))
     flat = not cells or cells[0][0].ndim == 2
-    left, gap, head = (0.95 if any(sides) else 0.05), (0.2 if captions else 0.05), (0.34 if tops else 0.22)
+    sides = [_folded(side, 1.1) for side in sides]
+    left = 0.1 + 0.068 * longest([line for side in sides for line in side.split("\n")]) if any(sides) else 0.05
+    gap, head = (0.2 if captions else 0.05), (0.34 if tops else 0.22)
     wide = (WIDTH - left - 0.05 * columns) / columns
     wide = wide if flat else min(wide, 1.6)
     one = cells[0][0].shape if cells else (1, 1)
@@ -159,10 +167,11 @@ def panel(
     small: bool = False,
 ) -> None:
     """Draw a signal or an image with its map into the axes."""
+    heat = None if map is None else scaled(map)
     if x.ndim == 2:
-        _signal(axes, x, map, mask, small)
+        _signal(axes, x, heat, mask, small)
     else:
-        _image(axes, x, map, mask, drawing, side)
+        _image(axes, x, heat, mask, drawing, side)
 
 
 def scaled(map: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
@@ -184,19 +193,21 @@ def _signal(
     space = 0.08 * (high - low) or 1.0
     low, high = low - (2.2 if mask is not None else 1.0) * space, high + space
     if map is not None:
-        band = shade(scaled(map), above=ORANGE, below=BLUE, strength=0.8)[None]
-        axes.imshow(band, extent=(-0.5, length - 0.5, low, high), aspect="auto", interpolation="none", zorder=0)
+        band = shade(map, above=ORANGE, below=BLUE, strength=0.8)[None]
+        axes.imshow(
+            band, extent=(-0.5, length - 0.5, low, high), aspect="auto", interpolation="none", zorder=0, clip_on=False
+        )
     for i, channel in enumerate(x):
         colour = INK if len(x) == 1 else PALETTE[i % len(PALETTE)]
-        axes.plot(channel, color=colour, linewidth=0.9 if small else 1.3, zorder=2)
+        axes.plot(channel, color=colour, linewidth=0.9 if small else 1.3, zorder=2, clip_on=False)
     for start, stop in _runs(mask) if mask is not None else ():
-        axes.fill_between([start - 0.5, stop - 0.5], low, low + 0.7 * space, color=GREEN, linewidth=0, zorder=3)
+        axes.add_patch(
+            Rectangle((start - 0.5, low), stop - start, 0.7 * space, color=GREEN, linewidth=0, clip_on=False)
+        )
     axes.set(xlim=(-0.5, length - 0.5), ylim=(low, high))
     if small:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set(visible=True, alpha=0.25)
+        bare(axes)
+        axes.patch.set(edgecolor=INK, linewidth=0.7, alpha=0.3)
 
 
 def _image(
@@ -210,11 +221,11 @@ def _image(
     overlay = map if drawing == "overlay" else None
     h, w = x.shape[1:]
     extent = (-0.5, w - 0.5, h - 0.5, -0.5)
-    axes.imshow(_picture(x, overlay, side), extent=extent, interpolation="none")
+    axes.imshow(_picture(x, overlay, side), extent=extent, interpolation="none", clip_on=False)
     if map is not None and drawing == "contour":
         for sign, colour in ((1.0, ORANGE), (-1.0, BLUE)):
-            strength = sign * scaled(map)
-            levels = [v for v in (0.5, 0.8) if strength.min() < v < strength.max()]
+            strength = sign * map
+            levels = [v for v in (0.35, 0.7) if strength.min() < v < strength.max()]
             if levels:
                 axes.contour(strength, levels, colors=colour, linewidths=(1.0, 1.8)[: len(levels)])
     if mask is not None and mask.any() and not mask.all():
@@ -235,7 +246,7 @@ def _picture(
     if map is None:
         return np.moveaxis(colour, 0, -1)
     grey = np.tensordot([0.299, 0.587, 0.114], colour, axes=1)[..., None]
-    heat = shade(_shrunk(scaled(map)[None], side)[0], above=ORANGE, below=BLUE, strength=0.85)
+    heat = shade(_shrunk(map[None], side)[0], above=ORANGE, below=BLUE, strength=0.85)
     return np.asarray(heat[..., :3] * heat[..., 3:] + (0.15 + 0.85 * grey) * (1.0 - heat[..., 3:]))
 
 
@@ -260,15 +271,12 @@ def _slices(
     place = [n // 2 for n in size]
     if map is not None and np.isfinite(map).any():
         place = [int(i) for i in np.unravel_index(np.nanargmax(np.where(np.isfinite(map), map, -np.inf)), size)]
+    heat = None if map is None else scaled(map)
     drawn = figure(WIDTH, 2.7)
     for axis, axes in enumerate(drawn.subplots(1, 3)):
         cut: list[Any] = [place[axis] if i == axis else slice(None) for i in range(3)]
-        parts = [None if part is None else part[tuple(cut)] for part in (map, mask)]
-        limit = None if map is None else np.abs(np.where(np.isfinite(map), map, 0.0)).max()
-        heat = None if parts[0] is None or not limit else parts[0] / limit
-        _image(axes, x[(slice(None), *cut)], None, None, drawing, SIDE) if heat is None else None
-        if heat is not None:
-            _image(axes, x[(slice(None), *cut)], heat, parts[1], drawing, SIDE)
+        flat_heat, flat_mask = (None if part is None else part[tuple(cut)] for part in (heat, mask))
+        _image(axes, x[(slice(None), *cut)], flat_heat, flat_mask, drawing, SIDE)
         rest = [place[i] for i in range(3) if i != axis]
         axes.axhline(rest[0], color=GREEN, linewidth=0.6, alpha=0.7)
         axes.axvline(rest[1], color=GREEN, linewidth=0.6, alpha=0.7)

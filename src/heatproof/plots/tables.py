@@ -32,12 +32,15 @@ def cells(
 ) -> None:
     """Draw a shaded table; ``strong`` sets numbers in bold."""
     r, c = values.shape
-    axes.imshow(shade(values), aspect="auto", interpolation="none", extent=(-0.5, c - 0.5, r - 0.5, -0.5))
+    axes.imshow(
+        shade(values), aspect="auto", interpolation="none", extent=(-0.5, c - 0.5, r - 0.5, -0.5), clip_on=False
+    )
     size = 8 if c <= 14 else 6.5 if c <= 22 else 5.5
     for i, line in enumerate(numbers or ()):
         for j, text in enumerate(line):
             weight = "bold" if strong is not None and strong[i, j] else "normal"
-            axes.text(j, i, text, ha="center", va="center_baseline", fontsize=size, fontweight=weight)
+            cell = axes.text(j, i, text, ha="center", va="center_baseline", fontsize=size, fontweight=weight)
+            cell.set_in_layout(False)  # it lies inside; measuring hundreds takes seconds
     upright = longest(columns) * c > 70
     axes.set_xticks(range(c), columns, rotation=45 if upright else 0, ha="right" if upright else "center")
     if upright:

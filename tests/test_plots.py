@@ -1,0 +1,351 @@
+"""Figures: what they show, that nothing is cut off, and that their SVG is small, themed and free of clashes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from heatproof import plots, stats
+from heatproof.errors import FileError, InputError
+from heatproof.performance import measure
+from heatproof.plots import maps as drawn_maps
+from heatproof.plots.files import _smaller
+from heatproof.plots.tables import shade
+
+METHODS = ["grad-cam", "integrated-gradients:steps=20", "random", "edge"]
+CONTROLS = ["random", "edge"]
+SIGNAL, IMAGE, VOLUME = (1, 40), (3, 30, 34), (1, 9, 10, 11)
+
+
+@functools.cache
+def _performance(k: int = 4, n: int = 120) -> object:
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, k, n)
+    p = generator.dirichlet(np.ones(k), n) + 1.5 * np.eye(k)[y] * generator.random((n, 1))
+    names = ["cost $5 & <more>", "colorectal adenocarcinoma epithelium", *map(str, range(k - 2))]
+    return measure(p / p.sum(axis=1, keepdims=True), y, names, resamples=100)
+
+
+def _scores() -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(60, 4)) + np.array([1.5, 1.4, 0.0, 0.3])
+
+
+def _inputs(shape: tuple[int, ...], n: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(2)
+    heat = generator.normal(size=(n, *shape[1:]))
+    mask = np.zeros(heat.shape, dtype=bool)
+    mask[(slice(None), *(slice(n // 4, n // 2) for n in shape[1:]))] = True
+    return generator.random((n, *shape)), heat, mask
+
+
+def _history(n: int = 12, val: float = 1.0) -> list[SimpleNamespace]:
+    return [
+        SimpleNamespace(
+            epoch=i + 1,
+            train_loss=2 / (i + 1),
+            val_loss=val * 2.2 / (i + 1),
+            train_accuracy=0.5,
+            val_accuracy=val * 0.4,
+        )
+        for i in range(n)
+    ]
+
+
+def _gallery(shape: tuple[int, ...]) -> Figure:
+    x, heat, mask = _inputs(shape)
+    labels = ["7 (0.98)", "lymphocytes → mucus (0.45)", "1"]
+    return plots.gallery(x, dict.fromkeys(METHODS, heat), labels=labels, mask=mask)
+
+
+def _attribution(shape: tuple[int, ...], drawing: str = "overlay") -> Figure:
+    x, heat, mask = (part[0] for part in _inputs(shape))
+    return plots.attribution(x, heat, mask=mask, title="grad-cam: 7 (0.98)", drawing=drawing)  # type: ignore[arg-type]
+
+
+def _panels(shape: tuple[int, ...]) -> Figure:
+    x, heat, _ = _inputs(shape)
+    return plots.panels(x, ["says 7 (0.98)", "says 3 (0.61), is 8", "says 1"], maps=heat, wrong=[False, True, False])
+
+
+def _critical_difference() -> Figure:
+    scores = _scores()
+    mean = stats.ranks(scores).mean(axis=0)
+    sets = stats.groups(stats.pairwise(scores).p, mean)
+    return plots.critical_difference(METHODS, mean, sets, controls=CONTROLS, reach=0.7)
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "history": lambda: plots.history(_history(), best=9),
+    "history without validation": lambda: plots.history(_history(1, float("nan"))),
+    "roc": lambda: plots.roc(_performance()),
+    "roc of many classes": lambda: plots.roc(_performance(20)),
+    "confusion": lambda: plots.confusion(_performance()),
+    "confusion of many classes": lambda: plots.confusion(_performance(35)),
+    "per class": lambda: plots.per_class(_performance()),
+    "per class of many": lambda: plots.per_class(_performance(45, 200), "auc"),
+    "reliability": lambda: plots.reliability(_performance()),
+    "examples": lambda: plots.examples(_performance(), _inputs(SIGNAL, 120)[0]),
+    "signal": lambda: _attribution(SIGNAL),
+    "image": lambda: _attribution(IMAGE),
+    "contour": lambda: _attribution(IMAGE, "contour"),
+    "volume": lambda: _attribution(VOLUME),
+    "gallery of signals": lambda: _gallery(SIGNAL),
+    "gallery of images": lambda: _gallery(IMAGE),
+    "gallery of volumes": lambda: _gallery(VOLUME),
+    "panels of signals": lambda: _panels(SIGNAL),
+    "panels of images": lambda: _panels(IMAGE),
+    "ranking": lambda: plots.ranking(stats.rank(_scores(), METHODS), controls=CONTROLS),
+    "ranking by score": lambda: plots.ranking(stats.rank(_scores(), METHODS), value="score", label="deletion"),
+    "curves": lambda: plots.curves(
+        np.linspace(0, 1, 11), {m: _inputs((1, 11), 9)[1] for m in METHODS}, controls=CONTROLS
+    ),
+    "critical difference": _critical_difference,
+    "metric table": lambda: plots.metric_table(
+        [[0.1, np.nan], [0.5, 2e-5], [0.2, 1.0], [0.3, 12345.0]],
+        METHODS,
+        ["deletion", "pointing-game:tolerance=3"],
+        ["lower", "higher"],
+        controls=CONTROLS,
+        strong=np.eye(4, 2),
+    ),
+    "agreement": lambda: plots.agreement(np.corrcoef(_scores().T), METHODS),
+    "agreement of many": lambda: plots.agreement(
+        np.corrcoef(_inputs((1, 9), 25)[1]), [f"metric-{i}" for i in range(25)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_as_svg(name: str) -> None:
+    figure = FIGURES[name]()
+    text = plots.svg(figure, label=name)
+    root = ElementTree.fromstring(text)
+    assert root.get("aria-label") == name
+    assert len(text) < 60_000
+    assert "currentColor" in text
+    assert plots.INK not in text
+    assert not re.search(r"fill:\s*(#ffffff|white)", text), "a white background hides in dark pages"
+    assert "<style" not in text, "a style sheet would reach beyond the figure"
+    assert "<metadata" not in text
+    ids = [element.get("id") for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+    referred = re.findall(r'(?:href="|url\()#([^")]+)', text)
+    assert set(referred) == set(ids)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cut_off(name: str) -> None:
+    figure = FIGURES[name]()
+    with mpl.rc_context(plots.STYLE):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        found = figure.get_tightbbox(canvas.get_renderer())
+    width, height = figure.get_size_inches()
+    assert -0.03 < found.x0 < found.x1 < width + 0.03
+    assert -0.03 < found.y0 < found.y1 < height + 0.03
+
+
+@pytest.mark.parametrize("name", ["curves", "gallery of images", "confusion"])
+def test_the_same_figure_gives_the_same_bytes(name: str) -> None:
+    assert plots.svg(FIGURES[name]()) == plots.svg(FIGURES[name]())
+
+
+def test_figures_on_one_page_share_no_id() -> None:
+    texts = [plots.svg(FIGURES[name]()) for name in ("roc", "curves", "signal", "ranking")]
+    ids = [set(re.findall(r' id="([^"]+)"', text)) for text in texts]
+    assert all(a.isdisjoint(b) for a, b in itertools.combinations(ids, 2))
+
+
+def test_names_are_shown_as_they_are() -> None:
+    root = ElementTree.fromstring(plots.svg(FIGURES["confusion"]()))
+    words = {element.text for element in root.iter() if element.text}
+    assert "cost $5 & <more>" in words
+    assert "colorec…thelium" in words or any("…" in word for word in words)
+
+
+def test_png_has_the_background_asked_for() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    data = plots.png(FIGURES["signal"](), dpi=50, background="#102030")
+    image = Image.open(BytesIO(data)).convert("RGB")
+    assert image.getpixel((0, 0)) == (16, 32, 48)
+    assert image.width == pytest.approx(360, abs=2)
+
+
+def test_save_writes_svg_and_pdf(tmp_path: Path) -> None:
+    figure = FIGURES["ranking"]()
+    svg, pdf = plots.save(figure, tmp_path / "new" / "ranking.deletion")
+    assert svg.name == "ranking.deletion.svg"
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in pdf.read_bytes()
+    ElementTree.fromstring(svg.read_text(encoding="utf-8"))
+    first = pdf.read_bytes()
+    assert plots.save(FIGURES["ranking"](), tmp_path / "again")[1].read_bytes() == first
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot write"):
+        plots.save(figure, tmp_path / "file" / "ranking")
+
+
+def test_settings_of_the_user_are_kept() -> None:
+    with mpl.rc_context({"font.size": 33, "axes.facecolor": "red"}):
+        before = dict(mpl.rcParams)
+        plots.svg(FIGURES["ranking"]())
+        assert dict(mpl.rcParams) == before
+
+
+def test_no_figure_needs_pyplot() -> None:
+    for file in Path(plots.__file__).parent.glob("*.py"):
+        assert "pyplot" not in file.read_text(encoding="utf-8").replace("without pyplot", ""), file.name
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+def test_shade_is_clear_at_zero_and_told_apart_by_sign() -> None:
+    colours = shade(np.array([-1.0, 0.0, 0.5, np.nan, 9.0]), strength=0.8)
+    np.testing.assert_allclose(colours[:, 3], [0.8, 0.0, 0.4, 0.0, 0.8])
+    assert (colours[0, :3] != colours[4, :3]).any()
+
+
+def test_maps_are_scaled_by_their_largest_value_and_zero_stays() -> None:
+    np.testing.assert_array_equal(drawn_maps.scaled(np.array([0.0, -4.0, 2.0, np.nan])), [0.0, -1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(drawn_maps.scaled(np.zeros(3)), np.zeros(3))
+
+
+def test_the_planted_span_is_marked() -> None:
+    mask = np.array([0, 1, 1, 0, 0, 1], dtype=bool)
+    assert drawn_maps._runs(mask) == [(1, 3), (5, 6)]
+    assert drawn_maps._runs(np.ones(4, dtype=bool)) == [(0, 4)]
+    assert drawn_maps._runs(np.zeros(4, dtype=bool)) == []
+    figure = plots.attribution(np.zeros((1, 6)), mask=mask)
+    spans = [(patch.get_x(), patch.get_width()) for patch in figure.axes[0].patches]
+    assert spans == [(0.5, 2), (4.5, 1)]
+
+
+def test_an_image_under_a_map_is_grey_and_warm_where_relevant() -> None:
+    x = np.random.default_rng(0).random((3, 4, 4))
+    heat = np.zeros((4, 4))
+    heat[1, 2] = 1.0
+    picture = drawn_maps._picture(x, heat, 96)
+    rest = np.delete(picture.reshape(-1, 3), 6, axis=0)
+    np.testing.assert_allclose(rest, rest[:, :1].repeat(3, axis=1))
+    assert picture[1, 2, 0] > picture[1, 2, 2]
+    np.testing.assert_array_equal(drawn_maps._picture(x, None, 96), np.moveaxis(x, 0, -1))
+
+
+def test_large_images_are_shrunk() -> None:
+    x = np.random.default_rng(0).random((2, 3, 300, 200))
+    assert drawn_maps._picture(x[0], x[0, 0], 96).shape == (96, 64, 3)
+    text = plots.svg(plots.gallery(x, {"a": x[:, 0]}))
+    assert len(text) < 60_000
+    assert "image/jpeg" in text
+
+
+def test_images_with_transparency_stay_png() -> None:
+    assert _smaller("http://elsewhere") == "http://elsewhere"
+    assert "image/jpeg" not in plots.svg(_attribution((1, 4000)))
+
+
+def test_a_volume_is_cut_through_its_most_relevant_position() -> None:
+    heat = np.zeros((5, 6, 7))
+    heat[1, 2, 3] = 4.0
+    figure = plots.attribution(np.zeros((1, 5, 6, 7)), heat)
+    assert [axes.get_title() for axes in figure.axes] == ["axis 1 at 1", "axis 2 at 2", "axis 3 at 3"]
+    x, maps, _ = drawn_maps._flattened(np.zeros((1, 5, 6, 7)), {"a": heat}, None)
+    assert x.shape == (1, 6, 7)
+    assert maps["a"].max() == 4.0
+
+
+def test_examples_say_label_prediction_and_confidence() -> None:
+    p = [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]
+    performance = measure(p, [0, 0, 1], ["cat", "dog"], resamples=100)
+    x = torch.zeros(3, 1, 8)
+    captions = {k: [axes.get_title() for axes in plots.examples(performance, x, k).axes] for k in ("wrong", "right")}
+    assert captions == {"wrong": ["cat → dog (0.80)"], "right": ["cat (0.90)", "dog (0.60)"]}
+    assert not plots.examples(measure(np.eye(2), [0, 1], ["a", "b"], resamples=100), x).axes
+
+
+def test_ranking_draws_the_intervals() -> None:
+    rows = stats.rank(_scores(), METHODS)
+    axes = plots.ranking(rows, controls=CONTROLS).axes[0]
+    drawn = [segments.get_segments()[0][:, 0] for segments in axes.collections]
+    np.testing.assert_allclose(drawn, [[row.rank.low, row.rank.high] for row in rows])
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert [name.removesuffix(" (control)") for name in names] == [row.name for row in rows]
+    assert sum(name.endswith("(control)") for name in names) == 2
+
+
+def test_curves_draw_the_mean_in_its_interval() -> None:
+    table = np.random.default_rng(0).random((30, 5))
+    axes = plots.curves(np.arange(5), {"a": torch.tensor(table)}).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), table.mean(axis=0))
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    expected = stats.estimates(table, resamples=500)
+    assert band.min() == pytest.approx(min(e.low for e in expected))
+
+
+def test_metric_table_is_shaded_against_the_best_control() -> None:
+    figure = plots.metric_table(
+        [[0.9], [0.1], [0.5]], ["good", "bad", "random"], ["m"], ["higher"], controls=["random"]
+    )
+    colours = np.asarray(figure.axes[0].images[0].get_array())[:, 0]
+    assert colours[2, 3] == 0.0
+    assert colours[0, 3] == colours[1, 3] > 0
+    turned = plots.metric_table([[0.9], [0.1], [0.5]], ["good", "bad", "random"], ["m"], ["lower"], controls=["random"])
+    other = np.asarray(turned.axes[0].images[0].get_array())[:, 0]
+    np.testing.assert_array_equal(other[[1, 0, 2]], colours)
+
+
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        (lambda: plots.attribution(np.zeros(5)), "one to three"),
+        (lambda: plots.attribution(np.zeros((1, 5)), np.zeros(4)), "map"),
+        (lambda: plots.attribution(np.zeros((1, 5)), mask=np.zeros(4)), "mask"),
+        (lambda: plots.gallery(np.zeros((2, 1, 5)), {"edge": np.zeros((2, 4))}), "map of edge"),
+        (lambda: plots.gallery(np.zeros((2, 1, 5)), {}, labels=["a"]), "labels"),
+        (lambda: plots.gallery(np.zeros((2, 1, 5)), {"edge": np.zeros((2, 5))}, mask=np.zeros((2, 4))), "mask"),
+        (lambda: plots.panels(np.zeros((2, 1, 5)), ["a"]), "captions"),
+        (lambda: plots.panels(np.zeros((2, 1, 5)), ["a", "b"], maps=np.zeros((1, 5))), "map"),
+        (lambda: plots.curves([0, 1], {"a": np.zeros((3, 3))}), "curves of a"),
+        (lambda: plots.critical_difference(["a"], [1.0, 2.0], []), "mean ranks"),
+        (lambda: plots.metric_table([[1.0]], ["a", "b"], ["m"], ["higher"]), "methods"),
+        (lambda: plots.agreement(np.eye(2), ["a"]), "names"),
+    ],
+)
+def test_misfits_are_named(call: Callable[[], Figure], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        call()
+
+
+def test_empty_and_constant_inputs_are_drawn() -> None:
+    figures = [
+        plots.ranking([]),
+        plots.history([]),
+        plots.curves([0, 1], {}),
+        plots.attribution(np.zeros((1, 5)), np.zeros(5)),
+        plots.attribution(np.full((3, 4, 4), 0.5), np.full((4, 4), np.nan), mask=np.ones((4, 4)), drawing="contour"),
+        plots.critical_difference(["only"], [1.0], [(0,)]),
+        plots.agreement([[1.0, np.nan], [np.nan, 1.0]], ["a", "b"]),
+        plots.gallery(np.zeros((0, 1, 5)), {}),
+        plots.ranking(stats.rank([[0.1, np.nan]], ["one", "none"])),
+        plots.roc(measure([[0.3, 0.7]], [1], ["no", "yes"], resamples=100)),
+        plots.per_class(measure([[0.3, 0.7]], [1], ["no", "yes"], resamples=100)),
+        plots.reliability(measure([[0.3, 0.7]], [1], ["no", "yes"], resamples=100)),
+    ]
+    for figure in figures:
+        ElementTree.fromstring(plots.svg(figure))
