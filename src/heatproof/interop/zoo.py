@@ -1,0 +1,81 @@
+"""Networks of torchvision and timm by name, with weights from a local file."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from heatproof.errors import UnknownName, UsageError
+from heatproof.interop.keras_files import first_line
+from heatproof.loading import resolve_factory
+
+_LIBRARIES = ("timm", "torchvision")
+
+
+def build(name: str, *, weights: str | os.PathLike[str] | None = None, classes: int | None = None) -> nn.Module:
+    """A network written ``torchvision:resnet18`` or ``timm:resnet18``, in evaluation mode; nothing is downloaded.
+
+    ``weights`` is a .safetensors file or a plain state dict (.pt, .pth) for exactly that network with that number of
+    ``classes`` (the library's own, 1000 for most, where None). Without weights the network starts at random.
+
+    Raises: UnknownName with the near names; UsageError where the library is missing; FileError for unfit weights.
+    """
+    library, colon, network = name.partition(":")
+    if not colon or not network:
+        raise UsageError(f"got network {name!r}, expected library:name such as 'torchvision:resnet18'")
+    if classes is not None and classes < 1:
+        raise UsageError(f"got classes={classes}, expected at least 1")
+    if library not in _LIBRARIES:
+        raise UnknownName("library of networks", library, _LIBRARIES)
+    make = (_torchvision if library == "torchvision" else _timm)(network, classes)
+    with torch.random.fork_rng(devices=[]):
+        return resolve_factory(make, weights=None if weights is None else Path(weights))
+
+
+def names(library: str) -> list[str]:
+    """The classifiers a library offers.
+
+    Raises: UnknownName, UsageError.
+    """
+    if library not in _LIBRARIES:
+        raise UnknownName("library of networks", library, _LIBRARIES)
+    if library == "timm":
+        return sorted(_library("timm").list_models())
+    models = _library("torchvision.models")
+    return sorted(models.list_models(module=models))
+
+
+def _library(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"these networks need {error.name}; pip install {error.name}") from None
+
+
+def _torchvision(network: str, classes: int | None) -> Callable[[], nn.Module]:
+    known = names("torchvision")
+    if network not in known:
+        raise UnknownName("network of torchvision", network, known)
+    return lambda: _made("torchvision.models", "get_model", network, classes, {"weights": None})
+
+
+def _timm(network: str, classes: int | None) -> Callable[[], nn.Module]:
+    known = names("timm")
+    if network.partition(".")[0] not in known:
+        raise UnknownName("network of timm", network, known)
+    return lambda: _made("timm", "create_model", network, classes, {"pretrained": False})
+
+
+def _made(module: str, function: str, network: str, classes: int | None, options: dict[str, Any]) -> nn.Module:
+    given = options if classes is None else {**options, "num_classes": classes}
+    try:
+        made: nn.Module = getattr(_library(module), function)(network, **given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{network!r} cannot be built: {first_line(error)}") from error
+    return made
