@@ -43,12 +43,13 @@ work.add(app)
 catalogues.add(app)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         from heatproof import __version__
 
         screen.say(f"heatproof {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

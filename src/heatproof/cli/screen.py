@@ -262,7 +262,7 @@ def results(found: Results) -> None:
         say(f"Skipped {skip.method} x {skip.metric}: {skip.reason}")
     if len(found.skips) > 3:
         say(f"Skipped {len(found.skips) - 3} more; the report lists them.")
-    out().print(Text(headline(found), style="bold"))
+    out().print(Text(headline(found), style="bold"), soft_wrap=True)
 
 
 def scores(found: Results) -> None:

@@ -32,6 +32,6 @@ from heatproof.pipeline.stages import (
 
 __all__ = [
     "MAPS", "MODEL", "PERFORMANCE", "REPORT", "RUN", "STUDY", "Compared", "Outcome", "Plan", "Step", "Watch", "assess",
-    "checked", "chosen", "claim", "classifier", "compare", "headline", "judge", "maps", "plan_of", "probe", "read_plan", "registry",
-    "report", "run", "splits", "write_maps", "write_report",
+    "checked", "chosen", "claim", "classifier", "compare", "headline", "judge", "maps", "plan_of", "probe", "read_plan",
+    "registry", "report", "run", "splits", "write_maps", "write_report",
 ]  # fmt: skip

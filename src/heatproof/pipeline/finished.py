@@ -89,8 +89,8 @@ def headline(results: Results) -> str:
     if sound:
         return f"{_listed(sound)} are better than every control and cannot be told apart."
     worst = {control for method in top for control in lost[method]}
-    verb = "is" if len(top) == 1 else "are"
-    return f"{_listed(top)} {verb} ahead of the other methods but no better than {_listed(sorted(worst))}: do not trust it."
+    verb, it = ("comes", "it") if len(top) == 1 else ("come", "them")
+    return f"{_listed(top)} {verb} first but no better than {_listed(sorted(worst))}: do not trust {it} here."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -54,7 +54,8 @@ class Plan:
     @property
     def name(self) -> str:
         """What a run of this plan is called unless told otherwise."""
-        parts = [self.data or ("mnist1d" if self.model is None else ""), Path(self.model or "").stem]
+        model = self.model or ""
+        parts = [self.data or ("" if model else "mnist1d"), model if ":" in model else Path(model).stem]
         parts += [self.recipe if self.model is None and self.recipe != "fast" else ""]
         parts += [f"seed{self.seed}" if self.seed else ""]
         return "-".join(re.sub(r"[^\w.=]+", "-", part).strip("-") for part in parts if part)
