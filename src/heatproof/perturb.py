@@ -56,7 +56,7 @@ def noise(x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"]) -> Float[Tensor,
 
 @fills.add("donor", imputes=False)
 def donor(
-    x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"], pool: Float[Tensor, "k c *s"] | None
+    x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"], pool: Tensor | None
 ) -> Float[Tensor, "n c *s"]:
     """Another sample of the same data, drawn by each sample's seed: removed positions stay in the distribution."""
     if pool is None or len(pool) < 2:
@@ -76,11 +76,9 @@ def noisy_linear(
 
     ``noise`` is a share of the deviation of the sample's channel. Where nothing is left, the channel's mean.
     """
-    none_left = removed.flatten(1).all(1)
-    solved = (
-        _interpolated(x, removed) if x.ndim == 3 else _diffused(x, removed & ~spatial.like(none_left[:, None], x)[:, 0])
-    )
-    solved = torch.where(spatial.like(none_left[:, None], x), mean(x), solved)
+    none_left = removed.flatten(1).all(1).reshape(-1, *(1,) * (removed.ndim - 1))
+    solved = _interpolated(x, removed) if x.ndim == 3 else _diffused(x, removed & ~none_left)
+    solved = torch.where(none_left[:, None], mean(x), solved)
     grain = draws.normal(seeds, x.shape[1:]).to(x) * (noise * _deviation(x))
     return torch.where(removed[:, None], solved + grain, x)
 
@@ -154,7 +152,7 @@ class Canvas:
     x: Float[Tensor, "n c *s"]
     fill: Spec = field(default_factory=lambda: Spec("mean"))
     seeds: Int[Tensor, " n"] | None = None
-    pool: Float[Tensor, "k c *s"] | None = None
+    pool: Tensor | None = None
 
     @cached_property
     def blank(self) -> Float[Tensor, "n c *s"]:

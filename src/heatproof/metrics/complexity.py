@@ -31,7 +31,8 @@ def entropy(case: Case) -> Tensor:
     mass = case.map.flatten(1).double().abs()
     whole = mass.sum(1, keepdim=True)
     share = mass / torch.where(whole > 0, whole, torch.nan)
-    return torch.special.entr(share).sum(1)
+    found: Tensor = torch.special.entr(share).sum(1)
+    return found
 
 
 @metric("effective-complexity", better="lower", family="complexity", range=(0, 1), paper="2007.07584")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -53,6 +53,7 @@ def metric(
     return metrics.add(name, paper=paper, better=better, family=family, needs=needs, range=range, curve=curve)
 
 
+@runtime_checkable
 class Explain(Protocol):
     """The method itself, to explain other inputs with: ``functools.partial(hp.explain, method="grad-cam")``."""
 
@@ -102,7 +103,7 @@ class Case:
     seed: int = 0
     mask: Bool[Tensor, "n *s"] | None = None
     fill: Spec = field(default_factory=lambda: Spec("mean"))
-    pool: Float[Tensor, "k c *s"] | None = None
+    pool: Tensor | None = None
     explain: Explain | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     _own: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -319,7 +320,7 @@ def case(
     )  # fmt: skip
 
 
-def with_pool(case: Case, pool: Float[Tensor, "k c *s"] | None) -> Case:
+def with_pool(case: Case, pool: Tensor | None) -> Case:
     """The case with samples that the fill ``donor`` draws from."""
     return replace(case, pool=pool)
 

@@ -137,4 +137,5 @@ def _histogram_entropy(map: Float[Tensor, "n *s"], bins: int) -> Float[Tensor, "
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     place = ((flat - low) / torch.where(high > low, high - low, 1) * bins).long().clamp_max(bins - 1)
     share = flat.new_zeros(len(flat), bins).scatter_add_(1, place, torch.ones_like(flat)) / flat.shape[1]
-    return torch.special.entr(share).sum(1)
+    found: Tensor = torch.special.entr(share).sum(1)
+    return found
