@@ -19,8 +19,9 @@ import heatproof as hp
 from heatproof.errors import FileError, FolderInUse, HeatproofError, InputError, Interrupted, UnknownName, UsageError
 from heatproof.records import Samples, Splits
 from heatproof.training import Progress, Recipe, history_of, read_history, recipes, resolve
-from heatproof.training.batches import InOrder, Shuffled, augment, generator, hold_out
+from heatproof.training.batches import InOrder, Shuffled, Stretches, augment, generator, hold_out
 from heatproof.training.fitting import fit
+from heatproof.training.watching import strips
 
 TINY = Recipe("tiny", 3, 16, 0.01, schedule="one-cycle", weight_decay=0.01, shift=2, average=0.9, validation=0.25)
 
@@ -315,6 +316,31 @@ def test_progress_ends_at_the_last_step(signals: Splits) -> None:
 def test_a_diverging_loss_is_one_clear_error(signals: Splits) -> None:
     with pytest.raises(HeatproofError, match="learning_rate"):
         hp.train(signals, recipe=Recipe("wild", 3, 16, 1e12, optimiser="sgd"), quiet=True)
+
+
+def test_heatmap_strips_have_one_row_a_sample_at_every_rank() -> None:
+    for size, shape in (((40,), (3, 3 * 48, 320)), ((6, 5), (3, 18, 5)), ((4, 6, 5), (3, 18, 5))):
+        maps = torch.zeros(3, *size)
+        maps[0] = 1
+        maps[1] = -1
+        drawn = strips(torch.rand(3, 2, *size), maps)
+        assert drawn.shape == shape
+        assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
+        hot, cold, bare = drawn.unflatten(1, (3, -1)).amax((2, 3)).T.tolist()
+        assert hot[1:] == [0, 0]
+        assert cold[:2] == [0, 0]
+        assert bare[0] == bare[1] == bare[2] > 0
+        assert min(hot[0], cold[2]) > 0
+
+
+@pytest.mark.parametrize("batch", [1, 7, 16, 500])
+def test_small_batches_are_stretched_without_losing_any(signals: Splits, batch: int) -> None:
+    batches = Shuffled(signals.train, replace(TINY, batch=batch), 0, lambda: 0)
+    stretches = list(Stretches(batches))
+    assert len(stretches) == len(Stretches(batches))
+    flat = [y for stretch in stretches for _, y in stretch]
+    assert [len(y) for y in flat] == [len(y) for _, y in batches]
+    torch.testing.assert_close(torch.cat(flat), torch.cat([y for _, y in batches]))
 
 
 def test_what_cannot_be_trained_is_refused(signals: Splits) -> None:

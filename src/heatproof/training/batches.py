@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from heatproof.training.images import Augmentation, augmentations
 from heatproof.training.recipes import Recipe
 
 Batch = tuple[Float[Tensor, "n c *s"], Int[Tensor, " n"]]
+# Its batches differ in length, which one set of axis names could not say.
+Stretch = tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,32 @@ class Shuffled:
         order = torch.randperm(len(self.samples), generator=random)
         for rows in order.split(self.recipe.batch)[: len(self)]:
             yield augment(self.samples.x[rows], self.recipe, random), self.samples.y[rows]
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """The batches of an epoch in groups: of 16 where they are small, else one by one."""
+
+    batches: Shuffled
+
+    @property
+    def size(self) -> int:
+        """Batches a group."""
+        x, batch = self.batches.samples.x, self.batches.recipe.batch
+        return 16 if is_small(batch * math.prod(x.shape[1:])) else 1
+
+    def __len__(self) -> int:
+        return -(-len(self.batches) // self.size)
+
+    def __iter__(self) -> Iterator[Stretch]:
+        batches = iter(self.batches)
+        while stretch := tuple(itertools.islice(batches, self.size)):
+            yield stretch
+
+
+def is_small(elements: int) -> bool:
+    """Whether so many numbers in a batch make a step too short to be worth sharing or watching."""
+    return elements <= 2**16
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import nn
 
 from heatproof.errors import FileError, Interrupted
 from heatproof.records import Samples
-from heatproof.training.batches import InOrder, Shuffled
+from heatproof.training.batches import InOrder, Shuffled, Stretches, is_small
 from heatproof.training.history import HISTORY, Epoch
 from heatproof.training.recipes import Recipe
 from heatproof.training.task import Task, own_random_state
@@ -32,7 +32,6 @@ from heatproof.training.watching import History, Reporter, TensorBoard, Watch
 
 LAST = Path("checkpoints", "last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
-_SMALL = 2**16
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,9 @@ def fit(
         folder = out
         if recipe.keep == "best" and out is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        task, history = Task(net, recipe, seed), History(out / HISTORY if out else None)
+        batches = Shuffled(train, recipe, seed, lambda: task.current_epoch)
+        task = Task(net, recipe, seed, len(batches))
+        history = History(out / HISTORY if out else None)
         callbacks = [history, *_watchers(recipe, history, watch), *_checkpoints(folder, recipe)]
         if out is not None:
             callbacks.insert(1, TensorBoard(out / "tensorboard", train.take(range(min(8, len(train)))), history))
@@ -74,13 +75,15 @@ def fit(
         stack.enter_context(_silence())
         stack.enter_context(own_random_state(seed))
         stack.enter_context(_threads(recipe.batch * math.prod(train.x.shape[1:])))
-        _run(task, train, held, callbacks, out / LAST if out else None)
+        _run(task, batches, held, callbacks, out / LAST if out else None)
         if recipe.keep == "best" and folder is not None:
             task.load_state_dict(_read(folder / BEST))
     return Fitted(task.kept.to("cpu").eval(), tuple(history.rows), time.perf_counter() - start)
 
 
-def _run(task: Task, train: Samples, held: Samples | None, callbacks: list[Callback], checkpoint: Path | None) -> None:
+def _run(
+    task: Task, batches: Shuffled, held: Samples | None, callbacks: list[Callback], checkpoint: Path | None
+) -> None:
     trainer = Trainer(
         accelerator="auto",
         devices=1,
@@ -92,13 +95,12 @@ def _run(task: Task, train: Samples, held: Samples | None, callbacks: list[Callb
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    batches = Shuffled(train, task.recipe, task.seed, lambda: trainer.current_epoch)
     watched = InOrder(held) if held is not None else None
     path = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
     if path is not None:
         _read(Path(path))
     try:
-        trainer.fit(task, batches, watched, ckpt_path=path, weights_only=True)
+        trainer.fit(task, Stretches(batches), watched, ckpt_path=path, weights_only=True)
     except OSError as error:
         raise FileError(
             f"cannot write the training's files: {error.strerror or error}; choose another folder"
@@ -154,7 +156,7 @@ def _threads(elements: int) -> Iterator[None]:
     """One thread for batches too small to share: on a busy machine, threads that wait for each other cost 20-fold."""
     before = torch.get_num_threads()
     try:
-        if elements <= _SMALL:
+        if is_small(elements):
             torch.set_num_threads(1)
         yield
     finally:

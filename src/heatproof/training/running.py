@@ -141,7 +141,7 @@ def _fit(
     from heatproof.training.fitting import fit
     from heatproof.training.watching import bar
 
-    with nullcontext(None) if quiet else bar(f"training ({recipe.name})") as watch:
+    with nullcontext(None) if quiet else bar("training") as watch:
         done = fit(model, learn, recipe, held=held if len(held) else None, seed=seed, out=out, watch=watch)
     return done.net, done.history, done.seconds
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,16 +14,22 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import override
 
-from heatproof.training.batches import Batch, generator
+from heatproof.training.batches import Batch, Stretch, generator
 from heatproof.training.recipes import Recipe
 
 
 class Task(LightningModule):
-    """A network being trained by a recipe; per-epoch means are kept on the device and read once an epoch."""
+    """A network being trained by a recipe; per-epoch means are kept on the device and read once an epoch.
 
-    def __init__(self, net: nn.Module, recipe: Recipe, seed: int) -> None:
+    Lightning's own work for a step takes as long as a step of a small network. So one of its steps is a stretch of
+    ours, and the optimiser is called here. ``steps`` are ours, in one epoch; ``done`` counts them over all epochs.
+    """
+
+    def __init__(self, net: nn.Module, recipe: Recipe, seed: int, steps: int) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.net, self.recipe, self.seed = net, recipe, seed
+        self.steps, self.done = steps, 0
         self.average: AveragedModel | None = None
         if recipe.average:
             self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
@@ -48,9 +53,10 @@ class Task(LightningModule):
             {"params": self.weights, "weight_decay": self.recipe.weight_decay},
             {"params": self.others, "weight_decay": 0.0},
         ]
+        fused = self.device.type in ("cpu", "cuda")
         if self.recipe.optimiser == "sgd":
-            return torch.optim.SGD(groups, lr=self.recipe.learning_rate)
-        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=self.device.type in ("cpu", "cuda"))
+            return torch.optim.SGD(groups, lr=self.recipe.learning_rate, fused=fused)
+        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=fused)
 
     def loss(
         self, logits: Float[Tensor, "n k"], y: Int[Tensor, " n"], weights: list[nn.Parameter], smoothing: float = 0.0
@@ -65,37 +71,34 @@ class Task(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Give dropout and the like the random state that belongs to this epoch."""
         torch.manual_seed(generator(self.seed, f"dropout {self.current_epoch}").initial_seed())
+        self.done = self.current_epoch * self.steps
         self.train_means.clear()
         self.norms.clear()
 
     @override
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rate of this step."""
-        steps = self.trainer.num_training_batches
-        rate = self.recipe.rate(self.global_step, int(steps * self.recipe.epochs), self.current_epoch)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+    def training_step(self, batch: Stretch, batch_idx: int) -> None:
+        """One optimiser step a batch of the stretch."""
+        counted, plain = self.optimizers(), self.trainer.optimizers[0]
+        assert not isinstance(counted, list)
+        for place, (x, y) in enumerate(batch, start=1):
+            self._descend(x, y, plain)
+            # Lightning counts the last step of a stretch, which is how it knows that there is something to save.
+            (counted if place == len(batch) else plain).step()
+            if self.average is not None:
+                self.average.update_parameters(self.net)
+            self.done += 1
 
-    @override
-    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """The loss: cross-entropy and the L2 term."""
-        x, y = batch
+    def _descend(self, x: Float[Tensor, "n c *s"], y: Int[Tensor, " n"], optimiser: torch.optim.Optimizer) -> None:
+        rate = self.recipe.rate(self.done, self.steps * self.recipe.epochs, self.current_epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
         logits = self.net(x)
         loss = self.loss(logits, y, self.weights, self.recipe.label_smoothing)
-        self.train_means.add(len(y), loss.detach(), (logits.detach().argmax(1) == y).float().mean())
-        return loss
-
-    @override
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note the norm of the gradient."""
+        optimiser.zero_grad()
+        loss.backward()
         gradients = [p.grad for p in self.weights + self.others if p.grad is not None]
         self.norms.add(1, torch.nn.utils.get_total_norm(gradients))
-
-    @override
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Update the averaged weights."""
-        if self.average is not None:
-            self.average.update_parameters(self.net)
+        self.train_means.add(len(y), loss.detach(), (logits.detach().argmax(1) == y).float().mean())
 
     @override
     def on_validation_epoch_start(self) -> None:

@@ -82,7 +82,7 @@ class Reporter(Callback):
         assert isinstance(pl_module, Task)
         epochs = pl_module.recipe.epochs
         last = self.history.rows[-1] if self.history.rows else None
-        self.watch(Progress(trainer.global_step, int(trainer.num_training_batches * epochs), epochs, last))
+        self.watch(Progress(pl_module.done, pl_module.steps * epochs, epochs, last))
         self.told = time.monotonic()
 
 
@@ -188,31 +188,20 @@ def _unit(x: Float[Tensor, "n *s"]) -> Float[Tensor, "n *s"]:
 @contextmanager
 def bar(title: str) -> Iterator[Watch]:
     """A progress bar in the terminal with rate and remaining time; calling what it yields moves it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
-    )
-    with Bar(*columns) as live:
+    fields = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[state]}"))
+    with Bar(TextColumn("{task.description}"), BarColumn(16), TaskProgressColumn(), *fields) as live:
         line = live.add_task(title, total=None, rate="", state="")
 
         def watch(progress: Progress) -> None:
             row, speed = progress.last, live.tasks[0].speed
-            state = f"epoch {row.epoch}/{progress.epochs}  accuracy {row.train_accuracy:.3f}" if row else ""
-            if row and row.val_accuracy == row.val_accuracy:
-                state += f", held out {row.val_accuracy:.3f}"
-            live.update(
-                line,
-                total=progress.total,
-                completed=progress.done,
-                rate=f"{speed:.0f} steps/s" if speed else "",
-                state=state,
-            )
+            state = ""
+            if row is not None:
+                accuracy = row.train_accuracy if math.isnan(row.val_accuracy) else row.val_accuracy
+                state = f"epoch {row.epoch}/{progress.epochs}, accuracy {accuracy:.3f}"
+            rate = f"{speed:.0f} steps/s" if speed else ""
+            live.update(line, total=progress.total, completed=progress.done, rate=rate, state=state)
 
         yield watch
