@@ -22,7 +22,7 @@ MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 Ties = Literal["random", "first"]
 
 
-def like(weights: Float[Tensor, "n k"], other: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k ..."]:
+def like(weights: Float[Tensor, "n ..."], other: Float[Tensor, "m ..."]) -> Float[Tensor, "n ..."]:
     """The weights with one trailing axis of length one a position axis of ``other``, ready to multiply it."""
     return weights.reshape(*weights.shape, *(1,) * (other.ndim - weights.ndim))
 
@@ -102,13 +102,16 @@ def blur(x: Float[Tensor, "n c *s"], sigma: float) -> Float[Tensor, "n c *s"]:
     return separable(x, [window] * (x.ndim - 2))
 
 
-def separable(x: Float[Tensor, "n c *s"], windows: Sequence[Tensor]) -> Float[Tensor, "n c *s"]:
-    """One odd window correlated along each position axis in turn, edges replicated."""
+def separable(
+    x: Float[Tensor, "n c *s"], windows: Sequence[Tensor], *, edges: Literal["replicate", "zero"] = "replicate"
+) -> Float[Tensor, "n c *s"]:
+    """One odd window correlated along each position axis in turn, edges replicated or taken as zero."""
     for axis, window in enumerate(windows, start=2):
         radius = len(window) // 2
         moved = x.movedim(axis, -1)
         line = moved.reshape(-1, 1, moved.shape[-1])
-        line = F.conv1d(F.pad(line, (radius, radius), mode="replicate"), window.to(x).reshape(1, 1, -1))
+        line = F.pad(line, (radius, radius), mode="replicate" if edges == "replicate" else "constant")
+        line = F.conv1d(line, window.to(x).reshape(1, 1, -1))
         x = line.reshape(moved.shape).movedim(-1, axis)
     return x
 

@@ -1,17 +1,21 @@
-"""Class activation maps that need one forward and at most one backward pass: functions from a layer to weights.
+"""Class activation maps: functions from what one pass shows at a layer to weights.
 
 A is the layer's output (n, K, *s) and G the gradient of the target's logit by it. A weight a channel (n, K) or a weight
-an element (n, K, *s) is all that tells these methods apart.
+an element (n, K, *s) is all that tells most of these methods apart.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from heatproof import spatial
+from heatproof import draws, spatial
+from heatproof.errors import NotApplicable
 from heatproof.methods.engine import cam
+from heatproof.probe import Goal, Shot, Wants
 
 
 @cam("grad-cam", paper="1610.02391")
@@ -30,9 +34,115 @@ def grad_cam_plus_plus(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -
     Deviates: without the factor exp(score) of equation 8, one positive number a sample, which overflows.
     Range: at least 0.
     """
-    bottom = 2 * G**2 + spatial.like(spatial.total(A), G) * G**3
-    alpha = torch.where(bottom == 0, 0, G**2 / torch.where(bottom == 0, 1, bottom))
-    return spatial.total(alpha * G.relu())
+    return _weigh(A, G, G**2, G**3)
+
+
+def _weigh(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Float[Tensor, "n k"]:
+    bottom = 2 * second + spatial.like(spatial.total(A), A) * third
+    alpha = torch.where(bottom == 0, 0, second / torch.where(bottom == 0, 1, bottom))
+    return spatial.total(alpha * first.relu())
+
+
+@cam("smooth-grad-cam-plus-plus", paper="1908.01224")
+def smooth_grad_cam_plus_plus(shot: Shot, *, samples: int = 8, spread: float = 0.15) -> Float[Tensor, "n k"]:
+    """Grad-CAM++ with the derivatives averaged over noisy copies of the input (equations 8 and 9).
+
+    The noise's standard deviation is ``spread`` times the range of the sample's own values.
+    Range: at least 0.
+    Cost: ``samples`` forward and backward passes more.
+    """
+    flat = shot.x.flatten(1)
+    deviation = spread * (flat.amax(1) - flat.amin(1))
+    sums = [torch.zeros_like(shot.A) for _ in range(3)]
+    for turn in range(samples):
+        noise = draws.normal(_seeds(shot) + turn, shot.x.shape[1:]).to(shot.x)
+        noisy = shot.x + spatial.like(deviation, shot.x) * noise
+        (other,) = next(shot.probe.shots(noisy, shot.goal, [shot.tap], Wants(gradient=True)))
+        for power, total in enumerate(sums, start=1):
+            total += other.G**power / samples
+    return _weigh(shot.A, *sums)
+
+
+@cam("cam", paper="1512.04150", relu=False)
+def cam_(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
+    """Each channel weighted by the weight the dense layer gives it (equation 2).
+
+    That weight is the sum of its gradient, which global average pooling spreads evenly.
+    Range: signed; the map's mean over positions is the logit without its bias.
+    Raises: NotApplicable where the layer is not followed by global average pooling and one dense layer.
+    """
+    flat = G.flatten(2)
+    if not torch.allclose(flat, flat[..., :1].expand_as(flat), rtol=1e-3, atol=1e-6 * float(flat.abs().max())):
+        raise NotApplicable("cam needs a layer followed by global average pooling and one dense layer; use grad-cam")
+    return spatial.total(G)
+
+
+@cam("xgrad-cam", paper="2008.02312")
+def xgrad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
+    """Each channel weighted by its gradient, averaged with its activation as weight (equation 8).
+
+    Range: at least 0.
+    """
+    mass = spatial.total(A)
+    return torch.where(mass == 0, 0, spatial.total(A * G) / torch.where(mass == 0, 1, mass))
+
+
+@cam("hires-cam", paper="2011.08891", relu=False)
+def hires_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k *s"]:
+    """Each element weighted by its own gradient (equation 5).
+
+    Range: signed; the paper has no ReLU.
+    """
+    return G
+
+
+@cam("layer-cam", paper="10.1109/TIP.2021.3089943")
+def layer_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k *s"]:
+    """Each element weighted by its own gradient where that is positive (equations 5 to 7).
+
+    Range: at least 0.
+    """
+    return G.relu()
+
+
+@cam("elementwise-grad-cam")
+def elementwise_grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k *s"]:
+    """Each element weighted by its own gradient where their product is positive.
+
+    Range: at least 0.
+    """
+    return torch.where(A * G > 0, G, 0)
+
+
+@cam("shapley-cam", paper="2501.06261")
+def shapley_cam(curved: tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]]) -> Float[Tensor, "n k"]:
+    """Each channel weighted by its mean approximate Shapley value (second order) of the utility z + log p.
+
+    Range: at least 0.
+    Cost: one forward pass and two backward passes to the layer.
+    """
+    slope, product = curved
+    return spatial.mean(slope - product / 2)
+
+
+@cam("finer-cam", paper="2501.11309")
+def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tensor, "n k"]:
+    """Grad-CAM of what sets the target apart from the ``classes`` classes with the nearest logits.
+
+    The target's logit less ``alpha`` times each of theirs, weighted by their probabilities.
+    Range: at least 0.
+    Cost: one forward and one backward pass more.
+    """
+    logits, target = shot.logits, shot.goal.classes[:, None]
+    count = min(classes, logits.shape[1] - 1)
+    distance = (logits - logits.gather(1, target)).abs().scatter(1, target, float("inf"))
+    near = distance.topk(count, dim=1, largest=False).indices
+    share = logits.softmax(1).gather(1, near)
+    share = share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+    mix = torch.zeros_like(logits).scatter(1, near, -alpha * share).scatter(1, target, 1.0)
+    goal = Goal(shot.goal.classes, mix=mix)
+    (other,) = next(shot.probe.shots(shot.x, goal, [shot.tap], Wants(gradient=True)))
+    return spatial.mean(other.G)
 
 
 @cam("ablation-cam", paper="10.1109/WACV45572.2020.9093360")
@@ -47,6 +157,33 @@ def ablation_cam(ablated: Float[Tensor, "n k"], score: Float[Tensor, " n"]) -> F
     return (y - ablated) / y.abs().clamp_min(torch.finfo(y.dtype).tiny)
 
 
+@cam("recipro-cam", paper="2209.14074", relu=False, gives="map")
+def recipro_cam(shot: Shot, *, window: Literal["gaussian", "dirac"] = "gaussian") -> Float[Tensor, "n *s"]:
+    """The score when the layer keeps only what is at, or (Gaussian) around, each position (equations 1 to 4).
+
+    Range: that of the score.
+    Cost: one pass of what follows the layer for each of its positions.
+    """
+    size = shot.A.shape[2:]
+    count = size.numel()
+    spots = torch.eye(count, device=shot.A.device).reshape(count, 1, *size)
+    if window == "gaussian":
+        side = torch.tensor([0.25, 0.5, 0.25])
+        spots = spatial.separable(spots, [side] * len(size), edges="zero")
+    return shot.variants(count, lambda n, p: shot.A[n] * spots[p]).reshape(-1, *size)
+
+
+@cam("fem", paper="10.1109/IPTA50016.2020.9286629", relu=False, gives="map")
+def fem(A: Float[Tensor, "n k *s"], *, deviations: float = 2.0) -> Float[Tensor, "n *s"]:
+    """Channels cut to where they exceed their mean by ``deviations`` standard deviations, weighted by their mean.
+
+    Range: that of the layer's means; the same for every class.
+    """
+    mean = spatial.mean(A)
+    limit = mean + deviations * A.flatten(2).std(2, correction=0)
+    return (spatial.like(mean, A) * (spatial.like(limit, A) < A)).sum(1)
+
+
 @cam("mean-activation", relu=False)
 def mean_activation(A: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     """The mean of the layer's channels; the same for every class.
@@ -54,3 +191,9 @@ def mean_activation(A: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     Range: that of the layer.
     """
     return torch.full(A.shape[:2], 1 / A.shape[1], dtype=A.dtype, device=A.device)
+
+
+def _seeds(shot: Shot) -> Tensor:
+    if shot.seeds is None:
+        return draws.seeds(0, shot.tap.name, torch.arange(len(shot.x), device=shot.x.device))
+    return shot.seeds.to(shot.x.device)

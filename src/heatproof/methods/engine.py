@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -39,15 +39,20 @@ def method(name: str, *, paper: str = "", control: bool = False, **facts: Any) -
     return register
 
 
-def cam(name: str, *, paper: str = "", relu: bool = True, **facts: Any) -> Callable[[Function], Function]:
+def cam(
+    name: str, *, paper: str = "", relu: bool = True, gives: Literal["weights", "map"] = "weights", **facts: Any
+) -> Callable[[Function], Function]:
     """Registers ``(A, G, ...) -> W``, weights (n, K) or (n, K, *s); the map is their product with A summed over K.
 
-    ``relu`` cuts the map at zero, where the paper does.
+    ``relu`` cuts the map at zero, where the paper does. A method whose map is no weighted sum gives the map (n, *s),
+    which is taken as it is.
     """
 
     def register(function: Function) -> Function:
         asks = tuple(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY)
-        return methods.add(name, paper=paper, control=False, family="cam", relu=relu, asks=asks, **facts)(function)
+        return methods.add(name, paper=paper, control=False, family="cam", relu=relu, gives=gives, asks=asks, **facts)(
+            function
+        )
 
     return register
 
@@ -97,7 +102,7 @@ def explain(
         raise UsageError("got an empty list of methods; name at least one (heatproof list methods shows them)")
     probe = as_probe(model)
     x = probe.check(x)
-    if isinstance(target, Tensor) and target.ndim == 2:
+    if isinstance(target, Tensor) and target.ndim == 2 and target.shape[1]:
         columns = [attribute(probe, x, specs, target=t, seed=seed, index=index) for t in target.unbind(1)]
         maps = {spec: torch.stack([c[spec] for c in columns], dim=1) for spec in specs}
     else:
@@ -120,36 +125,42 @@ def attribute(
         raise InputError(f"index: got {len(index)} numbers for {len(x)} samples")
     cams = {spec: methods[spec.name] for spec in specs if methods[spec.name].family == "cam"}
     rest = {spec: methods[spec.name] for spec in specs if methods[spec.name].family != "cam"}
-    probes = rest and any("goal" in inspect.signature(e.function).parameters for e in rest.values())
     goal: Goal | None = None
-    if isinstance(target, Goal):
-        goal = target
-    elif target is not None or probes:
+    if target is not None or any("goal" in inspect.signature(e.function).parameters for e in rest.values()):
         goal = probe.goal(x, target)
-    maps = _cams(probe, x, cams, goal) if cams else {}
+    seeds = {spec: draws.seeds(seed, str(spec), index) for spec in specs}
+    maps = _cams(probe, x, cams, goal, seeds) if cams else {}
     for spec, entry in rest.items():
-        maps[spec] = _other(probe, x, spec, entry, goal, draws.seeds(seed, str(spec), index))
+        maps[spec] = _other(probe, x, spec, entry, goal, seeds[spec])
     for spec, found in maps.items():
         if tuple(found.shape) != (len(x), *x.shape[2:]):
             raise InputError(f"{spec}: made maps of shape {tuple(found.shape)}, expected {(len(x), *x.shape[2:])}")
     return {spec: maps[spec] for spec in specs}
 
 
-def _cams(probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None) -> dict[Spec, Tensor]:
-    taps = probe.tapped(x)
+def _cams(
+    probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None, seeds: Mapping[Spec, Tensor]
+) -> dict[Spec, Tensor]:
     asked = {name for entry in cams.values() for name in entry.asks}
-    parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
     wants = Wants("G" in asked, "curved" in asked, bool(asked & {"ablated", "shot"}))
-    for shots in probe.shots(x, goal, taps, wants):
+    parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
+    start = 0
+    for shots in probe.shots(x, goal, probe.tapped(x), wants):
+        rows = slice(start, start := start + len(shots[0].x))
         for spec, entry in cams.items():
+            for shot in shots:
+                shot.seeds = seeds[spec][rows]
             layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
             parts[spec].append(fuse(layers).cpu())
     return {spec: torch.cat(found) for spec, found in parts.items()}
 
 
 def _one(shot: Shot, spec: Spec, entry: Entry, size: Sequence[int]) -> Tensor:
-    weights = entry.function(*(shot if name == "shot" else getattr(shot, name) for name in entry.asks), **spec.kwargs)
-    return spatial.resize(combine(weights, shot.A, relu=entry.relu), size)
+    given = (shot if name == "shot" else getattr(shot, name) for name in entry.asks)
+    found = entry.function(*given, **spec.kwargs)
+    if entry.gives == "weights":
+        found = combine(found, shot.A, relu=entry.relu)
+    return spatial.resize(found, size)
 
 
 def combine(

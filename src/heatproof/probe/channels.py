@@ -92,17 +92,20 @@ class Ablation:
         self.n, self.count = len(A), A.shape[1]
         self.modules = dict(tail.named_modules())
         self.values: dict[fx.Node, Any] = {}
+        self.kinds: dict[fx.Node, Any] = {}
         self.mixed: list[fx.Node] = []
         self._base: dict[fx.Node, Tensor] = {}
         self.device = A.device
-        known = [BatchSize(len(A)) if sized else value for value, sized in zip(live, cut.sized, strict=True)]
+        copies = cut.live(live, torch.arange(len(A), device=A.device))
+        known = [BatchSize(len(A)) if kind == "size" else v for v, kind in zip(copies, cut.kinds, strict=True)]
         inputs = iter((Channels(A.clone(), torch.zeros_like(A[:1])), *known))
+        kinds = iter(("channels", *cut.kinds))
         late: set[fx.Node] = set()
         for node in tail.graph.nodes:
             if node.op == "placeholder":
-                self.values[node] = next(inputs)
+                self.values[node], self.kinds[node] = next(inputs), next(kinds)
             elif node.op == "get_attr":
-                self.values[node] = _attribute(tail, node.target)
+                self.values[node], self.kinds[node] = _attribute(tail, node.target), "fixed"
             elif any(source in late for source in node.all_input_nodes) or not self._push(node):
                 late.add(node)
                 self.mixed.append(node)
@@ -133,12 +136,15 @@ class Ablation:
         if node.op == "output":
             return False
         if not held:
+            if any(self.kinds[source] not in ("rows", "fixed") for source in node.all_input_nodes):
+                return False
             self.values[node] = self._run(node, self.values.__getitem__)
-            return not any(isinstance(v, BatchSize) for v in given)
+            self.kinds[node] = "rows" if any(self.kinds[s] == "rows" for s in node.all_input_nodes) else "fixed"
+            return isinstance(self.values[node], Tensor) or self.kinds[node] == "fixed"
         value = self._channelwise(node, held[0]) if len(held) == 1 else self._binary(node)
         if value is None:
             return False
-        self.values[node] = value
+        self.values[node], self.kinds[node] = value, "channels"
         return True
 
     def _channelwise(self, node: fx.Node, held: Channels) -> Channels | BatchSize | None:
@@ -214,7 +220,7 @@ class Ablation:
                 elif isinstance(known, BatchSize):
                     local[node] = len(rows_n)
                 else:
-                    local[node] = select(known, self.n, rows_n)
+                    local[node] = select(known, self.kinds[node], rows_n)
             return local[node]
 
         for node in self.mixed:
@@ -244,12 +250,12 @@ class Ablation:
                 self._base[node] = module(held.on)
             change = held.change().expand_as(held.on)[samples][:, channels]
             kernel = module.weight[:, channels].transpose(0, 1).flatten(0, 1)[:, None]
-            rows: Tensor = _CONVOLUTIONS[kind](
+            shifts = _CONVOLUTIONS[kind](
                 change, kernel, None, module.stride, module.padding, module.dilation, groups=len(channels)
             )
             base = self._base[node][samples]
-            rows = rows.unflatten(1, (len(channels), module.out_channels)) + base[:, None]
-            return rows.flatten(0, 1)
+            apart: Tensor = shifts.unflatten(1, (len(channels), module.out_channels)) + base[:, None]
+            return apart.flatten(0, 1)
         return None
 
     def _run(self, node: fx.Node, value: Any) -> Any:

@@ -6,14 +6,13 @@ the head and handed to the tail. A cut is used only after it gave, on real input
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from heatproof.errors import LayerError
 from heatproof.probe.layers import Tap
 from heatproof.probe.outputs import class_scores
 from heatproof.probe.state import borrowed, note
@@ -24,64 +23,77 @@ class _Tracer(fx.Tracer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ends: dict[str, list[fx.Node]] = {}
+        self.ends: dict[nn.Module, list[fx.Node]] = {}
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         out = super().call_module(m, forward, args, kwargs)
         if isinstance(out, fx.Proxy):
-            self.ends.setdefault(self.path_of_module(m), []).append(out.node)
+            self.ends.setdefault(m, []).append(out.node)
         return out
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cut:
     """The two halves: ``head(x) -> (out, live)`` and ``tail(out, *live) -> what the model returns``.
 
     Attributes:
-        sized: for each live value, whether it is the batch size.
+        kinds: what becomes of each live value in another batch: "rows" (one row a sample), "size" (the number of rows),
+            "fixed", or a list of these for a tuple or list.
+        apart: whether ablation channel by channel has been found right; None before it was tried.
     """
 
     head: fx.GraphModule
     tail: fx.GraphModule
-    sized: tuple[bool, ...]
+    kinds: list[Any]
+    apart: bool | None = None
 
-    def live(self, values: tuple[Any, ...], n: int, rows: Tensor) -> list[Any]:
-        """The live values of some rows of a batch of ``n``; rows may repeat."""
-        return [len(rows) if sized else select(value, n, rows) for value, sized in zip(values, self.sized, strict=True)]
+    def live(self, values: Sequence[Any], rows: Tensor) -> list[Any]:
+        """Copies of the live values for some rows of a batch; rows may repeat."""
+        return [select(value, kind, rows) for value, kind in zip(values, self.kinds, strict=True)]
 
 
-def select(value: Any, n: int, rows: Tensor) -> Any:
-    """The given rows of every batch-first tensor inside ``value``; anything else as it is."""
+def select(value: Any, kind: Any, rows: Tensor) -> Any:
+    """A copy of a value for the given rows; see `Cut.kinds`."""
+    if isinstance(kind, list):
+        return type(value)(select(v, k, rows) for v, k in zip(value, kind, strict=True))
+    if kind == "size":
+        return len(rows)
     if isinstance(value, Tensor):
-        return value[rows] if value.ndim and value.shape[0] == n else value
-    if isinstance(value, (tuple, list)):
-        return type(value)(select(v, n, rows) for v in value)
+        return value[rows] if kind == "rows" else value.clone()
     return value
 
 
-def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
-    """The model cut behind the tap, checked on ``x``; None where it cannot be traced, which is said once.
+def _kind(two: Any, three: Any) -> Any:
+    """What a value is, from what it was for two and for three rows."""
+    if isinstance(two, (tuple, list)) and not isinstance(two, torch.Size):
+        return [_kind(a, b) for a, b in zip(two, three, strict=True)]
+    if isinstance(two, Tensor):
+        if two.shape == three.shape:
+            return "fixed"
+        if two.shape[1:] == three.shape[1:] and (len(two), len(three)) == (2, 3):
+            return "rows"
+    elif two == three:
+        return "fixed"
+    elif (two, three) == (2, 3):
+        return "size"
+    raise ValueError("a value of the graph changes with the batch in a way that cannot be followed")
 
-    Raises: LayerError where the layer does not reach the output.
-    """
+
+def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
+    """The model cut behind the tap, checked on ``x``; None where it cannot be traced, which is said once."""
     tracer = _Tracer()
     with borrowed(model):
         try:
             graph = tracer.trace(model)
-            ends = tracer.ends[tap.name]
-            halves = _split(model, graph, ends[tap.call - 1])
+            halves = _split(model, graph, tracer.ends[tap.module][tap.call - 1])
             trouble = _trouble(model, halves, x)
-        except LayerError:
-            raise
         except Exception as error:  # tracing runs the user's own code, which may raise anything
             trouble = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if trouble:
-        note(
-            f"the model's graph could not be followed behind {tap.name!r} ({trouble}); each evaluation of what lies "
-            "behind that layer now costs a full pass: the result is the same, only slower"
-        )
+        note(f"the model's graph could not be followed behind {tap.name!r} ({trouble}); each evaluation of what lies "
+             "behind that layer now costs a full pass: the result is the same, only slower")  # fmt: skip
         return None
     return halves
 
@@ -93,7 +105,7 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
             after.add(other)
     output = next(n for n in graph.nodes if n.op == "output")
     if output not in after:
-        raise LayerError(f"layer {node.name!r} does not reach the model's output; choose another layer")
+        raise ValueError("its effect on the output does not show in the graph")
     after.discard(node)
     live: list[fx.Node] = []
     for other in graph.nodes:
@@ -117,27 +129,19 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
     for other in graph.nodes:
         if other in after or (other.op == "get_attr" and any(user in after for user in other.users)):
             known[other] = tail.node_copy(other, lambda n: known[n])
-    return Cut(fx.GraphModule(model, head), fx.GraphModule(model, tail), tuple(_is_batch_size(n) for n in live))
-
-
-def _is_batch_size(node: fx.Node) -> bool:
-    if node.target == "size":
-        return node.args[1:] == (0,)
-    source = node.args[0] if node.args else None
-    if getattr(node.target, "__name__", "") != "getitem" or not isinstance(source, fx.Node):
-        return False
-    whole = (source.target == "size" and len(source.args) == 1) or source.args[1:] == ("shape",)
-    return bool(whole) and isinstance(node.args[1], int) and node.args[1] == 0
+    return Cut(fx.GraphModule(model, head), fx.GraphModule(model, tail), [])
 
 
 def _trouble(model: nn.Module, halves: Cut, x: Tensor) -> str:
     """Why the cut must not be used: it must agree with the model, twice over, and for repeated rows."""
     want = class_scores(model(x)).float()
-    out, live = halves.head(x)
+    two, three = (halves.head.forward(x[:1].expand(n, *x.shape[1:]).clone())[1] for n in (2, 3))
+    halves.kinds = [_kind(a, b) for a, b in zip(two, three, strict=True)]
+    out, live = halves.head.forward(x)
     kept = out.clone()
     rows = torch.arange(len(x), device=x.device).repeat(2)
     for _ in range(2):
-        got = class_scores(halves.tail(out.clone()[rows], *halves.live(live, len(x), rows))).float()
+        got = class_scores(halves.tail.forward(out.clone()[rows], *halves.live(live, rows))).float()
         close = torch.allclose(got, want.repeat(2, 1), rtol=1e-3, atol=1e-4 * (1 + float(want.abs().max())))
         if not close or not torch.equal(kept, out):
             return "the traced graph gives other values than the model"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,9 @@ from heatproof.errors import InputError, LayerError, UnknownName
 from heatproof.probe.outputs import class_scores
 from heatproof.probe.state import borrowed
 
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,29 @@ class Layout:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one module in a forward pass."""
+    """One call of one module in a forward pass of one sample.
+
+    Attributes:
+        shape: of its output; None where that is no tensor, or does not hold one row for the sample.
+        number: which call of the module it is, from 1; of how many.
+    """
 
     name: str
     module: nn.Module
     shape: tuple[int, ...] | None
+    number: int = 1
+    of: int = 1
+
+    @property
+    def label(self) -> str:
+        """The name, with the number of the call where there are several."""
+        return f"{self.name}@{self.number}" if self.of > 1 else self.name
+
+    def layout(self, size: Sequence[int]) -> Layout | None:
+        """How to read its output as positions; None where it has none."""
+        if isinstance(self.module, CHANNELS_LAST) and len(size) == 1 and self.shape and len(self.shape) == 3:
+            return Layout("last", self.shape[1:2])
+        return layout(self.shape, size)
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ class Survey:
         calls: every module call, in the order in which they ended.
         size: the input's position axes.
         classes: how many classes the model scores; 0 where it returns no class scores.
-        probabilities: whether its output is already a softmax; softmax: the module that computes it, if one does.
+        probabilities: whether its output is already a softmax.
         mixes: whether a sample's output depends on the others in its batch.
     """
 
@@ -71,7 +92,6 @@ class Survey:
     size: tuple[int, ...]
     classes: int
     probabilities: bool
-    softmax: str | None
     mixes: bool
 
 
@@ -82,10 +102,12 @@ def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
     """
     names = {module: name for name, module in model.named_modules()}
     calls: list[Call] = []
+    times = Counter[nn.Module]()
 
     def record(module: nn.Module, _: Any, out: Any) -> None:
-        shape = tuple(out.shape) if isinstance(out, Tensor) else None
-        calls.append(Call(names[module], module, shape))
+        times[module] += 1
+        shape = tuple(out.shape) if isinstance(out, Tensor) and out.ndim and len(out) == 1 else None
+        calls.append(Call(names[module], module, shape, times[module]))
 
     with borrowed(model, dict.fromkeys(names, record)):
         try:
@@ -96,21 +118,19 @@ def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
                 f"the model does not accept inputs of shape (N, {', '.join(map(str, x.shape[1:]))}): "
                 f"{reason[0] if reason else type(error).__name__}"
             ) from error
+    calls = [replace(call, of=times[call.module]) for call in calls]
     try:
         out = class_scores(raw).float()
     except InputError:
-        return Survey(tuple(calls), tuple(x.shape[2:]), 0, False, None, False)
+        return Survey(tuple(calls), tuple(x.shape[2:]), 0, False, False)
     mixes = False
     if len(x) > 1:
         with borrowed(model):
             both = class_scores(model(x[:2])).float()
         mixes = not torch.allclose(both[:1], out, rtol=1e-2, atol=1e-3 + 1e-2 * float(out.abs().max()))
-    leaves = [c for c in calls if not any(True for _ in c.module.children())]
-    last = leaves[-1] if leaves else None
-    softmax = last.name if last and type(last.module) is nn.Softmax and last.shape == tuple(out.shape) else None
     probable = bool((out >= 0).all()) and torch.allclose(out.sum(1), torch.ones(len(out)).to(out), atol=2e-3)
     single = isinstance(raw, Tensor) and raw.ndim == 2 and raw.shape[1] == 1
-    return Survey(tuple(calls), tuple(x.shape[2:]), out.shape[1], probable and not single, softmax, mixes)
+    return Survey(tuple(calls), tuple(x.shape[2:]), out.shape[1], probable and not single, mixes)
 
 
 def layout(shape: Sequence[int] | None, size: Sequence[int]) -> Layout | None:
@@ -155,7 +175,7 @@ def choose(seen: Survey) -> tuple[str, str]:
 
     Raises: LayerError where no layer has positions.
     """
-    grids = [layout(c.shape, seen.size) for c in seen.calls]
+    grids = [call.layout(seen.size) for call in seen.calls]
     useful = [i for i, g in enumerate(grids) if g is not None and math.prod(g.grid) > 1 and seen.calls[i].name]
     convolutions = [i for i in useful if isinstance(seen.calls[i].module, CONVOLUTIONS)]
     tokens = [i for i in useful if grids[i] is not None and _kind(grids[i]) != "first"]
@@ -171,7 +191,7 @@ def choose(seen: Survey) -> tuple[str, str]:
     here = grids[start]
     ends = [i for i in useful if i >= start and grids[i] == here]
     best = ends[-1]
-    name = seen.calls[best].name
+    name = seen.calls[best].label
     grid = "x".join(map(str, here.grid if here else ()))
     source = "" if best == start else f", {what} being {seen.calls[start].name}"
     return name, f"{name}: {what} and what follows it at {grid} positions{source}"
@@ -192,7 +212,7 @@ def _before_the_last_block(seen: Survey, tokens: Sequence[int], grids: Sequence[
     attention = [i for i, c in enumerate(seen.calls) if "attention" in type(c.module).__name__.lower()]
     before = [i for i in norms if attention and i < attention[-1]]
     best = before[-1] if before else tokens[-1]
-    name = seen.calls[best].name
+    name = seen.calls[best].label
     here = grids[best]
     return name, f"{name}: the tokens that enter the last attention, {'x'.join(map(str, here.grid if here else ()))}"
 
@@ -223,7 +243,9 @@ def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
         name, _, number = layer.partition("@")
         if name not in modules or not name:
             raise UnknownName("layer", name, [n for n in modules if n], "(model.named_modules() lists them)")
-        call = int(number) if number.isdigit() else 0
+        if "@" in layer and (not number.isdigit() or int(number) < 1):
+            raise LayerError(f"layer {layer!r}: expected a call number from 1 behind the @")
+        call = int(number or 0)
     module = modules[name]
     runs = [c for c in seen.calls if c.module is module]
     if not runs:
@@ -235,9 +257,13 @@ def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
     if call > len(runs):
         raise LayerError(f"layer {name!r} runs {len(runs)} times, there is no call {call}")
     shape = runs[max(call, 1) - 1].shape
-    grid = layout(shape, seen.size)
+    grid = runs[max(call, 1) - 1].layout(seen.size)
     if grid is None:
-        what = f"an output of shape (N, {', '.join(map(str, shape[1:]))})" if shape else "no single tensor as output"
+        what = (
+            f"an output of shape (N, {', '.join(map(str, shape[1:]))})"
+            if shape
+            else "no single tensor with one row a sample"
+        )
         raise LayerError(
             f"layer {name!r} has {what}, which has no positions to draw a map on; choose one of: {_offer(seen)}"
         )
@@ -245,5 +271,27 @@ def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
 
 
 def _offer(seen: Survey) -> str:
-    fit = [c.name for c in seen.calls if c.name and (g := layout(c.shape, seen.size)) and math.prod(g.grid) > 1]
+    fit = [c.label for c in seen.calls if c.name and (g := c.layout(seen.size)) and math.prod(g.grid) > 1]
     return ", ".join(dict.fromkeys(fit[-6:])) or "none has positions"
+
+
+def biases(seen: Survey) -> list[tuple[Tap, Float[Tensor, " k"]]]:
+    """Every call of a convolution or BatchNorm that adds something, with what it adds to each channel.
+
+    A BatchNorm adds beta - gamma * mean / deviation (1905.00780, section 3).
+    """
+    found = []
+    for call in seen.calls:
+        added, grid = _added(call.module), call.layout(seen.size)
+        if added is not None and grid is not None:
+            found.append((Tap(call.name, call.module, call.number, grid), added))
+    return found
+
+
+def _added(module: nn.Module) -> Tensor | None:
+    if isinstance(module, CONVOLUTIONS):
+        return None if module.bias is None else module.bias.detach()
+    if not isinstance(module, NORMS) or module.running_mean is None or module.running_var is None:
+        return None
+    scale = torch.rsqrt(module.running_var + module.eps) * (1.0 if module.weight is None else module.weight.detach())
+    return (0.0 if module.bias is None else module.bias.detach()) - module.running_mean * scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, InputError, LayerError
-from heatproof.probe import graph, layers
+from heatproof.probe import attention, graph, layers
 from heatproof.probe.layers import Survey, Tap
 from heatproof.probe.optimise import optimised
 from heatproof.probe.outputs import Goal, Score, Target, class_scores
 from heatproof.probe.shot import Shot, Wants, shoot
-from heatproof.probe.state import Hook, borrowed, device_and_dtype, note
+from heatproof.probe.state import Hook, SoftmaxWatch, borrowed, device_and_dtype, note
 
 Engine = Literal["auto", "plain", "optimised"]
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
@@ -67,7 +67,7 @@ class Probe:
 
     def logits(self, x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n k"]:
         """The class scores before the softmax; the logarithm of the probabilities where the model ends in one."""
-        return torch.cat(list(self._each(self.check(x), lambda part, _: self.read(self._raw(part)))))
+        return torch.cat(list(self._each(self.check(x), lambda part, _: self._run(part)[1])))
 
     def probabilities(self, x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n k"]:
         """The class probabilities, rows sum to one."""
@@ -78,7 +78,11 @@ class Probe:
 
         Raises: InputError where the number or the range of the targets is wrong.
         """
-        return target if isinstance(target, Goal) else Goal.of(target, self.logits(x))
+        if isinstance(target, Goal):
+            return target
+        if callable(target) and not isinstance(target, Tensor):
+            return Goal(torch.zeros(len(x), dtype=torch.int64, device=self.device), function=target)
+        return Goal.of(target, self.logits(x))
 
     def scores(self, x: Float[Tensor, "n c *s"], target: Target | Goal = None) -> Float[Tensor, " n"]:
         """The score of the target of every sample.
@@ -95,8 +99,9 @@ class Probe:
         """The score for a resolved goal, without any look at the input: the inner loop of perturbation."""
 
         def work(part: Tensor, rows: slice) -> Tensor:
-            raw = self._raw(part, many=True)
-            return goal.take(rows).score(self.read(raw), self.score, raw)
+            some = goal.take(rows)
+            raw, logits = self._run(part, some, many=True)
+            return some.score(logits, self.score, raw)
 
         return torch.cat(list(self._each(x, work)))
 
@@ -115,8 +120,9 @@ class Probe:
         def work(part: slice) -> Tensor:
             pairs = torch.arange(part.start, part.stop)
             samples = pairs // count
-            raw = self._raw(self._to_model(make(samples, pairs % count)), many=True)
-            return goal.take(samples.to(goal.classes.device)).score(self.read(raw), self.score, raw)
+            some = goal.take(samples.to(goal.classes.device))
+            raw, logits = self._run(self._to_model(make(samples, pairs % count)), some, many=True)
+            return some.score(logits, self.score, raw)
 
         return torch.cat(list(self.batches(len(x) * count, x, work))).reshape(len(x), count)
 
@@ -132,7 +138,7 @@ class Probe:
             leaf = part.detach().clone().requires_grad_()
             with self.borrowed() as seen, torch.enable_grad():
                 raw = self.model(leaf.clone())
-                logits = self.read(raw, seen)
+                logits = self.read(raw, seen, goal)
                 some = Goal.of(None, logits.detach()) if goal is None else goal.take(rows)
                 value = some.score(logits, "logit", raw)
                 slope = torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0] if value.requires_grad else None
@@ -204,6 +210,21 @@ class Probe:
 
         yield from self._each(x, work)
 
+    def biases(self, x: Float[Tensor, "n c *s"]) -> list[tuple[Tap, Float[Tensor, " k"]]]:
+        """Every call of a convolution or BatchNorm that adds something, with what it adds to each channel."""
+        return layers.biases(self.survey(x))
+
+    def attentions(self, x: Float[Tensor, "n c *s"], goal: Goal | None) -> Iterator[list[attention.Heads]]:
+        """The attention of every layer of a transformer, for each batch of ``x``; with gradients for a goal.
+
+        Raises: NotApplicable where the model has no attention over one grid of tokens.
+        """
+
+        def work(part: Tensor, rows: slice) -> list[attention.Heads]:
+            return attention.look(self, part, None if goal is None else goal.take(rows))
+
+        yield from self._each(x, work)
+
     def cut(self, tap: Tap, x: Tensor) -> graph.Cut | None:
         """The model cut behind the layer, or None where its graph cannot be followed."""
         key = ("cut", tap.name, tap.call, tuple(x.shape[1:]), tuple(id(m) for m in self.model.modules()))
@@ -253,7 +274,7 @@ class Probe:
             bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero()[:, 0].tolist()
             raise InputError(f"{what}: NaN or infinite values in {len(bad)} of {len(x)} samples (the first is number "
                              f"{bad[0]}); remove or replace them")  # fmt: skip
-        return x
+        return x.detach()
 
     def rows(self, x: Tensor) -> int:
         """How many rows one pass takes."""
@@ -264,34 +285,42 @@ class Probe:
         """Adds to the passes made so far."""
         self.passes[kind] += rows
 
-    def read(self, raw: Any, seen: Mapping[str, Tensor] | None = None) -> Float[Tensor, "n k"]:
-        """The logits in what the model returned, or in what stood before its final softmax."""
-        if seen and "logits" in seen:
-            return seen["logits"].float()
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return device_and_dtype(self.model)[0]
+
+    def read(self, raw: Any, seen: Mapping[str, Any] | None = None, goal: Goal | None = None) -> Float[Tensor, "n k"]:
+        """The logits in what the model returned, or in what stood before its final softmax.
+
+        Zeros where a goal is a function of the output and there are no class scores.
+
+        Raises: InputError where there are no class scores.
+        """
+        found = (seen or {}).get("softmax")
+        if found is not None and found[0] is raw:
+            logits: Tensor = found[1]
+            return logits.float()
         try:
             out = class_scores(raw).float()
         except InputError:
-            if self._cache.get("classes"):
+            first = next(graph.tensors(raw), None)
+            if goal is None or goal.function is None or first is None:
                 raise
-            first = next(graph.tensors(raw))
             return first.new_zeros(len(first), 1).float()
         return out.clamp_min(torch.finfo(out.dtype).tiny).log() if self._cache.get("probabilities") else out
 
     @contextmanager
-    def borrowed(self, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[dict[str, Tensor]]:
-        """The model in evaluation mode, without gradients, with hooks; yields what stood before a final softmax."""
-        seen: dict[str, Tensor] = {}
-        added = dict(hooks or {})
-        softmax = self._cache.get("softmax")
-        if softmax is not None:
-            added.setdefault(softmax, lambda _, given, __: seen.update(logits=given[0]))
-        device = device_and_dtype(self.model)[0].type
-        with borrowed(self.model, added):
-            if self.autocast is None:
-                yield seen
-            else:
-                with torch.autocast(device, dtype=self.autocast):
-                    yield seen
+    def borrowed(self, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[dict[str, Any]]:
+        """The model in evaluation mode, without gradients, with hooks; yields the last softmax: (result, input)."""
+        seen: dict[str, Any] = {}
+        with ExitStack() as stack:
+            stack.enter_context(borrowed(self.model, hooks))
+            if self._cache.get("probabilities"):
+                stack.enter_context(SoftmaxWatch(seen))
+            if self.autocast is not None:
+                stack.enter_context(torch.autocast(self.device.type, dtype=self.autocast))
+            yield seen
 
     def batches(self, count: int, x: Tensor, work: Callable[[slice], T]) -> Iterator[T]:
         """What ``work`` makes of each batch of ``count`` rows; out of memory, the batch is halved and tried again.
@@ -317,18 +346,20 @@ class Probe:
         self._prepare(x)
         yield from self.batches(len(x), x, lambda rows: work(self._to_model(x[rows]), rows))
 
-    def _raw(self, part: Tensor, *, many: bool = False) -> Any:
-        with self.borrowed(), torch.inference_mode():
+    def _run(self, part: Tensor, goal: Goal | None = None, *, many: bool = False) -> tuple[Any, Tensor]:
+        with self.borrowed() as seen:
             fast = self.engine == "optimised" or (many and self.engine == "auto")
-            raw = (self._optimised(part) if fast else self.model)(part)
+            model = self._optimised(part) if fast else self.model
+            with torch.inference_mode():
+                raw = model(part)
+            logits = self.read(raw, seen, goal)
         self.count("forward", len(part))
-        return raw
+        return raw, logits
 
     def _prepare(self, x: Tensor) -> None:
         if "classes" not in self._cache:
             seen = self.survey(x)
-            softmax = self.model.get_submodule(seen.softmax) if seen.softmax and seen.probabilities else None
-            self._cache.update(classes=seen.classes, probabilities=seen.probabilities, softmax=softmax)
+            self._cache.update(classes=seen.classes, probabilities=seen.probabilities)
 
     def _to_model(self, x: Tensor) -> Tensor:
         device, dtype = device_and_dtype(self.model)
@@ -337,13 +368,19 @@ class Probe:
         return x.to(device=device, dtype=dtype, non_blocking=True)
 
     def _optimised(self, part: Tensor) -> nn.Module:
-        state = tuple((t.data_ptr(), t._version) for t in (*self.model.parameters(), *self.model.buffers()))
+        state = tuple((t.data_ptr(), t._version, _print(t)) for t in (*self.model.parameters(), *self.model.buffers()))
         if self._cache.get("fast state") != state:
             with torch.inference_mode(False):
                 self._cache["fast"] = optimised(self.model, part.clone())
             self._cache["fast state"] = state
         fast: nn.Module = self._cache["fast"]
         return fast
+
+
+def _print(tensor: Tensor) -> float:
+    """A cheap print of the values: writing through ``.data`` does not raise a tensor's version."""
+    flat = tensor.detach().flatten()
+    return float(flat[:: max(1, len(flat) // 64)].double().sum()) if len(flat) else 0.0
 
 
 def as_probe(model: nn.Module | Probe) -> Probe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -40,12 +40,14 @@ class Shot:
         A: the layer's output (n, K, *s). G: the gradient of the target's logit by A, same shape.
         curved: gradient and Hessian-vector product with A of the utility z + log p of the target class.
         score: the score explained (n,), a probability or a logit as the probe says.
+        seeds: one seed a sample, for methods that draw random numbers.
         ablated: that score with one channel at a time set to zero (n, K).
     """
 
     slope: Tensor | None = None
     bend: tuple[Tensor, Tensor] | None = None
     live: tuple[Any, ...] | None = None
+    seeds: Tensor | None = None
 
     def __init__(self, probe: Probe, x: Tensor, tap: Tap, out: Tensor, logits: Tensor, raw: Any, goal: Goal) -> None:
         self.probe, self.x, self.tap, self.goal = probe, x, tap, goal
@@ -74,19 +76,36 @@ class Shot:
 
     def tail(self, A: Float[Tensor, "m k *s"], rows: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The score with the layer's output replaced by ``A``, whose i-th map belongs to sample ``rows[i]``."""
-
-        def work(part: slice) -> Tensor:
-            index = rows[part].to(self.out.device)
-            out = self.tap.layout.write(A[part].to(self.out), self.out[index])
-            return self._behind(out, index)
-
+        work = self._replaced(lambda part: (A[part], rows[part]))
         return torch.cat(list(self.probe.batches(len(A), self.x, work)))
+
+    def variants(self, count: int, make: Callable[[Tensor, Tensor], Tensor]) -> Float[Tensor, "n count"]:
+        """The score with the layer's output replaced in ``count`` ways a sample, streamed.
+
+        Args:
+            make: (samples (m,), variants (m,)) -> A (m, K, *s).
+        """
+
+        def chosen(part: slice) -> tuple[Tensor, Tensor]:
+            pairs = torch.arange(part.start, part.stop, device=self.out.device)
+            return make(pairs // count, pairs % count), pairs // count
+
+        total = len(self.out) * count
+        return torch.cat(list(self.probe.batches(total, self.x, self._replaced(chosen)))).reshape(-1, count)
+
+    def _replaced(self, chosen: Callable[[slice], tuple[Tensor, Tensor]]) -> Callable[[slice], Tensor]:
+        def work(part: slice) -> Tensor:
+            A, rows = chosen(part)
+            rows = rows.to(self.out.device)
+            return self._behind(self.tap.layout.write(A.to(self.out), self.out[rows]), rows)
+
+        return work
 
     def _behind(self, out: Tensor, rows: Tensor) -> Tensor:
         cut = self.probe.cut(self.tap, self.x) if self.live is not None else None
         if cut is not None and self.live is not None:
-            with self.probe.borrowed():
-                raw = cut.tail(out.clone(), *cut.live(self.live, len(self.x), rows))
+            with self.probe.borrowed() as seen:
+                raw = cut.tail(out.clone(), *cut.live(self.live, rows))
             self.probe.count("tail", len(rows))
         else:
             calls = Counter[nn.Module]()
@@ -95,38 +114,41 @@ class Shot:
                 calls[module] += 1
                 return out.clone() if calls[module] == self.tap.call else old
 
-            with self.probe.borrowed({self.tap.module: swap}):
+            with self.probe.borrowed({self.tap.module: swap}) as seen:
                 raw = self.probe.model(self.x[rows])
             self.probe.count("forward", len(rows))
-        return self.goal.take(rows).score(self.probe.read(raw), self.probe.score, raw)
+        goal = self.goal.take(rows)
+        return goal.score(self.probe.read(raw, seen, goal), self.probe.score, raw)
 
     @cached_property
     def ablated(self) -> Float[Tensor, "n k"]:
-        n, count = self.A.shape[:2]
+        count = self.A.shape[1]
         cut = self.probe.cut(self.tap, self.x)
-        if cut is not None and self.live is not None and self.tap.layout.kind == "first":
-            return self._ablated_by_graph(cut, self.live)
-        result = self.A.new_empty(n * count)
 
-        def work(part: slice) -> Tensor:
-            pairs = torch.arange(part.start, part.stop, device=self.A.device)
-            samples, channels = pairs // count, pairs % count
+        def without(samples: Tensor, channels: Tensor) -> Tensor:
             changed = self.A[samples]
-            changed[torch.arange(len(pairs)), channels] = 0
-            result[part] = self.tail(changed, samples)
-            return result[part]
+            changed[torch.arange(len(samples), device=changed.device), channels] = 0
+            return changed
 
-        list(self.probe.batches(n * count, self.x, work))
-        return result.reshape(n, count)
+        if cut is None or self.live is None or self.tap.layout.kind != "first" or cut.apart is False:
+            return self.variants(count, without)
+        found = self._ablated_by_graph(cut, self.live)
+        if cut.apart is None:
+            channels = torch.tensor(sorted({0, count // 2, count - 1}), device=self.A.device)
+            want = self.tail(without(torch.zeros_like(channels), channels), torch.zeros_like(channels))
+            cut.apart = torch.allclose(
+                found[0, channels], want, rtol=1e-3, atol=1e-4 * (1 + float(self.score[0].abs()))
+            )
+        return found if cut.apart else self.variants(count, without)
 
     def _ablated_by_graph(self, cut: Cut, live: tuple[Any, ...]) -> Tensor:
         result = self.A.new_empty(self.A.shape[:2])
-        with self.probe.borrowed(), torch.inference_mode():
+        with self.probe.borrowed() as seen:
             ablation = Ablation(cut, self.out, live)
             for samples, channels, raw in ablation.outputs(self.probe.rows(self.x)):
-                logits = self.probe.read(raw)
+                goal = self.goal.take(samples)
                 self.probe.count("tail", len(samples))
-                result[samples, channels] = self.goal.take(samples).score(logits, self.probe.score, raw)
+                result[samples, channels] = goal.score(self.probe.read(raw, seen, goal), self.probe.score, raw)
         return result
 
 
@@ -143,11 +165,11 @@ def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants
             out, live = cut.head(x)
             kept[taps[0]] = out.detach().clone().requires_grad_(graded)
             with torch.set_grad_enabled(graded):
-                raw = cut.tail(kept[taps[0]].clone(), *live)
+                raw = cut.tail(kept[taps[0]].clone(), *cut.live(live, torch.arange(len(x), device=out.device)))
         if missing := [tap.name for tap in taps if tap not in kept]:
             raise LayerError(f"layer {missing[0]!r} did not run for this input")
         with torch.set_grad_enabled(graded):
-            logits = probe.read(raw, seen)
+            logits = probe.read(raw, seen, goal)
             goal = Goal.of(None, logits.detach()) if goal is None else goal
             at = [kept[tap] for tap in taps]
             bends = _bends(goal, logits, at, taps) if wants.curved else []

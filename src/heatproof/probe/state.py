@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
@@ -35,7 +37,7 @@ def borrowed(model: nn.Module, hooks: Mapping[nn.Module, Hook] | None = None) ->
             module.training = False
         for module, hook in (hooks or {}).items():
             handles.append(module.register_forward_hook(hook))
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             yield
     finally:
         for handle in handles:
@@ -50,3 +52,19 @@ def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
+
+
+class SoftmaxWatch(TorchFunctionMode):
+    """Remembers the last softmax and what went into it, whether a module or a function computed it."""
+
+    def __init__(self, seen: dict[str, Any]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in (F.softmax, torch.softmax, Tensor.softmax):
+            self.seen["softmax"] = (out, args[0] if args else (kwargs or {})["input"])
+        return out

@@ -1,0 +1,69 @@
+"""Class activation maps whose weights are scores of inputs seen through a channel: one pass a channel, streamed."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from heatproof import draws, spatial
+from heatproof.methods.cam import _seeds
+from heatproof.methods.engine import cam
+from heatproof.probe import Shot
+
+
+def veils(shot: Shot, samples: Int[Tensor, " m"], channels: Int[Tensor, " m"]) -> Float[Tensor, "m 1 *s"]:
+    """Channels enlarged to the input and stretched to [0, 1]; a constant channel lets nothing through."""
+    maps = spatial.resize(shot.A[samples, channels], shot.x.shape[2:])
+    flat = maps.flatten(1)
+    low, high = flat.amin(1), flat.amax(1)
+    span = torch.where(high > low, high - low, torch.inf)
+    return ((maps - spatial.like(low, maps)) / spatial.like(span, maps))[:, None]
+
+
+@cam("score-cam", paper="1910.01279")
+def score_cam(shot: Shot) -> Float[Tensor, "n k"]:
+    """Each channel weighted by the softmax over channels of the score of the input seen through it (algorithm 1).
+
+    Range: at least 0.
+    Cost: K forward passes, in batches of one size.
+    """
+    count = shot.A.shape[1]
+    scores = shot.probe.variants(shot.x, shot.goal, count, lambda n, k: shot.x[n] * veils(shot, n, k).to(shot.x))
+    return scores.softmax(1)
+
+
+@cam("ss-cam", paper="2006.14255")
+def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tensor, "n k"]:
+    """Score-CAM with each channel's score averaged over noisy masks (algorithm 1, smoothed activations).
+
+    ``spread`` is the standard deviation of the noise on masks that reach from 0 to 1.
+    Range: at least 0.
+    Cost: K * samples forward passes.
+    """
+    count, seeds = shot.A.shape[1], _seeds(shot)
+
+    def noisy(n: Tensor, which: Tensor) -> Tensor:
+        masks = veils(shot, n, which // samples)
+        noise = draws.normal(seeds[n] * 31 + which, masks.shape[1:]).to(masks)
+        return shot.x[n] * (masks + spread * noise).to(shot.x)
+
+    scores = shot.probe.variants(shot.x, shot.goal, count * samples, noisy)
+    return scores.reshape(-1, count, samples).mean(2).softmax(1)
+
+
+@cam("is-cam", paper="2010.03023")
+def is_cam(shot: Shot, *, steps: int = 10) -> Float[Tensor, "n k"]:
+    """Score-CAM with each channel's score integrated while its mask grows from nothing to full (equations 4 and 5).
+
+    Range: at least 0.
+    Cost: K * steps forward passes.
+    """
+    count = shot.A.shape[1]
+
+    def growing(n: Tensor, which: Tensor) -> Tensor:
+        share = spatial.like((which % steps + 1) / steps, shot.x)
+        return shot.x[n] * (share * veils(shot, n, which // steps)).to(shot.x)
+
+    scores = shot.probe.variants(shot.x, shot.goal, count * steps, growing)
+    return scores.reshape(-1, count, steps).mean(2).softmax(1)
