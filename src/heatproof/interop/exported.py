@@ -1,8 +1,8 @@
 """Programs of torch.export (.pt2) as modules, read without unpickling and without running anything they contain.
 
-`torch.export.load` falls back to full unpickling, evaluates the expressions of symbolic sizes, and compiles the names and
-guards it finds. So the archive is taken apart first: only plain tensors, ATen operations, simple names and simple size
-expressions are let through, into a clean archive that torch then reads.
+`torch.export.load` falls back to full unpickling, evaluates the expressions of symbolic sizes, and compiles the names
+and guards it finds. So the archive is taken apart first: only plain tensors, ATen operations, simple names and simple
+size expressions are let through, into a clean archive that torch then reads.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _OPERATION = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
     r"|_?operator\.(add|sub|mul|floordiv|truediv|mod|neg|getitem|eq|ne|le|lt|ge|gt)|math\.(ceil|floor|sqrt|trunc)"
 )
-_NAME = re.compile(r"[A-Za-z_][\w.]*|")
+_NAME, _PATH = re.compile(r"([A-Za-z_]\w*)?"), re.compile(r"[\w.]*")
+_PATHS = ("parameter_name", "buffer_name", "tensor_constant_name", "fqn")
 _SYMBOL = r"Symbol\('[su]\d+'(, (positive|nonnegative|integer)=True)*\)"
-_EXPRESSION = re.compile(
-    rf"({_SYMBOL}|[su]\d+|Integer|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|int_oo|oo|\d+|[-+*/(), ])*"
-)
+_SIZES = "Integer|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|int_oo|oo"
+_EXPRESSION = re.compile(rf"({_SYMBOL}|[su]\d+|{_SIZES}|\d+|[-+*/(), ])*")
 _STACK = re.compile(r"[\w.,;: @<>\[\]()'\"-]*")
 _FREE_TEXT = ("torch_version", "source_fn_stack", "stack_trace", "from_node")
 
@@ -152,7 +152,7 @@ def _program(path: Path, part: Any, key: str = "") -> Any:
         elif key in ("in_spec", "out_spec", "input_spec", "output_spec"):
             _check(path, _STACK, part.replace("{", "").replace("}", ""), "tree")
         elif key not in _FREE_TEXT:
-            _check(path, _NAME, part, "name")
+            _check(path, _PATH if key in _PATHS else _NAME, part, "name")
     return part
 
 

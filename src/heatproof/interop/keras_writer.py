@@ -24,6 +24,7 @@ _ACTIVATIONS: dict[Any, str] = {
     F.silu: "silu", F.mish: "mish", torch.sigmoid: "sigmoid", torch.tanh: "tanh", F.hardsigmoid: "hard_sigmoid",
     F.hardswish: "hard_silu", F.gelu: "gelu", "relu": "relu", "relu_": "relu", "sigmoid": "sigmoid", "tanh": "tanh",
 }  # fmt: skip
+_SLOPED: tuple[Any, ...] = (nn.LeakyReLU, nn.ELU, F.leaky_relu, F.elu)
 _SOFTMAX: tuple[Any, ...] = (nn.Softmax, nn.LogSoftmax, F.softmax, F.log_softmax, torch.softmax, "softmax")
 _IDLE: tuple[Any, ...] = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, F.dropout)
 _IDLE_METHODS = ("contiguous", "clone", "detach", "float")
@@ -122,8 +123,8 @@ class Writer(fx.Interpreter):
 
     def _table(self) -> tuple[tuple[tuple[Any, ...], Callable[..., _Made | None]], ...]:
         return (
-            (_CONV, self._conv), ((nn.Linear,), self._dense), (_NORM, self._norm), (tuple(_ACTIVATIONS), self._activate),
-            ((nn.LeakyReLU, nn.ELU, F.leaky_relu, F.elu), self._sloped), (_SOFTMAX, self._softmax),
+            (_CONV, self._conv), ((nn.Linear,), self._dense), (_NORM, self._norm),
+            (tuple(_ACTIVATIONS), self._activate), (_SLOPED, self._sloped), (_SOFTMAX, self._softmax),
             ((*_IDLE, *_IDLE_METHODS), self._idle), (_MAX, self._pool), (_MEAN, self._pool),
             (_WHOLE_MAX, self._whole), (_WHOLE_MEAN, self._whole), ((torch.mean, "mean"), self._mean),
             ((nn.Flatten, torch.flatten, "flatten", "view", "reshape"), self._flatten), (_PAD, self._pad),
@@ -348,7 +349,7 @@ class Writer(fx.Interpreter):
         """Whether every reader of these features is a dense layer, behind operations that treat features alike."""
         for user in node.users:
             kind = type(self.fetch_attr(str(user.target))) if user.op == "call_module" else user.target
-            alike = kind in _ACTIVATIONS or kind in _IDLE or kind in _IDLE_METHODS or kind in _NORM
+            alike = kind in _ACTIVATIONS or kind in (*_SLOPED, *_IDLE, *_IDLE_METHODS, *_NORM)
             if not (kind is nn.Linear or (alike and self._absorbed(user))):
                 return False
         return bool(node.users)
