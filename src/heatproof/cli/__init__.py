@@ -55,9 +55,11 @@ def _show_version(wanted: bool) -> bool:
 @app.callback()
 def _options(
     version: bool = typer.Option(
-        False, "--version", help="Print the version and stop.", is_eager=True, callback=_show_version
+        False, "--version", metavar="", help="Print the version and stop.", is_eager=True, callback=_show_version
     ),
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand after any command."),
+    debug: bool = typer.Option(
+        False, "--debug", metavar="", help="Show the traceback of an error; may stand after any command."
+    ),
 ) -> None: ...
 
 

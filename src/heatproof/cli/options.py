@@ -119,8 +119,14 @@ Fill = Annotated[
     str | None, typer.Option(metavar="NAME", rich_help_panel=_HOW, help="What removed positions are filled with.")
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=_HOW, help="All random draws follow from it.")]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=_HOW, help="The options of this command in a YAML file; those typed win."
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", rich_help_panel=_WHERE, help="Where results go; by default a folder in runs/."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", rich_help_panel=_WHERE, help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", rich_help_panel=_WHERE, help="No progress bars.")]

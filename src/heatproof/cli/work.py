@@ -145,9 +145,7 @@ def study(
     keep: options.Keep = None,
     fill: options.Fill = None,
     seed: options.Seed = 0,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The options of this command in a YAML file; those typed win.")
-    ] = None,
+    config: options.Config = None,
     out: options.Out = None,
     quiet: options.Quiet = False,
 ) -> None:
