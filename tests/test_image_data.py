@@ -7,6 +7,7 @@ import http.server
 import os
 import pickle
 import struct
+import sys
 import threading
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ from PIL import Image
 
 from heatproof.data import arrays, datasets, fetch, folder, hmt, load
 from heatproof.data.archives import building, unpack
+from heatproof.data.fetching import heldout
 from heatproof.data.folder import stratified
 from heatproof.data.hmt import FOLDERS
 from heatproof.data.images import LazyImages, Transform, check_images, read_image
@@ -362,6 +364,33 @@ class TestHmt:
         assert "CC BY" in splits.train.about["licence"]
         assert "Kather" in splits.train.about["citation"]
 
+    def test_tiles_the_shipped_network_never_saw_are_for_testing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = tree(tmp_path, classes=tuple(FOLDERS), each=4)
+        for i, name in enumerate(FOLDERS):
+            (root / name / "2.png").rename(root / name / f"held.tif_Row_{i}.png")
+        listed = tuple(f"held.tif_Row_{i}.tif" for i in range(8))
+        monkeypatch.setattr(sys.modules["heatproof.data.hmt"], "heldout", lambda: listed)
+        splits = hmt(root, size=4)
+        assert [Path(name).stem for name in splits.test.ids] == [Path(name).stem for name in listed]
+        assert "held out from the shipped network" in splits.test.about["split"]
+        assert len(hmt(root, size=4, test=1).test) == 8
+        (root / "01_TUMOR" / "held.tif_Row_0.png").unlink()
+        assert "62 a class" in hmt(root, size=4).test.about["split"]
+
+    def test_held_out_names(self, shared: Path) -> None:
+        names = heldout()
+        assert len(set(names)) == len(names) == 496
+        folders = shared / "data" / "hmt"
+        if not folders.is_dir():
+            pytest.skip("needs the HMT tiles in the shared data folder")
+        trained = {path.stem for path in (folders / "train").rglob("*.jpg")}
+        tested = {path.stem for path in (folders / "test").rglob("*.webp")}
+        assert tested == {Path(name).stem for name in names}
+        assert len(trained) == 4000
+        assert not trained & tested
+
     def test_foreign_folders_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(FileError, match=r"got folders a, b; expected 01_TUMOR"):
             hmt(tree(tmp_path))
@@ -441,6 +470,8 @@ class TestFetch:
         assert {p.name for p in (place / "test").rglob("*.png")} == {"2.png"}
         with pytest.raises(UsageError, match="first 'absent'"):
             fetch("hmt", tmp_path / "no", url=url, digest=digest, test=["2.png", "absent.png"])
+        with pytest.raises(UsageError, match="496 names are not in the archive"):
+            fetch("hmt", tmp_path / "no", url=url, digest=digest)
         with pytest.raises(UsageError, match="has 4"):
             fetch("hmt", tmp_path / "no", url=url, digest=digest, test=4)
         assert not (tmp_path / "no").exists()

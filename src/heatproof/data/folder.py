@@ -17,6 +17,9 @@ from heatproof.data.images import SUFFIXES, Checked, Normalise, Transform, check
 from heatproof.errors import FileError, UsageError
 from heatproof.records import Samples, Splits
 
+# Which of the samples are for testing, and a few words that say how they were picked.
+Pick = Callable[[Samples], tuple[Bool[Tensor, " n"], str]]
+
 _TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
@@ -42,20 +45,24 @@ def folder(
     if not 0 < test < 1:
         raise UsageError(f"folder: option test got {test}, expected a share between 0 and 1")
     transform = Transform(side(size), channels, normalise)
-    return tree(Path(path), transform, share=lambda n: min(n - 1, max(1, round(test * n))), seed=seed, strict=strict)
+
+    def pick(samples: Samples) -> tuple[Bool[Tensor, " n"], str]:
+        chosen = stratified(samples.y, len(samples.classes), lambda n: min(n - 1, max(1, round(test * n))), seed)
+        return chosen, f"{test:.0%} of each class for testing, seed {seed}"
+
+    return tree(Path(path), transform, pick, strict=strict)
 
 
 def tree(
     root: Path,
     transform: Transform,
+    pick: Pick,
     *,
-    share: Callable[[int], int],
-    seed: int = 0,
     strict: bool = False,
     about: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Splits:
-    """The splits of a tree; ``share`` says how many of n images of a class are for testing where it has no split.
+    """The splits of a tree; where it has none, ``pick`` tells which samples are for testing, and in words how.
 
     ``names`` maps folders to the names of classes.
 
@@ -82,9 +89,8 @@ def tree(
             f"{root}: has {found}/ but no {lacks}/; give both, or the class folders directly in {root.name}/"
         )
     everything = samples(root, _classes(root), transform, strict=strict, name=root.name, about=facts, names=names)
-    chosen = stratified(everything.y, len(everything.classes), share, seed)
-    split = {"split": f"stratified, seed {seed}"}
-    parts = [_about(everything.take(rows.nonzero()[:, 0]), split) for rows in (~chosen, chosen)]
+    chosen, how = pick(everything)
+    parts = [_about(everything.take(rows.nonzero()[:, 0]), {"split": how}) for rows in (~chosen, chosen)]
     return Splits(parts[0], parts[1])
 
 

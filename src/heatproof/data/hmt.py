@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
 from heatproof.data.catalogue import dataset
-from heatproof.data.fetching import home
-from heatproof.data.folder import folders, tree
+from heatproof.data.fetching import HELDOUT, heldout, home, stem
+from heatproof.data.folder import folders, stratified, tree
 from heatproof.data.images import Transform, side
 from heatproof.errors import FileError, UsageError
-from heatproof.records import Splits
+from heatproof.records import Samples, Splits
 
 CLASSES = ("TUMOR", "STROMA", "COMPLEX", "LYMPHO", "DEBRIS", "MUCOSA", "ADIPOSE", "EMPTY")
 # A class folder of the archive is 01_TUMOR and so on.
@@ -28,18 +32,19 @@ def hmt(
     path: str | Path | None = None,
     *,
     size: int | tuple[int, ...] | None = 128,
-    test: int = 62,
+    test: int | None = None,
     seed: int = 0,
     strict: bool = False,
 ) -> Splits:
     """The eight tissue classes, RGB in [0, 1], read from disk as they are asked for.
 
-    ``path`` holds train/ and test/, or the class folders 01_TUMOR to 08_EMPTY: of these, ``test`` tiles a class, drawn
-    by ``seed``, are for testing. Without a path it is the place where `fetch` puts the tiles.
+    ``path`` holds train/ and test/, or the class folders 01_TUMOR to 08_EMPTY, or is where `fetch` puts the tiles. Of
+    the class folders ``test`` tiles each, drawn by ``seed``, are for testing; by default those that the shipped network
+    never saw (`heldout`), or where some are missing 62 each.
 
     Raises: FileError where the tiles are not there, the folders are not the eight classes, or strict and a file is bad.
     """
-    if test < 1:
+    if test is not None and test < 1:
         raise UsageError(f"hmt: option test got {test}, expected at least 1 tile a class")
     root = Path(path) if path is not None else home() / "hmt"
     if not root.is_dir():
@@ -50,4 +55,13 @@ def hmt(
         if set(found) != set(FOLDERS):
             raise FileError(f"{part}: got folders {', '.join(found) or 'none'}; expected {', '.join(FOLDERS)}")
     transform = Transform(side(size))
-    return tree(root, transform, share=lambda n: min(test, n - 1), seed=seed, strict=strict, about=ABOUT, names=FOLDERS)
+
+    def pick(samples: Samples) -> tuple[Bool[Tensor, " n"], str]:
+        listed = set(map(stem, heldout()))
+        chosen = torch.tensor([stem(name) in listed for name in samples.ids])
+        if test is None and int(chosen.sum()) == len(listed):
+            return chosen, "the tiles held out from the shipped network"
+        each = HELDOUT if test is None else test
+        return stratified(samples.y, len(CLASSES), lambda n: min(each, n - 1), seed), f"{each} a class, seed {seed}"
+
+    return tree(root, transform, pick, strict=strict, about=ABOUT, names=FOLDERS)
