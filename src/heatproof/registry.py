@@ -105,10 +105,14 @@ class Entry:
 
 
 class Registry:
-    """A mapping of kebab-case names to entries; a name is given once."""
+    """A mapping of kebab-case names to entries; a name is given once.
 
-    def __init__(self, kind: str) -> None:
+    ``shared`` are options that every entry takes besides its own: a name and the type of its values.
+    """
+
+    def __init__(self, kind: str, *, shared: Mapping[str, Any] | None = None) -> None:
         self.kind = kind
+        self.shared = dict(shared or {})
         self._entries: dict[str, Entry] = {}
 
     def add(self, name: str, *, paper: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -152,13 +156,15 @@ class Registry:
         """
         spec = Spec.parse(text)
         entry = self[spec.name]
-        known = entry.options
-        hints = get_type_hints(inspect.unwrap(entry.function)) if spec.options else {}
+        known = {**entry.options, **self.shared}
+        hints = {**get_type_hints(inspect.unwrap(entry.function)), **self.shared} if spec.options else {}
         for key, value in spec.options:
             if key not in known:
                 raise UnknownName(f"option of {self.kind} {spec.name!r}", key, known)
             if not _fits(value, hints.get(key, object)):
-                wanted = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
+                choices = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
+                named = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
+                wanted = f"one of {', '.join(map(str, choices))}" if choices else named
                 raise UsageError(f"{spec.name}: option {key} got {value!r}, expected {wanted}")
         return spec
 

@@ -145,3 +145,27 @@ def neighbours(rank: int) -> list[tuple[tuple[int, ...], float]]:
 def flat(mask: Bool[Tensor, "n *s"]) -> Bool[Tensor, "n p"]:
     """The mask with its positions in one axis."""
     return mask.reshape(len(mask), math.prod(mask.shape[1:]))
+
+
+def project(A: Float[Tensor, "n k *s"], *, centred: bool = False) -> Float[Tensor, "n *s"]:
+    """The rows (one a position) times their first right singular vector, by the smaller of the two Gram matrices."""
+    rows = A.flatten(2).movedim(1, 2).double()
+    sums = rows.sum(2)
+    if centred:
+        rows = rows - rows.mean(1, keepdim=True)
+    if rows.shape[1] <= rows.shape[2]:
+        values, vectors = torch.linalg.eigh(rows @ rows.movedim(1, 2))
+        found = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
+    else:
+        _, vectors = torch.linalg.eigh(rows.movedim(1, 2) @ rows)
+        found = (rows @ vectors[..., -1:])[..., 0]
+    return turn(found, sums).to(A).reshape(len(A), *A.shape[2:])
+
+
+def turn(found: Float[Tensor, "n p"], sums: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+    """The maps with the sign that makes them grow with ``sums``."""
+    agreement = (found * (sums - sums.mean(1, keepdim=True))).sum(1, keepdim=True)
+    agreement = torch.where(
+        agreement.abs() > 1e-12 * sums.abs().amax(1, keepdim=True), agreement, found.sum(1, keepdim=True)
+    )
+    return torch.where(agreement < 0, -found, found)

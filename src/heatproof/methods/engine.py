@@ -23,7 +23,8 @@ from heatproof.errors import InputError, UsageError
 from heatproof.probe import Goal, Probe, Shot, Target, Wants, as_probe
 from heatproof.registry import Entry, Registry, Spec
 
-methods = Registry("method")
+Smooth = Literal["none", "augment", "eigen"]
+methods = Registry("method", shared={"smooth": Smooth})
 Function = Callable[..., Any]
 Named = str | Spec
 Progress = Callable[[int], None]
@@ -129,9 +130,15 @@ def attribute(
     if target is not None or any("goal" in inspect.signature(e.function).parameters for e in rest.values()):
         goal = probe.goal(x, target)
     seeds = {spec: draws.seeds(seed, str(spec), index) for spec in specs}
-    maps = _cams(probe, x, cams, goal, seeds) if cams else {}
+    smooth = {spec: spec.kwargs.get("smooth", "none") for spec in specs}
+    plain = {spec: entry for spec, entry in cams.items() if smooth[spec] == "none"}
+    maps = _cams(probe, x, plain, goal, seeds) if plain else {}
     for spec, entry in rest.items():
-        maps[spec] = _other(probe, x, spec, entry, goal, seeds[spec])
+        if smooth[spec] == "none":
+            maps[spec] = _other(probe, x, spec, entry, goal, seeds[spec])
+    for spec in specs:
+        if spec not in maps:
+            maps[spec] = smoothed(probe, x, spec, goal or probe.goal(x, target), seed, index)
     for spec, found in maps.items():
         if tuple(found.shape) != (len(x), *x.shape[2:]):
             raise InputError(f"{spec}: made maps of shape {tuple(found.shape)}, expected {(len(x), *x.shape[2:])}")
@@ -157,10 +164,14 @@ def _cams(
 
 def _one(shot: Shot, spec: Spec, entry: Entry, size: Sequence[int]) -> Tensor:
     given = (shot if name == "shot" else getattr(shot, name) for name in entry.asks)
-    found = entry.function(*given, **spec.kwargs)
+    found = entry.function(*given, **_own(spec))
     if entry.gives == "weights":
         found = combine(found, shot.A, relu=entry.relu)
     return spatial.resize(found, size)
+
+
+def _own(spec: Spec) -> dict[str, Any]:
+    return {name: value for name, value in spec.options if name not in methods.shared}
 
 
 def combine(
@@ -174,6 +185,28 @@ def combine(
     return found.relu() if relu else found
 
 
+def smoothed(
+    probe: Probe, x: Tensor, spec: Spec, goal: Goal, seed: int, index: Int[Tensor, " n"]
+) -> Float[Tensor, "n *s"]:
+    """The method's maps of altered copies of the input, turned back and joined.
+
+    The copies are the input and its mirror image along the last axis, each times 0.9, 1 and 1.1. ``augment`` joins by
+    the mean, ``eigen`` by the projection on the first right singular vector over the copies.
+    Cost: that of the method, six times.
+    """
+    options = spec.kwargs
+    join = options.pop("smooth")
+    inner = Spec(spec.name, tuple(sorted(options.items())))
+    copies = []
+    for flip in (False, True):
+        for factor in (0.9, 1.0, 1.1):
+            altered = (x.flip(-1) if flip else x) * factor
+            found = attribute(probe, altered, [inner], target=goal, seed=seed, index=index)[inner]
+            copies.append(found.flip(-1) if flip else found)
+    stack = torch.stack(copies, dim=1)
+    return stack.mean(1) if join == "augment" else spatial.project(stack) / len(copies) ** 0.5
+
+
 def fuse(maps: Sequence[Float[Tensor, "n *s"]]) -> Float[Tensor, "n *s"]:
     """One map from several layers: the mean of the maps, each divided by its own largest absolute value."""
     if len(maps) == 1:
@@ -185,7 +218,7 @@ def fuse(maps: Sequence[Float[Tensor, "n *s"]]) -> Float[Tensor, "n *s"]:
 def _other(probe: Probe, x: Tensor, spec: Spec, entry: Entry, goal: Goal | None, seeds: Tensor) -> Tensor:
     parts = []
     for rows in torch.arange(len(x)).split(probe.rows(x)):
-        given: dict[str, Any] = dict(spec.kwargs)
+        given: dict[str, Any] = _own(spec)
         if entry.seeded:
             given["seeds"] = seeds[rows]
         parts.append(entry.function(probe, x[rows], None if goal is None else goal.take(rows), **given).float().cpu())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
+from heatproof.probe.graph import Cut
 from heatproof.probe.outputs import class_scores
 from heatproof.probe.state import borrowed
 
@@ -37,6 +40,22 @@ def optimised(model: nn.Module, x: Tensor) -> nn.Module:
             return model
     scale = float(want.abs().max()) + 1
     return fast if got.shape == want.shape and bool((got - want).abs().max() <= 1e-5 * scale) else model
+
+
+def quickened(cut: Cut, out: Tensor, live: tuple[Any, ...]) -> Cut:
+    """The cut with an optimised copy of its tail, under the same conditions."""
+    if not any(isinstance(module, nn.Conv2d) for module in cut.tail.modules()):
+        return cut
+    first = torch.arange(min(2, len(out)), device=out.device)
+    try:
+        tail = _folded(copy.deepcopy(cut.tail))
+        if out.device.type == "cpu":
+            tail = tail.to(memory_format=torch.channels_last)
+        want, got = (class_scores(t(out[first], *cut.live(live, first))).detach() for t in (cut.tail, tail))
+    except Exception:  # copying and tracing run the user's own code, which may raise anything
+        return cut
+    agrees = bool((got - want).abs().max() <= 1e-5 * (float(want.abs().max()) + 1))
+    return replace(cut, tail=tail) if agrees and isinstance(tail, fx.GraphModule) else cut
 
 
 def _folded(model: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from heatproof.errors import HeatproofError, InputError, LayerError
 from heatproof.probe import attention, graph, layers
 from heatproof.probe.layers import Survey, Tap
-from heatproof.probe.optimise import optimised
+from heatproof.probe.optimise import optimised, quickened
 from heatproof.probe.outputs import Goal, Score, Target, class_scores
 from heatproof.probe.shot import Shot, Wants, shoot
 from heatproof.probe.state import Hook, SoftmaxWatch, borrowed, device_and_dtype, note
@@ -368,13 +368,26 @@ class Probe:
         return x.to(device=device, dtype=dtype, non_blocking=True)
 
     def _optimised(self, part: Tensor) -> nn.Module:
-        state = tuple((t.data_ptr(), t._version, _print(t)) for t in (*self.model.parameters(), *self.model.buffers()))
-        if self._cache.get("fast state") != state:
-            with torch.inference_mode(False):
-                self._cache["fast"] = optimised(self.model, part.clone())
-            self._cache["fast state"] = state
-        fast: nn.Module = self._cache["fast"]
+        fast: nn.Module = self._renewed("fast", lambda: optimised(self.model, part.clone()))
         return fast
+
+    def quick(self, cut: graph.Cut, out: Tensor, live: tuple[Any, ...]) -> graph.Cut:
+        """The cut with an optimised tail, where the engine allows it."""
+        if self.engine == "plain":
+            return cut
+        found: graph.Cut = self._renewed(("quick", id(cut)), lambda: quickened(cut, out, live))
+        return found
+
+    def _renewed(self, key: Any, make: Callable[[], Any]) -> Any:
+        """A copy derived from the model's weights, made anew once they have changed."""
+        weights = (*self.model.parameters(), *self.model.buffers())
+        state = tuple((t.data_ptr(), t._version, _print(t)) for t in weights)
+        kept, value = self._cache.get(key, (None, None))
+        if kept != state:
+            with torch.inference_mode(False):
+                value = make()
+            self._cache[key] = (state, value)
+        return value
 
 
 def _print(tensor: Tensor) -> float:

@@ -105,7 +105,7 @@ class Shot:
         cut = self.probe.cut(self.tap, self.x) if self.live is not None else None
         if cut is not None and self.live is not None:
             with self.probe.borrowed() as seen:
-                raw = cut.tail(out.clone(), *cut.live(self.live, rows))
+                raw = self.probe.quick(cut, self.out, self.live).tail(out.clone(), *cut.live(self.live, rows))
             self.probe.count("tail", len(rows))
         else:
             calls = Counter[nn.Module]()
@@ -144,7 +144,7 @@ class Shot:
     def _ablated_by_graph(self, cut: Cut, live: tuple[Any, ...]) -> Tensor:
         result = self.A.new_empty(self.A.shape[:2])
         with self.probe.borrowed() as seen:
-            ablation = Ablation(cut, self.out, live)
+            ablation = Ablation(self.probe.quick(cut, self.out, live), self.out, live)
             for samples, channels, raw in ablation.outputs(self.probe.rows(self.x)):
                 goal = self.goal.take(samples)
                 self.probe.count("tail", len(samples))

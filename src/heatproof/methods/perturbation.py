@@ -1,0 +1,88 @@
+"""Maps from what happens to the score when parts of the input are hidden, streamed in batches of one size."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from heatproof import draws, spatial
+from heatproof.methods.engine import method
+from heatproof.probe import Goal, Probe
+
+
+@method("rise", paper="1806.07421")
+def rise(
+    probe: Probe,
+    x: Float[Tensor, "n c *s"],
+    goal: Goal,
+    *,
+    seeds: Int[Tensor, " n"],
+    masks: int = 400,
+    cells: int = 7,
+    keep: float = 0.5,
+) -> Float[Tensor, "n *s"]:
+    """The mean score of randomly masked inputs in which a position was seen (equation 6).
+
+    Masks are ``cells`` random on-off cells an axis, on with chance ``keep``, enlarged and shifted at random; what is
+    hidden is 0.
+    Range: that of the score.
+    Cost: ``masks`` forward passes; memory for one batch.
+    """
+    size = x.shape[2:]
+    grid = tuple(min(cells, s) for s in size)
+    total = torch.zeros(len(x), *size, dtype=torch.float64)
+    for which in torch.arange(masks).split(max(1, probe.rows(x))):
+        for row in range(len(x)):
+            veil = _veils(seeds[row : row + 1] * 1009 + which, grid, size, keep).to(x)
+
+            def seen(_: Tensor, k: Tensor, one: Tensor = x[row], veil: Tensor = veil) -> Tensor:
+                return one * veil[k, None]
+
+            scores = probe.variants(x[row : row + 1], goal.take(torch.tensor([row])), len(which), seen)
+            total[row] += (scores.reshape(-1, *(1,) * len(size)).cpu() * veil.cpu()).sum(0)
+    return total / (masks * keep)
+
+
+def _veils(seeds: Int[Tensor, " m"], grid: tuple[int, ...], size: torch.Size, keep: float) -> Float[Tensor, "m *s"]:
+    cell = [math.ceil(s / g) for s, g in zip(size, grid, strict=True)]
+    on = (draws.uniform(seeds, [g + 1 for g in grid]) < keep).double()
+    large = spatial.resize(on, [(g + 1) * c for g, c in zip(grid, cell, strict=True)])
+    shift = (draws.uniform(seeds + 1, [len(size)]) * torch.tensor(cell)).long()
+    cut = [
+        large[i][tuple(slice(a, a + s) for a, s in zip(shift[i].tolist(), size, strict=True))] for i in range(len(on))
+    ]
+    return torch.stack(cut)
+
+
+@method("occlusion", paper="1311.2901")
+def occlusion(
+    probe: Probe,
+    x: Float[Tensor, "n c *s"],
+    goal: Goal,
+    *,
+    window: float = 0.15,
+    stride: float = 0.5,
+    fill: float = 0.0,
+) -> Float[Tensor, "n *s"]:
+    """How much of the score is lost when a window around a position is set to ``fill``, averaged over windows.
+
+    ``window`` is a share of each axis, ``stride`` a share of the window.
+    Range: signed.
+    Cost: one forward pass a window place.
+    """
+    size = x.shape[2:]
+    width = [max(1, round(window * s)) for s in size]
+    step = [max(1, round(stride * w)) for w in width]
+    starts = [sorted({*range(0, s - w + 1, t), s - w}) for s, w, t in zip(size, width, step, strict=True)]
+    holes = torch.zeros(math.prod(map(len, starts)), *size, dtype=torch.bool)
+    for i, corner in enumerate(product(*starts)):
+        holes[i][tuple(slice(a, a + w) for a, w in zip(corner, width, strict=True))] = True
+    whole = probe.scored(x, goal)
+    scores = probe.variants(x, goal, len(holes), lambda n, k: x[n].masked_fill(holes[k, None].to(x.device), fill))
+    lost = (whole[:, None] - scores).double().cpu()
+    return F.linear(lost, holes.flatten(1).double().T).reshape(len(x), *size) / holes.double().sum(0)
