@@ -55,9 +55,7 @@ def noise(x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"]) -> Float[Tensor,
 
 
 @fills.add("donor", imputes=False)
-def donor(
-    x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"], pool: Tensor | None
-) -> Float[Tensor, "n c *s"]:
+def donor(x: Float[Tensor, "n c *s"], seeds: Int[Tensor, " n"], pool: Tensor | None) -> Float[Tensor, "n c *s"]:
     """Another sample of the same data, drawn by each sample's seed: removed positions stay in the distribution."""
     if pool is None or len(pool) < 2:
         raise NotApplicable("fill 'donor' needs other samples to draw from; pass them as fill=tensor (K, C, *S)")

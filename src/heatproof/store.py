@@ -70,7 +70,7 @@ def load(folder: str | os.PathLike[str]) -> Results:
     folder = Path(folder)
     page = _page(folder / MANIFEST)
     try:
-        with np.load(folder / ARRAYS, allow_pickle=False) as file:
+        with (folder / ARRAYS).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return _results(page, arrays)
     except FileNotFoundError:

@@ -199,7 +199,7 @@ def _bins(case: Case, bins: tuple[float, ...]) -> list[int]:
     return [max(1, round(share * case.positions)) for share in bins]
 
 
-def fraction(name: str, value: float) -> None:
+def fraction(name: str, value: float | int) -> None:
     """Refuses what is not a fraction in (0, 1]."""
     if not 0 < value <= 1:
         raise UsageError(f"{name}: got {value}, expected a fraction of the positions in (0, 1]")

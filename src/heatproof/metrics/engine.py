@@ -40,7 +40,7 @@ def metric(
     better: Direction,
     family: Family,
     needs: tuple[Need, ...] = (),
-    range: tuple[float | None, float | None] = (None, None),
+    range: tuple[float | int | None, float | int | None] = (None, None),
     paper: str = "",
     curve: bool = False,
 ) -> Callable[[Function], Function]:

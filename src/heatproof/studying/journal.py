@@ -60,9 +60,9 @@ class Journal:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:  # zip and npy readers raise many kinds for a truncated file
             raise FileError(f"{str(path)!r} is damaged ({type(error).__name__}); delete it and run again") from None
 
     def write(self, number: int, arrays: Arrays) -> None:
