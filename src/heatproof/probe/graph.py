@@ -6,6 +6,7 @@ the head and handed to the tail. A cut is used only after it gave, on real input
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,20 +83,42 @@ def _kind(two: Any, three: Any) -> Any:
 
 
 def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
-    """The model cut behind the tap, checked on ``x``; None where it cannot be traced, which is said once."""
-    tracer = _Tracer()
-    with borrowed(model):
+    """The model cut behind the tap, checked on ``x``; None where it cannot be followed, which is said once.
+
+    The graph is that of torch.fx, or where that fails that of torch.export.
+    """
+    reasons = []
+    for follow in (_traced, _exported):
         try:
-            graph = tracer.trace(model)
-            halves = _split(model, graph, tracer.ends[tap.module][tap.call - 1])
-            trouble = _trouble(model, halves, x)
+            with borrowed(model), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                halves = follow(model, tap, x)
+                reason = _trouble(model, tap, halves, x)
         except Exception as error:  # tracing runs the user's own code, which may raise anything
-            trouble = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if trouble:
-        note(f"the model's graph could not be followed behind {tap.name!r} ({trouble}); each evaluation of what lies "
-             "behind that layer now costs a full pass: the result is the same, only slower")  # fmt: skip
-        return None
-    return halves
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if not reason:
+            return halves
+        reasons.append(reason)
+    note(f"the model's graph could not be followed behind {tap.name!r} ({reasons[0]}); each evaluation of what lies "
+         "behind that layer now costs a full pass: the result is the same, only slower")  # fmt: skip
+    return None
+
+
+def _traced(model: nn.Module, tap: Tap, _: Tensor) -> Cut:
+    tracer = _Tracer()
+    graph = tracer.trace(model)
+    return _split(model, graph, tracer.ends[tap.module][tap.call - 1])
+
+
+def _exported(model: nn.Module, tap: Tap, x: Tensor) -> Cut:
+    batch = x[:1].expand(2, *x.shape[1:]).clone()
+    program = torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim("n")},), strict=False)
+    module = program.module(check_guards=False)
+    label = tap.name if tap.call == 1 else f"{tap.name}@{tap.call - 1}"
+    inside = [
+        n for n in module.graph.nodes if label in (path for path, _ in n.meta.get("nn_module_stack", {}).values())
+    ]
+    return _split(module, module.graph, inside[-1])
 
 
 def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
@@ -132,13 +155,20 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
     return Cut(fx.GraphModule(model, head), fx.GraphModule(model, tail), [])
 
 
-def _trouble(model: nn.Module, halves: Cut, x: Tensor) -> str:
+def _trouble(model: nn.Module, tap: Tap, halves: Cut, x: Tensor) -> str:
     """Why the cut must not be used: it must agree with the model, twice over, and for repeated rows."""
-    want = class_scores(model(x)).float()
+    shown: list[Tensor] = []
+    handle = tap.module.register_forward_hook(lambda _, __, out: shown.append(out.clone()))
+    try:
+        want = class_scores(model(x)).float()
+    finally:
+        handle.remove()
     two, three = (halves.head.forward(x[:1].expand(n, *x.shape[1:]).clone())[1] for n in (2, 3))
     halves.kinds = [_kind(a, b) for a, b in zip(two, three, strict=True)]
     out, live = halves.head.forward(x)
     kept = out.clone()
+    if out.shape != shown[tap.call - 1].shape or not torch.allclose(out, shown[tap.call - 1], rtol=1e-3, atol=1e-5):
+        return "the traced graph gives another output for the layer than the model"
     rows = torch.arange(len(x), device=x.device).repeat(2)
     for _ in range(2):
         got = class_scores(halves.tail.forward(out.clone()[rows], *halves.live(live, rows))).float()
