@@ -3,6 +3,7 @@
 from heatproof.studying.results import Band, Gallery, Results
 from heatproof.studying.run import CONTROLS, METHODS, METRICS, Progress, study
 from heatproof.studying.standing import Ranking, Standing
+from heatproof.studying.verdict import MethodCheck, MetricCheck, Verdict, verdict
 
 __all__ = [
     "CONTROLS",
@@ -10,9 +11,13 @@ __all__ = [
     "METRICS",
     "Band",
     "Gallery",
+    "MethodCheck",
+    "MetricCheck",
     "Progress",
     "Ranking",
     "Results",
     "Standing",
+    "Verdict",
     "study",
+    "verdict",
 ]

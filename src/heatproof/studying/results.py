@@ -16,10 +16,12 @@ from jaxtyping import Bool, Float, Int
 from heatproof import stats
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
-from heatproof.studying.standing import VOICES, Ranking, standings, voices
+from heatproof.studying.standing import TRUTH, VOICES, Ranking, standings, voices
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from heatproof.studying.verdict import Verdict
 
 Stratum = Literal["all", "right", "wrong"]
 Cell = tuple[str, str]
@@ -141,14 +143,16 @@ class Results:
         """The candidates from the best to the worst by one metric, or by all of them.
 
         By all: each sample's ranks are averaged within a family of metrics, then over the families that speak on
-        truth (faithfulness, localisation, robustness); lower is better.
+        truth (faithfulness, localisation, robustness); lower is better. Against the controls robustness is silent.
 
         Raises: UnknownName for a metric that is not in the study.
         """
         if metric is not None:
             own, everyone = (self.table(metric, stratum=stratum, controls=c) for c in (False, True))
         else:
-            own, everyone = (self.voices(stratum=stratum, controls=c) for c in (False, True))
+            own = self.voices(stratum=stratum, controls=False)
+            truth = tuple(m for m in self.speaking if self.family(m) in TRUTH)
+            everyone = self.voices(stratum=stratum, metrics=truth)
         better: Direction = "lower" if metric is None else self.better(metric)
         names = (self.methods, self.controls)
         return standings(own, everyone, *names, metric=metric, better=better, alpha=1 - self.level, seed=self.seed)
@@ -191,6 +195,12 @@ class Results:
             "value": np.concatenate([self.scores[c] for c in cells]) if cells else np.empty(0),
         }
         return pd.DataFrame(frame)
+
+    def verdict(self, *others: Results) -> Verdict:
+        """Which method to trust, or that the evidence names none; ``others`` are the same study with other fills."""
+        from heatproof.studying.verdict import verdict
+
+        return verdict(self, *others)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """The folder, now holding every score (CSV, Parquet, npz) and, written last, results.json."""

@@ -14,6 +14,8 @@ from heatproof.records import Direction, Estimate
 
 # Families that speak on which map is true. A tidy map is not a true one, and the sanity checks are passed or failed.
 VOICES = ("faithfulness", "localisation", "robustness")
+# Those in which a map that knows nothing of the model can be beaten: one that ignores the input never moves.
+TRUTH = ("faithfulness", "localisation")
 
 
 @dataclass(frozen=True)
