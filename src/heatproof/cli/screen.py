@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import re
 import shlex
 import sys
@@ -247,8 +248,6 @@ def outcome(found: Outcome) -> None:
 
 def results(found: Results) -> None:
     """Where every method stands over all metrics, the mean scores with the controls', and what it comes to."""
-    from heatproof.pipeline import headline
-
     ranking = found.ranking()
     title = f"Ranking over {len(found)} samples and {len(found.speaking)} metrics; methods that share a letter are tied"
     columns = ("Place", "Method", "Mean rank", "95 % interval", "Group", "First in", "Not better than")
@@ -262,18 +261,23 @@ def results(found: Results) -> None:
         say(f"Skipped {skip.method} x {skip.metric}: {skip.reason}")
     if len(found.skips) > 3:
         say(f"Skipped {len(found.skips) - 3} more; the report lists them.")
-    out().print(Text(headline(found), style="bold"), soft_wrap=True)
+    verdict = found.verdict()
+    out().print(Text(verdict.text, style="bold"), soft_wrap=True)
+    say(*verdict.findings[:5])
 
 
 def scores(found: Results) -> None:
-    """The mean score of every method by every metric."""
-    heads = [f"{metric} ({'+' if found.better(metric) == 'higher' else '-'})" for metric in found.metrics]
-    made = table("Mean scores (+ higher is better, - lower); controls are dimmed", "Method", *heads)
+    """A row a metric: the best method and the best control by it, with their mean scores."""
     estimates = found.estimates()
-    for method in (*found.methods, *found.controls):
-        cells = (estimates.get((method, metric)) for metric in found.metrics)
-        row = ("skipped" if cell is None else f"{cell.mean:.3f}" for cell in cells)
-        made.add_row(escape(method), *row, style="dim" * (method in found.controls))
+    made = table("Best by each metric", "Metric", "Better", "Method", "Mean", "Control", "Mean", right=("Mean",))
+    for metric in found.metrics:
+        row = [metric, found.better(metric)]
+        for names in (found.methods, found.controls):
+            known = {name: estimates[name, metric].mean for name in names if (name, metric) in estimates}
+            defined = [name for name in known if not math.isnan(known[name])]
+            best = sorted(defined, key=lambda name: known[name], reverse=found.better(metric) == "higher")[:1]
+            row += [best[0], f"{known[best[0]]:.3f}"] if best else ["", ""]
+        made.add_row(*map(escape, row))
     out().print(made)
 
 

@@ -7,7 +7,7 @@ finished    report again, compare
 
 from __future__ import annotations
 
-from heatproof.pipeline.finished import Compared, compare, headline, report
+from heatproof.pipeline.finished import Compared, compare, report
 from heatproof.pipeline.plan import RUN, Plan, checked, claim, plan_of, read_plan, registry
 from heatproof.pipeline.stages import (
     MAPS,
@@ -24,6 +24,7 @@ from heatproof.pipeline.stages import (
     judge,
     maps,
     probe,
+    read_maps,
     run,
     splits,
     write_maps,
@@ -31,7 +32,33 @@ from heatproof.pipeline.stages import (
 )
 
 __all__ = [
-    "MAPS", "MODEL", "PERFORMANCE", "REPORT", "RUN", "STUDY", "Compared", "Outcome", "Plan", "Step", "Watch", "assess",
-    "checked", "chosen", "claim", "classifier", "compare", "headline", "judge", "maps", "plan_of", "probe", "read_plan",
-    "registry", "report", "run", "splits", "write_maps", "write_report",
-]  # fmt: skip
+    "MAPS",
+    "MODEL",
+    "PERFORMANCE",
+    "REPORT",
+    "RUN",
+    "STUDY",
+    "Compared",
+    "Outcome",
+    "Plan",
+    "Step",
+    "Watch",
+    "assess",
+    "checked",
+    "chosen",
+    "claim",
+    "classifier",
+    "compare",
+    "judge",
+    "maps",
+    "plan_of",
+    "probe",
+    "read_maps",
+    "read_plan",
+    "registry",
+    "report",
+    "run",
+    "splits",
+    "write_maps",
+    "write_report",
+]

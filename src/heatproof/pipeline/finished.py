@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from heatproof.errors import FileError, UsageError
 from heatproof.pipeline.plan import RUN, plan_of
-from heatproof.pipeline.stages import PERFORMANCE, REPORT, STUDY, assess, classifier, splits, write_report
+from heatproof.pipeline.stages import (
+    MAPS,
+    PERFORMANCE,
+    REPORT,
+    STUDY,
+    assess,
+    classifier,
+    read_maps,
+    splits,
+    write_report,
+)
 from heatproof.records import Estimate
 
 if TYPE_CHECKING:
@@ -25,12 +35,17 @@ def report(folder: Path, out: Path | None = None) -> Path:
     """
     from heatproof import store
 
+    out = out or folder / REPORT
     if not (folder / RUN).exists():
-        return write_report(out or folder / REPORT, store.load(folder), None, None)
+        return write_report(out, store.load(folder))
     plan, results = plan_of(folder), store.load(folder / STUDY)
     model = classifier(plan, out=folder)
-    performance = assess(model, splits(plan, model).test, seed=plan.seed)
-    return write_report(out or folder / REPORT, results, performance, model)
+    samples = splits(plan, model).test
+    performance = assess(model, samples, seed=plan.seed)
+    found = read_maps(folder / MAPS) if (folder / MAPS).exists() else {}
+    return write_report(
+        out, results, performance=performance, model=model, samples=samples, maps=found, plan=plan, folder=folder
+    )
 
 
 @dataclass(frozen=True)
@@ -74,24 +89,3 @@ def _estimate(found: Mapping[str, Any]) -> Estimate:
     """An estimate from JSON, where NaN is null."""
     mean, low, high = (math.nan if found[key] is None else float(found[key]) for key in ("mean", "low", "high"))
     return Estimate(mean, low, high, int(found["n"]), int(found["undefined"]))
-
-
-def headline(results: Results) -> str:
-    """What the ranking over all metrics comes to, in one sentence."""
-    ranking = results.ranking()
-    if not ranking.rows or not results.speaking:
-        return "No metric was computed for every method, so there is no ranking."
-    top, lost = ranking.top, ranking.unbeaten
-    sound = [method for method in top if not lost[method]]
-    if len(top) == 1 and sound:
-        share = ranking.rows[0].share
-        return f"{top[0]} comes first, in {share:.0%} of the resamples, and is better than every control."
-    if sound:
-        return f"{_listed(sound)} are better than every control and cannot be told apart."
-    worst = {control for method in top for control in lost[method]}
-    verb, it = ("comes", "it") if len(top) == 1 else ("come", "them")
-    return f"{_listed(top)} {verb} first but no better than {_listed(sorted(worst))}: do not trust {it} here."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,19 @@ class Plan:
         parts += [self.recipe if self.model is None and self.recipe != "fast" else ""]
         parts += [f"seed{self.seed}" if self.seed else ""]
         return "-".join(re.sub(r"[^\w.=]+", "-", part).strip("-") for part in parts if part)
+
+    def command(self, out: Path | None = None) -> str:
+        """What to type for a run of this plan.
+
+        >>> Plan(seed=1, methods=("grad-cam", "edge")).command()
+        'heatproof run --methods grad-cam,edge --seed 1'
+        """
+        words = ["heatproof", "run"]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value != option.default:
+                words += [f"--{option.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words + (["--out", str(out)] if out is not None else []))
 
 
 def registry(kind: str) -> Registry:

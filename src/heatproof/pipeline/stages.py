@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from heatproof.errors import Interrupted, UsageError
+from heatproof.errors import FileError, Interrupted, UsageError
 from heatproof.loading import card_of, load, resolve_factory, writing
 from heatproof.pipeline.plan import Plan, checked, claim, registry
 from heatproof.probe import Probe
@@ -125,16 +125,24 @@ def assess(model: nn.Module, samples: Samples, *, out: Path | None = None, seed:
 
 
 def maps(
-    plan: Plan, model: nn.Module, samples: Samples, *, out: Path | None = None, watch: Watch | None = None
+    plan: Plan,
+    model: nn.Module,
+    samples: Samples,
+    *,
+    controls: bool = False,
+    out: Path | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Tensor]:
-    """The maps (N, *S) of the plan's methods by spec; with ``out`` also as maps.safetensors there."""
+    """The maps (N, *S) of the plan's methods, and the controls if asked for; with ``out`` also in a file there."""
     from heatproof.methods import explain
-    from heatproof.studying import METHODS
+    from heatproof.studying import CONTROLS, METHODS
 
+    methods = plan.methods or METHODS
+    methods += tuple(c for c in CONTROLS if controls and c not in {Spec.parse(m).name for m in methods})
     borrowed, parts = probe(plan, model), dict[str, list[Tensor]]()
     for rows in torch.arange(len(samples)).split(CHUNK):
         x = samples.x[int(rows[0]) : int(rows[-1]) + 1]
-        for name, found in explain(borrowed, x, plan.methods or METHODS, seed=plan.seed, index=rows).items():
+        for name, found in explain(borrowed, x, methods, seed=plan.seed, index=rows).items():
             parts.setdefault(name, []).append(found)
         if watch is not None:
             watch(Step("explaining", int(rows[-1]) + 1, len(samples)))
@@ -153,6 +161,21 @@ def write_maps(path: Path, maps: Mapping[str, Tensor]) -> None:
 
     with writing(path) as part:
         save_file({name: found.contiguous() for name, found in maps.items()}, part)
+
+
+def read_maps(path: Path) -> dict[str, Tensor]:
+    """The maps by method in a file that `write_maps` wrote.
+
+    Raises: FileError where it is missing, truncated or foreign.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise FileError(f"{str(path)!r} is missing or truncated ({error}); delete it and run again") from None
+    return found
 
 
 def judge(
@@ -203,15 +226,24 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
         performance = assess(model, samples.test, out=folder, seed=plan.seed)
     few = chosen(plan, samples.test)
     with _kept_in(folder, "explaining"):
-        if not (folder / MAPS).exists():
-            maps(plan, model, few, out=folder, watch=watch)
+        known = (folder / MAPS).exists()
+        found = read_maps(folder / MAPS) if known else maps(plan, model, few, controls=True, out=folder, watch=watch)
     with _kept_in(folder, "judging"):
         results = judge(plan, model, few, out=folder / STUDY, watch=watch)
         for name in SCORES:
             if (folder / STUDY / name).exists():
                 (folder / STUDY / name).replace(folder / name)
     with _kept_in(folder, "writing the report"):
-        page = write_report(folder / REPORT, results, performance, model)
+        page = write_report(
+            folder / REPORT,
+            results,
+            performance=performance,
+            model=model,
+            samples=samples.test,
+            maps=found,
+            plan=plan,
+            folder=folder,
+        )
     return Outcome(folder, performance, results, page)
 
 
@@ -223,10 +255,28 @@ def _kept_in(folder: Path, doing: str) -> Iterator[None]:
         raise Interrupted(f"stopped while {doing}; what was finished is kept in {str(folder)!r}") from error
 
 
-def write_report(path: Path, results: Results, performance: Performance | None, model: nn.Module | None) -> Path:
-    """The report as one HTML file at ``path``."""
-    from heatproof.report import write
+def write_report(
+    path: Path,
+    results: Results,
+    *,
+    performance: Performance | None = None,
+    model: nn.Module | None = None,
+    samples: Samples | None = None,
+    maps: Mapping[str, Tensor] | None = None,
+    plan: Plan | None = None,
+    folder: Path | None = None,
+) -> Path:
+    """The report as one HTML file at ``path``; everything but the results may be missing."""
+    from heatproof.report import Pictures, write
     from heatproof.training import history_of
 
-    history = history_of(model) if model is not None else ()
-    return write(results, path, performance=performance, history=history, card=card_of(model) if model else None)
+    judged = None if samples is None or plan is None else chosen(plan, samples)
+    return write(
+        results,
+        path,
+        performance=performance,
+        history=() if model is None else history_of(model),
+        card=None if model is None else card_of(model),
+        pictures=Pictures(evaluated=samples, judged=judged, maps=maps or {}),
+        command="" if plan is None else plan.command(folder),
+    )
