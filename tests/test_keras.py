@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import shutil
@@ -148,6 +149,7 @@ KERAS2 = {
     ],
     "volume.h5": [[0.14316083, 0.39302567, 0.46381351], [0.10375915, 0.52262712, 0.37361372]],
     "volume.keras": [[0.14316083, 0.39302567, 0.46381351], [0.10375915, 0.52262712, 0.37361372]],
+    "operations.h5": [[0.99697864, 0.00113255, 0.00188889], [0.9971118, 0.00106671, 0.00182144]],
     "lstm.h5": [[0.30924678, 0.28194544, 0.40880778], [0.3042585, 0.27872905, 0.41701242]],
 }
 
@@ -433,6 +435,41 @@ def test_other_bad_files_are_named(keras: Any, tmp_path: Path) -> None:
         archive.writestr("config.json", json.dumps([1, 2]))
     with pytest.raises(FileError, match="describes no model"):
         load_keras(tmp_path / "config.keras")
+
+
+def test_damaged_configurations_never_raise_anything_but_a_file_error(keras: Any, tmp_path: Path) -> None:
+    from heatproof.interop.keras import load_keras
+
+    draw = np.random.default_rng(0)
+    with zipfile.ZipFile(FILES / "keras2_volume.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for _ in range(30):
+        config = json.loads(parts["config.json"])
+        place, key = config, "config"
+        while isinstance(place[key], (dict, list)) and len(place[key]) and draw.random() < 0.9:
+            place = place[key]
+            key = draw.choice(list(place)) if isinstance(place, dict) else int(draw.integers(len(place)))
+        place[key] = [None, 1, "x", [], {}, -5][draw.integers(6)]
+        with zipfile.ZipFile(tmp_path / "damaged.keras", "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, json.dumps(config) if name == "config.json" else content)
+        with contextlib.suppress(FileError):
+            load_keras(tmp_path / "damaged.keras")
+
+
+def test_a_bare_operation_without_a_layer_is_refused_by_name(keras: Any, tmp_path: Path) -> None:
+    import h5py
+
+    from heatproof.interop.keras import load_keras
+
+    path = tmp_path / "model.h5"
+    shutil.copy(FILES / "keras2_operations.h5", path)
+    with h5py.File(path, "r+") as file:
+        text = file.attrs["model_config"]
+        text = text.decode() if isinstance(text, bytes) else text
+        file.attrs["model_config"] = text.replace('"nn.relu"', '"math.cumsum"')
+    with pytest.raises(FileError, match=r"'tf.nn.relu' is a bare TensorFlow operation \(math.cumsum\)"):
+        load_keras(path)
 
 
 def test_several_inputs_or_outputs_are_refused(keras: Any) -> None:

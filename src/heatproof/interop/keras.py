@@ -55,10 +55,10 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
     """
     file = keras_files.read(path)
     keras = keras_files.import_keras()
-    config = keras_files.upgraded(file, keras)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\.")
         try:
+            config = keras_files.upgraded(file, keras)
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
             if not model.built or functional(model) is None:
                 raise FileError(

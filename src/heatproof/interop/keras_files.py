@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from heatproof.errors import FileError, UsageError
+from heatproof.interop.keras_operations import as_layer
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 _CONFIG_LIMIT = 1 << 26
@@ -92,7 +93,9 @@ def read(path: Path) -> KerasFile:
         raise FileError(f"{str(path)!r} is not a Keras {path.suffix} file: it is {found}")
     try:
         return _read_zip(path) if zipped else _read_hdf5(path)
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except FileError:
+        raise
+    except Exception as error:  # zipfile, h5py and json raise a dozen kinds for damaged files
         raise FileError(f"{str(path)!r} is truncated or damaged: {first_line(error)}") from None
 
 
@@ -176,6 +179,11 @@ def _entry(file: KerasFile, keras: Any, entry: dict[str, Any]) -> dict[str, Any]
     cls = getattr(keras.layers, renamed, None)
     if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer)):
         name = settings.get("name", kind) if isinstance(settings, dict) else kind
+        if kind in ("TFOpLambda", "SlicingOpLambda"):
+            raise FileError(
+                f"{str(file.path)!r}: {name!r} is a bare TensorFlow operation ({settings.get('function')}); "
+                "replace it by a layer where the model was made, and save it again"
+            )
         raise FileError(
             f"{str(file.path)!r}: layer {name!r} is a {kind}, which Keras {keras.__version__} does not know; "
             "import its class first, decorated with keras.saving.register_keras_serializable"
@@ -239,11 +247,12 @@ def _model(file: KerasFile, keras: Any, given: dict[str, Any], *, sequential: bo
             head = {"batch_shape": shape, "dtype": given_dtype, "name": name}
             layers.insert(0, {"class_name": "InputLayer", "config": head})
     elif file.legacy:
+        layers = [(as_layer(entry) or entry) if entry["class_name"] == "TFOpLambda" else entry for entry in layers]
         _renumber(settings, layers)
     settings["layers"] = [_entry(file, keras, entry) for entry in layers]
     if "dtype" in settings:
         settings["dtype"] = _plain_dtype(settings["dtype"])
-    return _without_slashes(settings) if file.legacy else settings
+    return _renamed(settings) if file.legacy else settings
 
 
 def _renumber(settings: dict[str, Any], layers: list[dict[str, Any]]) -> None:
@@ -265,15 +274,15 @@ def _references(part: Any, names: Any) -> Iterator[list[Any]]:
             yield from _references(item, names)
 
 
-def _without_slashes(part: Any, key: str = "") -> Any:
-    """Keras 3 refuses layer names with a slash."""
+def _renamed(part: Any, key: str = "") -> Any:
+    """Layer names without slashes, which Keras 3 refuses, and dots, which torch does."""
     if isinstance(part, dict):
-        return {k: _without_slashes(v, k) for k, v in part.items()}
+        return {k: _renamed(v, k) for k, v in part.items()}
     if isinstance(part, list):
         wanted = key in ("inbound_nodes", "input_layers", "output_layers")
-        return [_without_slashes(v, key if wanted else "") for v in part]
+        return [_renamed(v, key if wanted else "") for v in part]
     named = key in ("name", "inbound_nodes", "input_layers", "output_layers")
-    return part.replace("/", "_") if isinstance(part, str) and named else part
+    return part.replace("/", "_").replace(".", "_") if isinstance(part, str) and named else part
 
 
 def _registered(keras: Any, entry: dict[str, Any]) -> bool:
