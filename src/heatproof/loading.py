@@ -33,6 +33,7 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 # Other files hp.load understands, and who reads them.
 _READERS = {
     ".h5": "heatproof.interop.keras:load_keras",
+    ".hdf5": "heatproof.interop.keras:load_keras",
     ".keras": "heatproof.interop.keras:load_keras",
     ".pt2": "heatproof.interop.exported:load_exported",
 }
