@@ -1,0 +1,20 @@
+"""A study, a classifier, or both, as one HTML file that needs nothing else; jinja2 lives here.
+
+parts          what a page is made of: sections, tables, pictures, paragraphs
+findings       the verdict, and what else has to be known first
+explanations   ranking and scores
+slices         curves, right and wrong predictions, classes
+agreement      between metrics, and between methods
+heatmaps       the gallery and the worst explained samples
+classifier     how good the classifier is
+settings       everything that decided the numbers, and how to get them again
+tables         tables as Markdown, CSV and LaTeX
+writing        `write`
+"""
+
+from __future__ import annotations
+
+from heatproof.report.heatmaps import Pictures
+from heatproof.report.writing import write
+
+__all__ = ["Pictures", "write"]

@@ -1,0 +1,222 @@
+"""The verdict, and the few sentences that a reader has to know before any table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from heatproof import stats
+from heatproof.records import Estimate
+from heatproof.report.parts import Finding, Kind, listed, percent, plural
+from heatproof.studying import Ranking, Results
+from heatproof.studying.standing import TRUTH
+from heatproof.studying.verdict import Verdict
+
+PLAIN = {
+    "random": "random noise",
+    "edge": "an edge filter",
+    "absolute-input": "the plain size of the input values",
+    "centre": "a blob in the middle",
+}
+FEW, MANY = 10, 1_000_000  # samples; too few to compare, and more than anyone has
+
+
+class Told:
+    """A study with what several sections read off it, computed once."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """Methods, then controls, each from the best to the worst where that is known."""
+        rows = (*self.ranking.rows, *self.ranking.controls)
+        return tuple(row.method for row in rows) if rows else (*self.results.methods, *self.results.controls)
+
+    @property
+    def level(self) -> str:
+        """The confidence of the intervals, as "95 %"."""
+        return f"{100 * self.results.level:g} %"
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """That over all metrics."""
+        return self.results.ranking()
+
+    @cached_property
+    def estimates(self) -> dict[tuple[str, str], Estimate]:
+        """The mean score of every cell."""
+        return self.results.estimates()
+
+    @cached_property
+    def by_metric(self) -> dict[str, Ranking]:
+        """The ranking by each metric that any method has a score of."""
+        r = self.results
+        return {m: r.ranking(m) for m in r.metrics if any((name, m) in r.scores for name in r.methods)}
+
+    @cached_property
+    def among_all(self) -> dict[str, Estimate]:
+        """The mean rank of every method and control among all of them, by the metrics a control can lose."""
+        r = self.results
+        truth = tuple(m for m in r.speaking if r.family(m) in TRUTH)
+        if not truth:
+            return {}
+        found = stats.rank_intervals(r.voices(metrics=truth), better="lower", confidence=r.level, seed=r.seed)
+        return dict(zip((*r.methods, *r.controls), found, strict=True))
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the evidence says."""
+        return self.results.verdict()
+
+    @cached_property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """The metrics that count overall, by family."""
+        families = dict.fromkeys(self.results.family(m) for m in self.results.speaking)
+        return {f: tuple(m for m in self.results.speaking if self.results.family(m) == f) for f in families}
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What stands on top of the page: the verdict, how sure it is, and what fails."""
+
+    headline: str
+    kind: Kind
+    sure: str = ""
+    fails: tuple[str, ...] = ()
+
+
+def banner(told: Told) -> Banner:
+    """The verdict of a study, with the controls in plain words."""
+    found = told.verdict
+    unbeaten = [f"{m.method} is no better than {controls(m.unbeaten)}." for m in found.methods if m.unbeaten]
+    known = tuple(f"{m.method} is no better than" for m in found.methods if m.unbeaten)
+    rest = [text for text in found.findings if not (known and text.startswith(known))]
+    kind: Kind = "good" if found.winner else "note" if found.group else "bad"
+    counting = sum(check.counts for check in found.metrics)
+    sure = f"It rests on {plural(len(told.results), 'sample')} and {plural(counting, 'metric')}"
+    if len(told.results.methods) > 1 and np.isfinite(found.agreement):
+        sure += f", which order the methods {_alike(found.agreement)} (Kendall's W {found.agreement:.2f})"
+    return Banner(found.text, kind, f"{sure}.", (*unbeaten, *rest))
+
+
+def _alike(w: float) -> str:
+    return "much alike" if w >= 0.7 else "somewhat alike" if w >= 0.4 else "differently"
+
+
+def controls(names: Sequence[str]) -> str:
+    """Controls in plain words."""
+    return listed([f"{PLAIN[name]} ({name})" if name in PLAIN else name for name in names])
+
+
+def findings(told: Told) -> tuple[Finding, ...]:
+    """What the study found, bad news first."""
+    if not told.results.methods or not told.results.metrics:
+        return ()
+    parts = (_controls, _by_metric, _families, _strata, _ties, _holes)
+    found = [finding for part in parts for finding in part(told)]
+    order = ("bad", "note", "good")
+    return tuple(sorted(found, key=lambda item: order.index(item.kind)))
+
+
+def _controls(told: Told) -> list[Finding]:
+    """Whether all methods beat all controls; those that do not are part of the verdict."""
+    known, lost = told.results.controls, told.ranking.unbeaten
+    if not known:
+        return [_note("No control was run, so nothing shows that these maps beat a map that ignores the model.")]
+    if not told.among_all or any(lost.values()):
+        return []
+    who = "The method is" if len(lost) == 1 else f"All {len(lost)} methods are"
+    return [Finding("good", f"{who} better than {controls(known)} over all metrics together.")]
+
+
+def _by_metric(told: Told, most: int = 6) -> list[Finding]:
+    """Metrics by which some method does not beat every control."""
+    found = []
+    for metric, ranking in told.by_metric.items():
+        losers = [method for method, names in ranking.unbeaten.items() if names]
+        if not losers or told.results.family(metric) not in TRUTH:
+            continue
+        names = list(dict.fromkeys(c for method in losers for c in ranking.unbeaten[method]))
+        none = len(losers) == len(ranking.rows) > 1
+        who = "no method beats" if none else f"{listed(losers)} {'does' if len(losers) == 1 else 'do'} not beat"
+        alone = "" if len(names) == 1 else "all of " if none else "one or more of "
+        found.append(Finding("bad" if none else "note", f"By {metric}, {who} {alone}{controls(names)}."))
+    rest = len(found) - most
+    return found if rest <= 0 else [*found[:most], _note(f"So it is by {plural(rest, 'more metric')}; see Scores.")]
+
+
+def _families(told: Told) -> list[Finding]:
+    """Whether the families of metrics put different methods first."""
+    methods, first = told.results.methods, dict[str, str]()
+    if len(methods) < 2:
+        return []
+    for family, metrics in told.families.items():
+        means = _means(told.results.voices(controls=False, metrics=metrics))
+        if np.isfinite(means).any():
+            first[family] = methods[int(np.nanargmin(means))]
+    if len(set(first.values())) < 2:
+        return []
+    parts = listed([f"{family} puts {method} first" for family, method in first.items()])
+    return [_note(f"The kinds of metric disagree: {parts}.")]
+
+
+def _strata(told: Told) -> list[Finding]:
+    """Whether another method leads where the classifier errs."""
+    results = told.results
+    wrong = int((~results.right).sum())
+    if not wrong or len(results.methods) < 2 or not told.ranking.rows:
+        return []
+    if wrong < FEW:
+        few = f"Only {plural(wrong, 'sample')} of {len(results):,} {'is' if wrong == 1 else 'are'} misclassified"
+        return [_note(f"{few}: too few to say whether the methods explain errors as well as successes.")]
+    means, first = _means(results.voices(stratum="wrong", controls=False)), told.ranking.rows[0].method
+    if not np.isfinite(means).any() or results.methods[int(np.nanargmin(means))] == first:
+        return []
+    leader = results.methods[int(np.nanargmin(means))]
+    return [_note(f"On the {wrong:,} misclassified samples {leader} has the best mean rank, not {first}.")]
+
+
+def _ties(told: Told) -> list[Finding]:
+    """How many samples would separate the first two, where they cannot be told apart."""
+    rows = told.ranking.rows
+    if len(rows) < 2 or not set(rows[0].letters) & set(rows[1].letters):
+        return []
+    voices = told.results.voices(controls=False)
+    a, b = (told.results.methods.index(row.method) for row in rows[:2])
+    needed, n = stats.samples_needed(voices[:, a] - voices[:, b]), told.ranking.samples
+    pair = f"{rows[0].method} and {rows[1].method}"
+    if not np.isfinite(needed) or needed > MANY:
+        return [_note(f"Nothing suggests that more samples would tell {pair} apart.")]
+    return [_note(f"To tell {pair} apart, about {int(needed):,} samples are needed in all; these are {n:,}.")] * (
+        needed > n
+    )
+
+
+def _holes(told: Told) -> list[Finding]:
+    """Scores that are missing."""
+    results, found = told.results, []
+    for metric in results.metrics:
+        cells = [told.estimates[name, metric] for name in results.methods if (name, metric) in told.estimates]
+        share = max((e.undefined / max(1, e.n + e.undefined) for e in cells), default=0.0)
+        if share > 0.05:
+            found.append(
+                _note(f"{metric} has no value for up to {percent(share)} of the samples; its mean leaves them out.")
+            )
+    if results.skips:
+        count = plural(len(results.skips), "combination")
+        found.append(_note(f"{count} of method and metric could not be computed; the reasons are under Settings."))
+    return found
+
+
+def _note(said: str) -> Finding:
+    return Finding("note", said)
+
+
+def _means(voices: np.ndarray) -> np.ndarray:
+    """The mean of each column over the rows that are defined."""
+    rows = voices[np.isfinite(voices).all(axis=1)]
+    return np.asarray(rows.mean(axis=0)) if len(rows) else np.full(voices.shape[1], np.nan)

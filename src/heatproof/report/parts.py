@@ -1,0 +1,145 @@
+"""What a page is made of: sections of tables, pictures and paragraphs, all of them plain records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from heatproof.records import Estimate
+
+Cell = str | int | float | Estimate | None
+Kind = Literal["good", "bad", "note"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption.
+
+    Attributes:
+        name: that of its files. rows: of cells; an Estimate is shown with its interval.
+        faint: rows set in grey. digits: after the point. folded: whether it has to be opened.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    faint: frozenset[int] = frozenset()
+    digits: int = 3
+    folded: bool = False
+
+    @property
+    def numeric(self) -> tuple[bool, ...]:
+        """Which columns hold numbers alone."""
+        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.columns)
+        return tuple(not any(isinstance(cell, str) for cell in column) for column in columns)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption; ``label`` is read out by screen readers, ``name`` is that of its files."""
+
+    name: str
+    caption: str
+    label: str
+    figure: Any
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and whether it is good or bad news."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Findings one below the other."""
+
+    items: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Something to type, under a line that says what it does."""
+
+    caption: str
+    text: str
+
+
+Part = Table | Picture | Listing | Code | str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; ``short`` is its name in the list of contents, ``lead`` a paragraph under its heading."""
+
+    key: str
+    title: str
+    short: str
+    lead: str = ""
+    parts: tuple[Part, ...] = ()
+
+
+def section(key: str, title: str, short: str, lead: str, parts: Sequence[Part | None]) -> Section | None:
+    """The section with the parts that are there, or None without any."""
+    found = tuple(part for part in parts if part)
+    return Section(key, title, short, lead, found) if found else None
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number as text; a dash where it is undefined."""
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value and not 10.0**-digits <= abs(value) < 1e6:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+def interval(found: Estimate, digits: int = 3) -> str:
+    """The ends of an interval in brackets, or nothing where there is none."""
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return ""
+    return f"[{number(found.low, digits)}, {number(found.high, digits)}]"
+
+
+def text(cell: Cell, digits: int = 3) -> str:
+    """A cell as plain text."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, Estimate):
+        return f"{number(cell.mean, digits)} {interval(cell, digits)}".strip()
+    if isinstance(cell, float):
+        return number(cell, digits)
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def percent(share: float) -> str:
+    """A share as text.
+
+    >>> percent(0.5415)
+    '54 %'
+    """
+    return f"{100 * share:.0f} %"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names joined by commas and a final "and"; of very many the first and a count."""
+    shown = list(names)
+    if len(shown) > most:
+        shown = [*shown[: most - 1], f"{len(shown) - most + 1} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "sample"), plural(1200, "class")
+    ('1 sample', '1,200 classes')
+    """
+    ending = "" if count == 1 else "es" if word.endswith("s") else "s"
+    return f"{count:,} {word}{ending}"

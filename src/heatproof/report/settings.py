@@ -1,0 +1,150 @@
+"""Sections on what decided the numbers, and how to get them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heatproof.loading import Card
+from heatproof.report.parts import Cell, Code, Part, Section, Table, listed, plural, section
+from heatproof.studying import Results
+
+SAID = {
+    "source": "Source",
+    "licence": "Licence",
+    "license": "Licence",
+    "citation": "Please cite",
+    "mask": "Planted truth",
+    "transform": "Transform",
+}
+
+
+def settings(results: Results | None, card: Card | None, data: Mapping[str, Any]) -> Section | None:
+    """What was set, of the model, the data and the study; what was skipped."""
+    about: Mapping[str, Any] = results.about if results is not None else {}
+    parts: list[Part | None] = [
+        _study(results) if results is not None else None,
+        _data(str(about.get("data", "")) or (card.data if card else ""), data or about.get("data_about", {})),
+        _model(card) if card is not None else None,
+        _skips(results) if results is not None else None,
+        _versions(about, card),
+    ]
+    return section("settings", "Settings", "Settings", "", parts)
+
+
+def _study(results: Results) -> Table:
+    about = results.about
+    fill = str(about.get("fill", ""))
+    target = str(about.get("target", "None"))
+    rows: list[tuple[Cell, ...]] = [
+        ("Samples", f"{len(results):,}, {int(results.right.sum()):,} of them classified rightly"),
+        ("Explained class", {"None": "the predicted one", "label": "the true one"}.get(target, _cut(target))),
+        ("Score of the model", str(about.get("score", "not recorded"))),
+        ("Layer of the CAMs", str(about.get("layer", "not recorded"))),
+        ("Removed positions become", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),
+        ("Seed", str(results.seed)),
+        ("Intervals", f"{100 * results.level:g} % BCa bootstrap over samples"),
+        ("Methods", ", ".join(results.methods)),
+        ("Controls", ", ".join(results.controls) or "none"),
+        ("Metrics", ", ".join(results.metrics)),
+    ]
+    passes = about.get("passes", {})
+    if passes:
+        told = [f"{int(n):,} {kind}" for kind, n in passes.items() if n]
+        rows.append(("Inputs through the model", ", ".join(told)))
+    rows += [("Time", _plain(about[key])) for key in ("seconds", "timings") if key in about]
+    return Table("settings", "The study.", ("Setting", "Value"), tuple(rows))
+
+
+def _data(name: str, about: Mapping[str, Any]) -> Table | None:
+    if not about and not name:
+        return None
+    keys = [*(key for key in SAID if key in about), *(key for key in about if key not in SAID)]
+    rows = [("Name", name)] if name else []
+    rows += [(SAID.get(key, key.replace("_", " ").capitalize()), _plain(about[key])) for key in keys]
+    return Table("data", "The data.", ("Fact", "Value"), tuple(rows))
+
+
+def _model(card: Card) -> Table:
+    rows: list[tuple[Cell, ...]] = [
+        ("Architecture", str(card.architecture)),
+        ("Input of one sample", " × ".join(map(str, card.input_shape))),
+        ("Classes", listed(card.classes, 12)),
+        ("Trained on", card.data or "not recorded"),
+    ]
+    if card.recipe:
+        rows.append(("Recipe", _plain({k: v for k, v in card.recipe.items() if v not in (None, "", 0.0)})))
+    rows += [("Seed of the training", str(card.seed))] if card.seed is not None else []
+    rows += [(key.replace("_", " ").capitalize(), _plain(value)) for key, value in card.metrics.items()]
+    rows.append(("Saved", card.date))
+    return Table("model", "The model.", ("Fact", "Value"), tuple(rows))
+
+
+def _skips(results: Results) -> Table | None:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for skip in results.skips:
+        reasons.setdefault((skip.metric, skip.reason), []).append(skip.method)
+    everyone = len(results.methods) + len(results.controls)
+    rows = tuple(
+        (metric, "every method" if len(methods) == everyone else listed(methods, 12), reason)
+        for (metric, reason), methods in reasons.items()
+    )
+    caption = f"Left out: {plural(len(results.skips), 'combination')} of method and metric, and why."
+    return Table("skips", caption, ("Metric", "Method", "Reason"), rows) if rows else None
+
+
+def _versions(about: Mapping[str, Any], card: Card | None) -> Table | None:
+    own: Mapping[str, Any] = about.get("versions", {})
+    trained: Mapping[str, Any] = card.versions if card is not None else {}
+    names = list(dict.fromkeys([*own, *trained]))
+    rows = tuple((name, str(own.get(name, "–")), str(trained.get(name, "–"))) for name in names)
+    return Table("versions", "Versions of the software.", ("Package", "Study", "Model"), rows) if rows else None
+
+
+def reproduce(results: Results | None, card: Card | None, command: str) -> Section | None:
+    """The command and the Python that give these numbers again."""
+    parts: list[Part | None] = []
+    if command:
+        parts.append(Code("In a terminal:", command))
+    if results is not None:
+        parts.append(Code("In Python, with the trained model and the samples at hand:", _python(results, card)))
+    lead = "The same seed, data and versions give the same numbers."
+    return section("reproduce", "How to reproduce this", "Reproduce", lead, parts)
+
+
+def _python(results: Results, card: Card | None) -> str:
+    about = results.about
+    name = str(about.get("data", "")).partition(":")[0] or "data"
+    known = card.data if card is not None else ""
+    samples = f"data.load({known!r}).test" if known else f"...  # the {name} samples of this study"
+    target = str(about.get("target", "None"))
+    options = [
+        f"methods={[*results.methods]!r}",
+        f"metrics={[*results.metrics]!r}",
+        f"fill={str(about.get('fill', 'mean'))!r}",
+        f"controls={bool(results.controls)}",
+        f"seed={results.seed}",
+        *([f"target={target!r}"] if target == "label" else []),
+    ]
+    lines = [
+        "import heatproof as hp",
+        "" if not known else "from heatproof import data\n",
+        'model = hp.load("model")  # the folder of the saved model',
+        f"samples = {samples}",
+        f"probe = hp.Probe(model, score={str(about.get('score', 'probability'))!r})",
+        "results = hp.study(\n    probe,\n    samples,\n    " + ",\n    ".join(options) + ",\n)",
+        'results.report("report.html")',
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return _cut(", ".join(map(_plain, value)))
+    return f"{value:.4g}" if isinstance(value, float) else _cut(str(value))
+
+
+def _cut(words: str, most: int = 400) -> str:
+    return words if len(words) <= most else f"{words[:most]}…"

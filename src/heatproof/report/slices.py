@@ -1,0 +1,124 @@
+"""Sections that look closer: along the curves, at right and wrong predictions, and class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from heatproof import plots, stats
+from heatproof.records import Estimate
+from heatproof.report.explanations import arrow
+from heatproof.report.findings import Told
+from heatproof.report.parts import Cell, Part, Picture, Section, Table, section
+from heatproof.studying.results import Stratum
+
+LINES = 7  # methods in a figure of curves
+OPEN = 4  # figures of curves that need not be opened
+CLASSES = 40  # in a table
+ALONG = {"insertion": "share of positions put back", "sensitivity-n": "share of positions in a subset"}
+SCORES = ("deletion", "insertion", "road")  # their curves are the model's score itself
+
+
+def curves(told: Told) -> Section | None:
+    """A figure for each metric that is read off a curve."""
+    results = told.results
+    count = len(results.methods)
+    shown = [*told.everyone[:count][:LINES], *told.everyone[count:]]
+    parts: list[Part | None] = []
+    for metric in results.metrics:
+        if any((name, metric) in results.curves for name in shown):
+            parts.append(_curve(told, metric, shown, folded=len(parts) >= OPEN))
+    lead = "The most relevant positions are removed (or put back) step by step, and the model's answer is watched."
+    if count > LINES:
+        lead += f" Of {count} methods the {LINES} best are drawn."
+    return section("curves", "Curves", "Curves", lead, parts)
+
+
+def _curve(told: Told, metric: str, shown: Sequence[str], *, folded: bool) -> Picture:
+    results, plain = told.results, metric.partition(":")[0]
+    bands = {name: results.curves[name, metric] for name in shown if (name, metric) in results.curves}
+    score = str(results.about.get("score", "score"))
+    figure = plots.curves(
+        next(iter(bands.values())).at,
+        {name: band.values for name, band in bands.items()},
+        controls=results.controls,
+        xlabel=ALONG.get(plain, "share of positions removed"),
+        ylabel=f"{score} of the explained class" if plain in SCORES else plain,
+        seed=results.seed,
+    )
+    want = "high" if results.better(metric) == "higher" else "low"
+    caption = f"{metric}: mean over samples in its 95 % band. A good map has a {want} curve."
+    found = {name: told.estimates.get((name, metric)) for name in bands}
+    ends = "; ".join(f"{name} {e.mean:.3f}" for name, e in found.items() if e is not None)
+    return Picture(f"curve-{_stem(metric)}", caption, f"Curves of {metric}. Mean scores: {ends}", figure, folded=folded)
+
+
+def _stem(metric: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in metric).strip("-")
+
+
+def strata(told: Told) -> Section | None:
+    """Right and wrong predictions apart, and each class by itself."""
+    results = told.results
+    if not results.speaking or not told.ranking.rows:
+        return None
+    both = bool(results.right.any() and not results.right.all())
+    order = [results.methods.index(row.method) for row in told.ranking.rows]
+    parts: list[Part | None] = [
+        _right_and_wrong(told, order) if both else None,
+        _by_class(told, order),
+        _scores(told) if both else None,
+    ]
+    lead = "A method that explains successes well need not explain errors well."
+    if not both:
+        how = "rightly" if results.right.all() else "wrongly"
+        lead = f"Every sample is classified {how}, so there is nothing to compare."
+    return section("strata", "Right and wrong, class by class", "Right or wrong", lead, parts)
+
+
+def _right_and_wrong(told: Told, order: Sequence[int]) -> Table:
+    results, heads, columns = told.results, list[str](), list[tuple[Estimate, ...]]()
+    kinds: tuple[tuple[str, Stratum], ...] = (
+        ("All", "all"),
+        ("Classified rightly", "right"),
+        ("Misclassified", "wrong"),
+    )
+    for name, stratum in kinds:
+        voices = results.voices(stratum=stratum, controls=False)
+        heads.append(f"{name} ({len(voices):,})")
+        columns.append(stats.rank_intervals(voices, better="lower", confidence=results.level, seed=results.seed))
+    rows: tuple[tuple[Cell, ...], ...] = tuple((results.methods[i], *(c[i] for c in columns)) for i in order)
+    caption = (
+        f"Mean rank among the methods (1 is best) with {told.level} intervals, by whether the classifier is right."
+    )
+    return Table("right-and-wrong", caption, ("Method", *heads), rows, digits=2)
+
+
+def _by_class(told: Told, order: Sequence[int]) -> Table | None:
+    results = told.results
+    present = [k for k in range(len(results.classes)) if (results.y == k).any()]
+    if not 2 <= len(present) <= CLASSES or len(results.methods) < 2:
+        return None
+    placed = stats.ranks(results.voices(controls=False), better="lower")
+    rows: list[tuple[Cell, ...]] = []
+    for k in present:
+        own = placed[results.y == k]
+        own = own[np.isfinite(own).all(axis=1)]
+        rows.append((results.classes[k], len(own), *(float(own[:, i].mean()) if len(own) else None for i in order)))
+    heads = ("Class", "Samples", *(results.methods[i] for i in order))
+    caption = "Mean rank among the methods (1 is best) for each class."
+    return Table("by-class", caption, heads, tuple(rows), digits=2, folded=len(rows) > 12)
+
+
+def _scores(told: Told) -> Table:
+    results = told.results
+    right, wrong = results.estimates("right"), results.estimates("wrong")
+    cells = [(name, metric) for metric in results.metrics for name in told.everyone if (name, metric) in results.scores]
+    rows = tuple(
+        (f"{metric} {arrow(told, metric)}", name, right[name, metric], wrong[name, metric]) for name, metric in cells
+    )
+    faint = frozenset(i for i, (name, _) in enumerate(cells) if name in results.controls)
+    caption = f"Mean scores with {told.level} intervals, for samples classified rightly and wrongly."
+    heads = ("Metric", "Method", "Right", "Wrong")
+    return Table("scores-right-and-wrong", caption, heads, rows, faint, folded=True)
