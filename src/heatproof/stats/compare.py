@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from heatproof.errors import InputError
 
 Correction = Literal["holm", "none"]
+FEW = 13  # differences up to which the signed-rank test is exact with ties too, as in scipy
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,24 @@ def _signed_rank(differences: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarra
         p[many] = wilcoxon(differences[:, many], axis=0, method="asymptotic", keepdims=True).pvalue[0]
     for k in np.flatnonzero((kept > 0) & ~many):
         column = differences[:, k]
-        p[k] = wilcoxon(column[column != 0.0]).pvalue
+        column = column[column != 0.0]
+        p[k] = _exact(column) if len(column) <= FEW else wilcoxon(column).pvalue
     order = rankdata(np.abs(differences), axis=0) - (len(differences) - kept)
     total = kept * (kept + 1) / 2.0
     return p, (np.sign(differences) * order).sum(axis=0) / np.maximum(total, 1.0)
+
+
+def _exact(differences: Float[np.ndarray, " n"]) -> float:
+    """The exact two-sided p-value of the signed-rank test, ties allowed: the sums of all choices of signs, counted."""
+    from scipy.stats import rankdata
+
+    twice = np.rint(2.0 * rankdata(np.abs(differences))).astype(np.int64)  # tied ranks may be halves
+    ways = np.zeros(int(twice.sum()) + 1)
+    ways[0] = 1.0
+    for rank in twice:
+        ways[rank:] += ways[:-rank].copy()
+    at = int(twice[differences > 0].sum())
+    return float(min(1.0, 2.0 * min(ways[: at + 1].sum(), ways[at:].sum()) / ways.sum()))
 
 
 def holm(p: ArrayLike) -> Float[np.ndarray, " k"]:
