@@ -166,6 +166,9 @@ class Registry:
                 named = getattr(hints[key], "__name__", None) or str(hints[key]).replace("typing.", "")
                 wanted = f"one of {', '.join(map(str, choices))}" if choices else named
                 raise UsageError(f"{spec.name}: option {key} got {value!r}, expected {wanted}")
+            least = entry.facts.get("limits", {}).get(key)
+            if least is not None and value is not None and value < least:
+                raise UsageError(f"{spec.name}: option {key} got {value!r}, expected at least {least}")
         return spec
 
 

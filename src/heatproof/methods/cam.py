@@ -43,7 +43,7 @@ def _weigh(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Float[Ten
     return spatial.total(alpha * first.relu())
 
 
-@cam("smooth-grad-cam-plus-plus", paper="1908.01224")
+@cam("smooth-grad-cam-plus-plus", paper="1908.01224", limits={"samples": 1, "spread": 0})
 def smooth_grad_cam_plus_plus(shot: Shot, *, samples: int = 8, spread: float = 0.15) -> Float[Tensor, "n k"]:
     """Grad-CAM++ with the derivatives averaged over noisy copies of the input (equations 8 and 9).
 
@@ -125,14 +125,19 @@ def shapley_cam(curved: tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]])
     return spatial.mean(slope - product / 2)
 
 
-@cam("finer-cam", paper="2501.11309")
+@cam("finer-cam", paper="2501.11309", limits={"classes": 1}, again=True)
 def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tensor, "n k"]:
     """Grad-CAM of what sets the target apart from the ``classes`` classes with the nearest logits.
 
     The target's logit less ``alpha`` times each of theirs, weighted by their probabilities.
     Range: at least 0.
-    Cost: one forward and one backward pass more.
+    Cost: one backward pass to the layer more.
+    Raises: NotApplicable for a target that is no class.
     """
+    if shot.goal.function is not None or shot.goal.against is not None:
+        raise NotApplicable(
+            "finer-cam sets a class apart from others itself; its target must be a class, not a function or a contrast"
+        )
     logits, target = shot.logits, shot.goal.classes[:, None]
     count = min(classes, logits.shape[1] - 1)
     distance = (logits - logits.gather(1, target)).abs().scatter(1, target, float("inf"))
@@ -140,9 +145,7 @@ def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tens
     share = logits.softmax(1).gather(1, near)
     share = share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
     mix = torch.zeros_like(logits).scatter(1, near, -alpha * share).scatter(1, target, 1.0)
-    goal = Goal(shot.goal.classes, mix=mix)
-    (other,) = next(shot.probe.shots(shot.x, goal, [shot.tap], Wants(gradient=True)))
-    return spatial.mean(other.G)
+    return spatial.mean(shot.gradient_of(Goal(shot.goal.classes, mix=mix)))
 
 
 @cam("ablation-cam", paper="10.1109/WACV45572.2020.9093360")
@@ -157,7 +160,7 @@ def ablation_cam(ablated: Float[Tensor, "n k"], score: Float[Tensor, " n"]) -> F
     return (y - ablated) / y.abs().clamp_min(torch.finfo(y.dtype).tiny)
 
 
-@cam("recipro-cam", paper="2209.14074", relu=False, gives="map")
+@cam("recipro-cam", paper="2209.14074", relu=False, gives="map", tail=True)
 def recipro_cam(shot: Shot, *, window: Literal["gaussian", "dirac"] = "gaussian") -> Float[Tensor, "n *s"]:
     """The score when the layer keeps only what is at, or (Gaussian) around, each position (equations 1 to 4).
 

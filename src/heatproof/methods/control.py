@@ -37,7 +37,7 @@ def absolute_input(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float
     return x.abs().mean(1)
 
 
-@method("centre", control=True)
+@method("centre", control=True, limits={"width": 1e-6})
 def centre(probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, width: float = 0.25) -> Float[Tensor, "n *s"]:
     """A Gaussian blob in the middle, the same for every sample, in (0, 1]; ``width`` is its deviation as a share.
 

@@ -41,19 +41,36 @@ def method(name: str, *, paper: str = "", control: bool = False, **facts: Any) -
 
 
 def cam(
-    name: str, *, paper: str = "", relu: bool = True, gives: Literal["weights", "map"] = "weights", **facts: Any
+    name: str,
+    *,
+    paper: str = "",
+    relu: bool = True,
+    gives: Literal["weights", "map"] = "weights",
+    tail: bool = False,
+    again: bool = False,
+    **facts: Any,
 ) -> Callable[[Function], Function]:
     """Registers ``(A, G, ...) -> W``, weights (n, K) or (n, K, *s); the map is their product with A summed over K.
 
     ``relu`` cuts the map at zero, where the paper does. A method whose map is no weighted sum gives the map (n, *s),
-    which is taken as it is.
+    which is taken as it is. ``tail`` says that it runs what lies behind the layer
+    again, ``again`` that it takes gradients of goals of its own.
     """
 
     def register(function: Function) -> Function:
         asks = tuple(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY)
-        return methods.add(name, paper=paper, control=False, family="cam", relu=relu, gives=gives, asks=asks, **facts)(
-            function
-        )
+        return methods.add(
+            name,
+            paper=paper,
+            control=False,
+            family="cam",
+            relu=relu,
+            gives=gives,
+            asks=asks,
+            tail=tail,
+            again=again,
+            **facts,
+        )(function)
 
     return register
 
@@ -121,6 +138,13 @@ def attribute(
     index: Int[Tensor, " n"] | None = None,
 ) -> dict[Spec, Float[Tensor, "n *s"]]:
     """The maps of several methods for one set of checked inputs, sharing what they can."""
+    with torch.inference_mode(False), torch.no_grad():
+        return _attribute(probe, x.clone() if x.is_inference() else x, specs, target, seed, index)
+
+
+def _attribute(
+    probe: Probe, x: Tensor, specs: Sequence[Spec], target: Target | Goal, seed: int, index: Tensor | None
+) -> dict[Spec, Tensor]:
     index = torch.arange(len(x)) if index is None else index
     if len(index) != len(x):
         raise InputError(f"index: got {len(index)} numbers for {len(x)} samples")
@@ -149,7 +173,8 @@ def _cams(
     probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None, seeds: Mapping[Spec, Tensor]
 ) -> dict[Spec, Tensor]:
     asked = {name for entry in cams.values() for name in entry.asks}
-    wants = Wants("G" in asked, "curved" in asked, bool(asked & {"ablated", "shot"}))
+    tail = "ablated" in asked or any(entry.tail for entry in cams.values())
+    wants = Wants("G" in asked, "curved" in asked, tail, any(entry.again for entry in cams.values()))
     parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
     start = 0
     for shots in probe.shots(x, goal, probe.tapped(x), wants):
@@ -167,7 +192,7 @@ def _one(shot: Shot, spec: Spec, entry: Entry, size: Sequence[int]) -> Tensor:
     found = entry.function(*given, **_own(spec))
     if entry.gives == "weights":
         found = combine(found, shot.A, relu=entry.relu)
-    return spatial.resize(found, size)
+    return spatial.resize(found.float(), size)
 
 
 def _own(spec: Spec) -> dict[str, Any]:
@@ -178,11 +203,12 @@ def combine(
     weights: Float[Tensor, "n k ..."], A: Float[Tensor, "n k *s"], *, relu: bool = True
 ) -> Float[Tensor, "n *s"]:
     """The weighted sum of the channels, cut at zero with ``relu``."""
-    if weights.ndim == 2:
-        found = torch.bmm(weights[:, None], A.flatten(2))[:, 0].reshape(len(A), *A.shape[2:])
-    else:
-        found = (weights * A).sum(1)
-    return found.relu() if relu else found
+    with torch.autocast(A.device.type, enabled=False):
+        if weights.ndim == 2:
+            found = torch.bmm(weights[:, None].float(), A.flatten(2))[:, 0].reshape(len(A), *A.shape[2:])
+        else:
+            found = (weights * A).sum(1)
+        return found.relu() if relu else found
 
 
 def smoothed(

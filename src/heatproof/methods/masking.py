@@ -33,7 +33,7 @@ def score_cam(shot: Shot) -> Float[Tensor, "n k"]:
     return scores.softmax(1)
 
 
-@cam("ss-cam", paper="2006.14255")
+@cam("ss-cam", paper="2006.14255", limits={"samples": 1, "spread": 0})
 def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tensor, "n k"]:
     """Score-CAM with each channel's score averaged over noisy masks (algorithm 1, smoothed activations).
 
@@ -52,7 +52,7 @@ def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tenso
     return scores.reshape(-1, count, samples).mean(2).softmax(1)
 
 
-@cam("is-cam", paper="2010.03023")
+@cam("is-cam", paper="2010.03023", limits={"steps": 1})
 def is_cam(shot: Shot, *, steps: int = 10) -> Float[Tensor, "n k"]:
     """Score-CAM with each channel's score integrated while its mask grows from nothing to full (equations 4 and 5).
 

@@ -15,7 +15,7 @@ from heatproof.methods.engine import method
 from heatproof.probe import Goal, Probe
 
 
-@method("rise", paper="1806.07421")
+@method("rise", paper="1806.07421", limits={"masks": 1, "cells": 1, "keep": 1e-6})
 def rise(
     probe: Probe,
     x: Float[Tensor, "n c *s"],
@@ -59,7 +59,7 @@ def _veils(seeds: Int[Tensor, " m"], grid: tuple[int, ...], size: torch.Size, ke
     return torch.stack(cut)
 
 
-@method("occlusion", paper="1311.2901")
+@method("occlusion", paper="1311.2901", limits={"window": 0, "stride": 1e-6})
 def occlusion(
     probe: Probe,
     x: Float[Tensor, "n c *s"],

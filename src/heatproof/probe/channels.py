@@ -118,10 +118,11 @@ class Ablation:
             samples = torch.arange(n, min(n + n_step, self.n), device=device)
             step = max(1, chunk // len(samples))
             for k in range(0, self.count, step):
-                channels = torch.arange(k, min(k + step, self.count), device=device)
+                which = slice(k, min(k + step, self.count))
+                channels = torch.arange(which.start, which.stop, device=device)
                 rows_n = samples.repeat_interleave(len(channels))
                 rows_k = channels.repeat(len(samples))
-                yield rows_n, rows_k, self._finish(samples, channels, rows_n, rows_k)
+                yield rows_n, rows_k, self._finish(samples, which, rows_n, rows_k)
 
     def _rows_at_once(self, chunk: int) -> int:
         """More rows than a batch where a dense layer is all that is left to run for each."""
@@ -208,7 +209,7 @@ class Ablation:
         on, off = held.on.flatten(1), held.off.flatten(1)
         return Channels(on, off, on.shape[1] // held.count)
 
-    def _finish(self, samples: Tensor, channels: Tensor, rows_n: Tensor, rows_k: Tensor) -> Any:
+    def _finish(self, samples: Tensor, channels: slice, rows_n: Tensor, rows_k: Tensor) -> Any:
         """Runs the nodes that mix channels, for the given pairs."""
         local: dict[fx.Node, Any] = {}
 
@@ -232,7 +233,7 @@ class Ablation:
             local[node] = self._run(node, value) if fast is None else fast
         raise RuntimeError("a graph without an output")
 
-    def _mix(self, node: fx.Node, held: Channels, samples: Tensor, channels: Tensor) -> Tensor | None:
+    def _mix(self, node: fx.Node, held: Channels, samples: Tensor, channels: slice) -> Tensor | None:
         """A dense layer or convolution of one channel's change, added to its unablated result."""
         module = self.modules[str(node.target)] if node.op == "call_module" else None
         kind = type(module)
@@ -241,7 +242,7 @@ class Ablation:
                 self._base[node] = module(held.on)
             weight = module.weight.view(module.out_features, held.count, held.width)[:, channels]
             change = held.change().view(-1, held.count, held.width)[samples][:, channels]
-            rows = torch.einsum("nkp,okp->nko", change, weight)
+            rows = torch.bmm(change.movedim(1, 0), weight.permute(1, 2, 0)).movedim(0, 1)
             return (rows + self._base[node][samples][:, None]).flatten(0, 1)
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and kind in _CONVOLUTIONS and not held.width:
             if module.groups != 1 or module.padding_mode != "zeros":
@@ -251,10 +252,16 @@ class Ablation:
             change = held.change().expand_as(held.on)[samples][:, channels]
             kernel = module.weight[:, channels].transpose(0, 1).flatten(0, 1)[:, None]
             shifts = _CONVOLUTIONS[kind](
-                change, kernel, None, module.stride, module.padding, module.dilation, groups=len(channels)
+                change,
+                kernel,
+                None,
+                module.stride,
+                module.padding,
+                module.dilation,
+                groups=channels.stop - channels.start,
             )
             base = self._base[node][samples]
-            apart: Tensor = shifts.unflatten(1, (len(channels), module.out_channels)) + base[:, None]
+            apart: Tensor = shifts.unflatten(1, (-1, module.out_channels)) + base[:, None]
             return apart.flatten(0, 1)
         return None
 

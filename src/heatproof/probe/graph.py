@@ -6,6 +6,7 @@ the head and handed to the tail. A cut is used only after it gave, on real input
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from heatproof.probe.layers import Tap
-from heatproof.probe.outputs import class_scores
 from heatproof.probe.state import borrowed, note
 
 
@@ -94,6 +94,8 @@ def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
                 warnings.simplefilter("ignore")
                 halves = follow(model, tap, x)
                 reason = _trouble(model, tap, halves, x)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # tracing runs the user's own code, which may raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if not reason:
@@ -111,6 +113,8 @@ def _traced(model: nn.Module, tap: Tap, _: Tensor) -> Cut:
 
 
 def _exported(model: nn.Module, tap: Tap, x: Tensor) -> Cut:
+    # Export sets attributes of the modules it runs: it is given a copy of the modules around the same tensors.
+    model = copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
     batch = x[:1].expand(2, *x.shape[1:]).clone()
     program = torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim("n")},), strict=False)
     module = program.module(check_guards=False)
@@ -160,22 +164,30 @@ def _trouble(model: nn.Module, tap: Tap, halves: Cut, x: Tensor) -> str:
     shown: list[Tensor] = []
     handle = tap.module.register_forward_hook(lambda _, __, out: shown.append(out.clone()))
     try:
-        want = class_scores(model(x)).float()
+        want = list(tensors(model(x)))
     finally:
         handle.remove()
-    two, three = (halves.head.forward(x[:1].expand(n, *x.shape[1:]).clone())[1] for n in (2, 3))
-    halves.kinds = [_kind(a, b) for a, b in zip(two, three, strict=True)]
     out, live = halves.head.forward(x)
+    if live:
+        two, three = (halves.head.forward(x[:1].expand(n, *x.shape[1:]).clone())[1] for n in (2, 3))
+        halves.kinds = [_kind(a, b) for a, b in zip(two, three, strict=True)]
     kept = out.clone()
     if out.shape != shown[tap.call - 1].shape or not torch.allclose(out, shown[tap.call - 1], rtol=1e-3, atol=1e-5):
         return "the traced graph gives another output for the layer than the model"
     rows = torch.arange(len(x), device=x.device).repeat(2)
-    for _ in range(2):
-        got = class_scores(halves.tail.forward(out.clone()[rows], *halves.live(live, rows))).float()
-        close = torch.allclose(got, want.repeat(2, 1), rtol=1e-3, atol=1e-4 * (1 + float(want.abs().max())))
+    for _ in range(2 if live else 1):
+        got = list(tensors(halves.tail.forward(out.clone()[rows], *halves.live(live, rows))))
+        close = len(got) == len(want) and all(_twice(a, b) for a, b in zip(want, got, strict=True))
         if not close or not torch.equal(kept, out):
             return "the traced graph gives other values than the model"
     return ""
+
+
+def _twice(once: Tensor, got: Tensor) -> bool:
+    want = once.repeat(2, *(1,) * (once.ndim - 1)) if once.ndim else once
+    if want.shape != got.shape or not want.is_floating_point():
+        return want.shape == got.shape and torch.equal(want, got)
+    return torch.allclose(got, want, rtol=1e-3, atol=1e-4 * (1 + float(want.abs().max())) if want.numel() else 0)
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

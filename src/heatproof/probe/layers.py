@@ -78,25 +78,29 @@ class Call:
 
 @dataclass(frozen=True)
 class Survey:
-    """What one forward pass of one or two samples showed.
+    """What one forward pass of one sample showed.
 
     Attributes:
         calls: every module call, in the order in which they ended.
         size: the input's position axes.
         classes: how many classes the model scores; 0 where it returns no class scores.
         probabilities: whether its output is already a softmax.
-        mixes: whether a sample's output depends on the others in its batch.
+        sigmoid: whether its output is one sigmoid, the probability of the second of two classes.
+        alone: the class scores of the sample, run by itself.
+        trouble: why the output holds no class scores, if it does not.
     """
 
     calls: tuple[Call, ...]
     size: tuple[int, ...]
     classes: int
     probabilities: bool
-    mixes: bool
+    sigmoid: bool = False
+    alone: Tensor | None = None
+    trouble: InputError | None = None
 
 
 def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
-    """Run one or two samples and write down what happens.
+    """Run one sample and write down what happens.
 
     Raises: InputError where the model does not accept the input.
     """
@@ -121,16 +125,13 @@ def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
     calls = [replace(call, of=times[call.module]) for call in calls]
     try:
         out = class_scores(raw).float()
-    except InputError:
-        return Survey(tuple(calls), tuple(x.shape[2:]), 0, False, False)
-    mixes = False
-    if len(x) > 1:
-        with borrowed(model):
-            both = class_scores(model(x[:2])).float()
-        mixes = not torch.allclose(both[:1], out, rtol=1e-2, atol=1e-3 + 1e-2 * float(out.abs().max()))
+    except InputError as error:
+        return Survey(tuple(calls), tuple(x.shape[2:]), 0, False, trouble=error)
     probable = bool((out >= 0).all()) and torch.allclose(out.sum(1), torch.ones(len(out)).to(out), atol=2e-3)
-    single = isinstance(raw, Tensor) and raw.ndim == 2 and raw.shape[1] == 1
-    return Survey(tuple(calls), tuple(x.shape[2:]), out.shape[1], probable and not single, mixes)
+    single = isinstance(raw, Tensor) and raw.shape[1:].numel() == 1
+    leaves = [call.module for call in calls if not any(True for _ in call.module.children())]
+    sigmoid = single and bool(leaves) and type(leaves[-1]) is nn.Sigmoid
+    return Survey(tuple(calls), tuple(x.shape[2:]), out.shape[1], probable and not single, sigmoid, out)
 
 
 def layout(shape: Sequence[int] | None, size: Sequence[int]) -> Layout | None:

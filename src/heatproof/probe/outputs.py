@@ -39,7 +39,7 @@ def class_scores(raw: Any) -> Float[Tensor, "n k"]:
 
     Raises: InputError where there is none.
     """
-    out = _pick(raw)
+    out = pick(raw)
     if out is None:
         raise InputError(
             f"the model returned {_describe(raw)}; expected class scores of shape (N, classes), "
@@ -50,7 +50,8 @@ def class_scores(raw: Any) -> Float[Tensor, "n k"]:
     return torch.cat([torch.zeros_like(out), out], dim=1) if out.shape[1] == 1 else out
 
 
-def _pick(raw: Any) -> Tensor | None:
+def pick(raw: Any) -> Tensor | None:
+    """The class scores in a model's output, or None."""
     if isinstance(raw, Tensor):
         while raw.ndim > 2 and raw.shape[-1] == 1:
             raw = raw[..., 0]
@@ -62,7 +63,7 @@ def _pick(raw: Any) -> Tensor | None:
         candidates = [raw.logits]
     else:
         candidates = raw if isinstance(raw, (tuple, list)) else ()
-    return next((found for c in candidates if isinstance(c, Tensor) and (found := _pick(c)) is not None), None)
+    return next((found for c in candidates if isinstance(c, Tensor) and (found := pick(c)) is not None), None)
 
 
 def _describe(raw: Any) -> str:
@@ -94,6 +95,11 @@ class Goal:
 
         Raises: InputError where the number or the range of the targets is wrong.
         """
+        with torch.inference_mode(False):
+            return cls._of(target, logits.detach().clone())
+
+    @classmethod
+    def _of(cls, target: Target, logits: Float[Tensor, "n k"]) -> Goal:
         n, count = logits.shape
         if isinstance(target, Contrast):
             first = _classes(target.target, logits, n, count)
@@ -157,4 +163,4 @@ def _classes(target: Any, logits: Tensor, n: int, count: int) -> Int[Tensor, " n
     if n and (int(index.min()) < 0 or int(index.max()) >= count):
         worst = int(index.min()) if int(index.min()) < 0 else int(index.max())
         raise InputError(f"target class {worst} is out of range; the model has {count} classes, 0 to {count - 1}")
-    return index.to(torch.int64)
+    return index.to(torch.int64).clone()

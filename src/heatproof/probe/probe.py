@@ -17,7 +17,7 @@ from heatproof.errors import HeatproofError, InputError, LayerError
 from heatproof.probe import attention, graph, layers
 from heatproof.probe.layers import Survey, Tap
 from heatproof.probe.optimise import optimised, quickened
-from heatproof.probe.outputs import Goal, Score, Target, class_scores
+from heatproof.probe.outputs import Goal, Score, Target, class_scores, pick
 from heatproof.probe.shot import Shot, Wants, shoot
 from heatproof.probe.state import Hook, SoftmaxWatch, borrowed, device_and_dtype, note
 
@@ -38,7 +38,8 @@ class Probe:
         batch: rows a pass; None for as many as fit about 16 MiB of input, at most 1024.
         engine: ``optimised`` runs passes without gradient on a copy with folded BatchNorm and, for images on the CPU,
             channels-last memory, provided that it agrees to 1e-5; ``auto`` does so for perturbed inputs only.
-        autocast: the type to compute in where torch.autocast allows it, bfloat16 say; None for the model's own.
+        autocast: the type to compute in where torch.autocast allows it, bfloat16 say; None for the model's own type. A
+            surrounding torch.autocast has no effect.
         passes: rows sent through the model so far: forward, backward, and tail (only what lies behind a layer).
 
     Raises: InputError for a batch below one or an unknown score or engine.
@@ -205,6 +206,10 @@ class Probe:
         Cost: one forward pass; for gradients a backward pass that stops at the earliest layer.
         """
 
+        self._prepare(x)
+        if self._cache["trouble"] is not None and (goal is None or goal.function is None):
+            raise self._cache["trouble"]
+
         def work(part: Tensor, rows: slice) -> list[Shot]:
             return shoot(self, part, None if goal is None else goal.take(rows), taps, wants)
 
@@ -229,7 +234,7 @@ class Probe:
         """The model cut behind the layer, or None where its graph cannot be followed."""
         key = ("cut", tap.name, tap.call, tuple(x.shape[1:]), tuple(id(m) for m in self.model.modules()))
         if key not in self._cache:
-            self._cache[key] = graph.cut(self.model, tap, self._to_model(x[:2]))
+            self._cache[key] = graph.cut(self.model, tap, self._to_model(x[:1]))
         found: graph.Cut | None = self._cache[key]
         return found
 
@@ -240,13 +245,9 @@ class Probe:
 
         Raises: InputError where the model does not accept the input.
         """
-        key = ("survey", tuple(x.shape[1:]), len(x) > 1)
+        key = ("survey", tuple(x.shape[1:]))
         if key not in self._cache:
-            seen = layers.survey(self.model, self._to_model(x[:2]))
-            if seen.mixes:
-                note("the model's output for a sample depends on the other samples in its batch; maps and scores will "
-                     "change with the batch size")  # fmt: skip
-            self._cache[key] = seen
+            self._cache[key] = layers.survey(self.model, self._to_model(x[:1]))
         found: Survey = self._cache[key]
         return found
 
@@ -298,7 +299,7 @@ class Probe:
         Raises: InputError where there are no class scores.
         """
         found = (seen or {}).get("softmax")
-        if found is not None and found[0] is raw:
+        if found is not None and found[0] is pick(raw):
             logits: Tensor = found[1]
             return logits.float()
         try:
@@ -308,6 +309,8 @@ class Probe:
             if goal is None or goal.function is None or first is None:
                 raise
             return first.new_zeros(len(first), 1).float()
+        if self._cache.get("sigmoid"):
+            return torch.cat([torch.zeros_like(out[:, :1]), torch.logit(out[:, 1:], eps=1e-7)], dim=1)
         return out.clamp_min(torch.finfo(out.dtype).tiny).log() if self._cache.get("probabilities") else out
 
     @contextmanager
@@ -318,8 +321,8 @@ class Probe:
             stack.enter_context(borrowed(self.model, hooks))
             if self._cache.get("probabilities"):
                 stack.enter_context(SoftmaxWatch(seen))
-            if self.autocast is not None:
-                stack.enter_context(torch.autocast(self.device.type, dtype=self.autocast))
+            on = self.autocast is not None
+            stack.enter_context(torch.autocast(self.device.type, dtype=self.autocast, enabled=on))
             yield seen
 
     def batches(self, count: int, x: Tensor, work: Callable[[slice], T]) -> Iterator[T]:
@@ -353,13 +356,32 @@ class Probe:
             with torch.inference_mode():
                 raw = model(part)
             logits = self.read(raw, seen, goal)
+        if not fast:
+            self.compare(part, logits)
         self.count("forward", len(part))
         return raw, logits
+
+    def compare(self, part: Tensor, logits: Tensor) -> None:
+        """Says once if a sample's scores depend on the batch it is in, by the first pass that shows it."""
+        first: tuple[Tensor, Tensor] | None = self._cache.get("first")
+        if first is None or len(part) < 2 or not torch.equal(first[0], part[:1]):
+            return
+        del self._cache["first"]
+        alone, among = first[1], logits[:1].detach()
+        if not torch.allclose(alone, among, rtol=1e-2, atol=1e-3 + 1e-2 * float(alone.abs().max())):
+            note("the model's output for a sample depends on the other samples in its batch; maps and scores will "
+                 "change with the batch size")  # fmt: skip
 
     def _prepare(self, x: Tensor) -> None:
         if "classes" not in self._cache:
             seen = self.survey(x)
-            self._cache.update(classes=seen.classes, probabilities=seen.probabilities)
+            self._cache.update(classes=seen.classes, probabilities=seen.probabilities, trouble=seen.trouble)
+            self._cache["sigmoid"] = seen.sigmoid
+            if seen.alone is not None and not seen.probabilities and not seen.sigmoid:
+                self._cache["first"] = (self._to_model(x[:1]).clone(), seen.alone)
+        if self.engine != "plain":
+            weights = (*self.model.parameters(), *self.model.buffers())
+            self._cache["weights"] = tuple((t.data_ptr(), t._version, _print(t)) for t in weights)
 
     def _to_model(self, x: Tensor) -> Tensor:
         device, dtype = device_and_dtype(self.model)
@@ -380,9 +402,8 @@ class Probe:
 
     def _renewed(self, key: Any, make: Callable[[], Any]) -> Any:
         """A copy derived from the model's weights, made anew once they have changed."""
-        weights = (*self.model.parameters(), *self.model.buffers())
-        state = tuple((t.data_ptr(), t._version, _print(t)) for t in weights)
-        kept, value = self._cache.get(key, (None, None))
+        state = self._cache.get("weights")
+        kept, value = self._cache.get(key, ("never", None))
         if kept != state:
             with torch.inference_mode(False):
                 value = make()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from heatproof.errors import LayerError
+from heatproof.errors import LayerError, NotApplicable
 from heatproof.probe.channels import Ablation
 from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wants:
-    """What will be asked of a shot: first derivatives, second ones, or parts behind the layer run again."""
+    """What will be asked of a shot: first derivatives, second ones, parts behind the layer run again, or the first
+    derivatives of other goals again.
+    """
 
     gradient: bool = False
     curved: bool = False
     tail: bool = False
+    again: bool = False
 
 
 class Shot:
@@ -48,6 +53,7 @@ class Shot:
     bend: tuple[Tensor, Tensor] | None = None
     live: tuple[Any, ...] | None = None
     seeds: Tensor | None = None
+    graph: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, probe: Probe, x: Tensor, tap: Tap, out: Tensor, logits: Tensor, raw: Any, goal: Goal) -> None:
         self.probe, self.x, self.tap, self.goal = probe, x, tap, goal
@@ -69,6 +75,15 @@ class Shot:
             raise LayerError("this pass was made without second derivatives")
         slope, product = self.bend
         return self.tap.layout.read(slope).float(), self.tap.layout.read(product).float()
+
+    def gradient_of(self, goal: Goal) -> Float[Tensor, "n k *s"]:
+        """The gradient of another goal's logit by A, from the same forward pass."""
+        if self.graph is None:
+            raise LayerError("this pass did not keep what other gradients need")
+        out, logits = self.graph
+        with torch.inference_mode(False), torch.enable_grad():
+            (slope,) = _slopes(goal.score(logits, "logit", self.raw), [out], [self.tap], keep=True)
+        return self.tap.layout.read(slope).float()
 
     @cached_property
     def score(self) -> Float[Tensor, " n"]:
@@ -154,11 +169,19 @@ class Shot:
 
 def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants: Wants) -> list[Shot]:
     """One shot a layer from one forward pass, and one backward pass that stops at the earliest layer."""
-    cut = probe.cut(taps[0], x) if wants.tail and len(taps) == 1 else None
+    if wants.tail and len(taps) > 1:
+        return [shot for tap in taps for shot in shoot(probe, x, goal, [tap], wants)]
+    if wants.curved and goal is not None and (goal.function is not None or goal.against is not None):
+        raise NotApplicable(
+            "shapley-cam explains the residual softmax of a class; name a class, not a function or contrast"
+        )
+    cut = probe.cut(taps[0], x) if wants.tail else None
     kept: dict[Tap, Tensor] = {}
     live: tuple[Any, ...] | None = None
-    graded = wants.gradient or wants.curved
-    with probe.borrowed({} if cut else _keepers(taps, kept, graded)) as seen:
+    graded = wants.gradient or wants.curved or wants.again
+    # The fused attention kernels have no second derivative.
+    kernel = sdpa_kernel(SDPBackend.MATH) if wants.curved else nullcontext()
+    with kernel, probe.borrowed({} if cut else _keepers(taps, kept, graded)) as seen:
         if cut is None:
             raw = probe.model(x)
         else:
@@ -173,7 +196,9 @@ def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants
             goal = Goal.of(None, logits.detach()) if goal is None else goal
             at = [kept[tap] for tap in taps]
             bends = _bends(goal, logits, at, taps) if wants.curved else []
-            slopes = _slopes(goal.score(logits, "logit", raw), at, taps) if wants.gradient else []
+            value = goal.score(logits, "logit", raw)
+            slopes = _slopes(value, at, taps, keep=wants.again) if wants.gradient else []
+    probe.compare(x, logits)
     probe.count("forward", len(x))
     probe.count("backward", len(x) * (len(slopes[:1]) + 2 * len(bends[:1])))
     shots = [Shot(probe, x, tap, kept[tap], logits, raw, goal) for tap in taps]
@@ -181,6 +206,7 @@ def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants
         shot.live = live
         shot.slope = slopes[i] if slopes else None
         shot.bend = bends[i] if bends else None
+        shot.graph = (kept[taps[i]], logits) if wants.again else None
     return shots
 
 
@@ -205,13 +231,17 @@ def _keepers(taps: Sequence[Tap], kept: dict[Tap, Tensor], graded: bool) -> dict
     return {tap.module: keep for tap in taps}
 
 
-def _slopes(value: Tensor, at: Sequence[Tensor], taps: Sequence[Tap], *, again: bool = False) -> list[Tensor]:
+def _slopes(
+    value: Tensor, at: Sequence[Tensor], taps: Sequence[Tap], *, again: bool = False, keep: bool = False
+) -> list[Tensor]:
     if not value.requires_grad:
         raise LayerError(
             f"no gradient reaches layer {taps[0].name!r}: what follows it runs without gradients (torch.no_grad or "
             "detach), or does not depend on it; choose a later layer"
         )
-    slopes = torch.autograd.grad(value.sum(), list(at), create_graph=again, allow_unused=True)
+    slopes = torch.autograd.grad(
+        value.sum(), list(at), create_graph=again, retain_graph=again or keep, allow_unused=True
+    )
     for slope, tap in zip(slopes, taps, strict=True):
         if slope is None:
             raise LayerError(f"no gradient reaches layer {tap.name!r}: the output does not depend on it")
