@@ -7,8 +7,10 @@ the head and handed to the tail. A cut is used only after it gave, on real input
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +92,7 @@ def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
     reasons = []
     for follow in (_traced, _exported):
         try:
-            with borrowed(model), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with borrowed(model), _silence():
                 halves = follow(model, tap, x)
                 reason = _trouble(model, tap, halves, x)
         except torch.OutOfMemoryError:
@@ -104,6 +105,22 @@ def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
     note(f"the model's graph could not be followed behind {tap.name!r} ({reasons[0]}); each evaluation of what lies "
          "behind that layer now costs a full pass: the result is the same, only slower")  # fmt: skip
     return None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps what torch has to say about a graph it cannot follow off the terminal: our own note says it in one line."""
+    loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "export", "_dynamo")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _traced(model: nn.Module, tap: Tap, _: Tensor) -> Cut:

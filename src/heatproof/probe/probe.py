@@ -165,7 +165,7 @@ class Probe:
         return torch.cat([A for A, _ in pairs]), torch.cat([G for _, G in pairs])
 
     def tail(
-        self, A: Float[Tensor, "n k *s"], x: Float[Tensor, "n c *s"], target: Target | Goal = None
+        self, A: Float[Tensor, "n k *t"], x: Float[Tensor, "n c *s"], target: Target | Goal = None
     ) -> Float[Tensor, " n"]:
         """The score of each sample with its layer's output replaced by ``A``.
 
