@@ -117,9 +117,8 @@ def test_a_run_leaves_its_files(finished: Path) -> None:
     )
     assert not [name for name in names if not (finished / name).is_file()]
     maps = load_file(finished / "maps.safetensors")
-    assert {name: tuple(m.shape) for name, m in maps.items()} == dict.fromkeys(
-        ("grad-cam", "grad-cam-plus-plus", "ablation-cam"), (24, 40)
-    )
+    everyone = {"grad-cam", "grad-cam-plus-plus", "ablation-cam", "random", "edge", "absolute-input", "centre"}
+    assert {name: tuple(found.shape) for name, found in maps.items()} == dict.fromkeys(everyone, (24, 40))
     scores = pd.read_csv(finished / "scores.csv")
     assert len(scores) == 24 * 7 * 6
     pd.testing.assert_frame_equal(scores["value"].to_frame(), pd.read_parquet(finished / "scores.parquet")[["value"]])
