@@ -7,10 +7,11 @@ the head and handed to the tail. A cut is used only after it gave, on real input
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
     for follow in (_traced, _exported):
         try:
             with borrowed(model), _silence():
-                halves = follow(model, tap, x)
+                halves = follow(_shell(model), tap, x)
                 reason = _trouble(model, tap, halves, x)
         except torch.OutOfMemoryError:
             raise
@@ -115,7 +116,7 @@ def _silence() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -123,15 +124,18 @@ def _silence() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _shell(model: nn.Module) -> nn.Module:
+    """New modules around the same tensors: tracing leaves attributes on the modules it runs."""
+    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
+
+
 def _traced(model: nn.Module, tap: Tap, _: Tensor) -> Cut:
     tracer = _Tracer()
     graph = tracer.trace(model)
-    return _split(model, graph, tracer.ends[tap.module][tap.call - 1])
+    return _split(model, graph, tracer.ends[model.get_submodule(tap.name)][tap.call - 1])
 
 
 def _exported(model: nn.Module, tap: Tap, x: Tensor) -> Cut:
-    # Export sets attributes of the modules it runs: it is given a copy of the modules around the same tensors.
-    model = copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
     batch = x[:1].expand(2, *x.shape[1:]).clone()
     program = torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim("n")},), strict=False)
     module = program.module(check_guards=False)

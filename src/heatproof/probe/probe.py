@@ -232,7 +232,8 @@ class Probe:
 
     def cut(self, tap: Tap, x: Tensor) -> graph.Cut | None:
         """The model cut behind the layer, or None where its graph cannot be followed."""
-        key = ("cut", tap.name, tap.call, tuple(x.shape[1:]), tuple(id(m) for m in self.model.modules()))
+        parts = (*self.model.modules(), *self.model.parameters(), *self.model.buffers())
+        key = ("cut", tap.name, tap.call, tuple(x.shape[1:]), tuple(map(id, parts)))
         if key not in self._cache:
             self._cache[key] = graph.cut(self.model, tap, self._to_model(x[:1]))
         found: graph.Cut | None = self._cache[key]
