@@ -32,32 +32,54 @@ from heatproof.training.images import mix, tissue
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How the shipped network is trained; the sides are those of the tiles in the first 40, next 25 and last 35 %."""
+class Cycle:
+    """One rise and fall of the learning rate.
 
-    epochs: int = 64
+    Attributes:
+        epochs, rate: how long, and the highest rate.
+        sides: of the tiles in the first third, the next quarter and the rest.
+        mixed: probability that a batch is blended, until the share ``plain`` of the cycle is left.
+        colour: strength of the changes of colour.
+    """
+
+    epochs: int
+    rate: float
+    sides: tuple[int, int, int]
+    mixed: float
+    plain: float
+    colour: float
+
+    def side(self, done: float) -> int:
+        """The side of the tiles when a share of the cycle is done."""
+        return self.sides[0 if done < 0.33 else 1 if done < 0.58 else 2]
+
+    def now(self, done: float) -> float:
+        """The learning rate: up by a cosine for a fifth of the cycle, then down."""
+        low, part = (1 / 25, done / 0.2) if done < 0.2 else (4e-5, (1 - done) / 0.8)
+        return self.rate * (low + (1 - low) * (1 - math.cos(math.pi * part)) / 2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the shipped network is trained."""
+
+    cycles: tuple[Cycle, ...] = (
+        Cycle(77, 0.004, (96, 112, 128), mixed=0.5, plain=0.12, colour=1.0),
+        Cycle(20, 0.0015, (128, 128, 128), mixed=0.2, plain=0.3, colour=0.5),
+    )
     batch: int = 64
-    learning_rate: float = 0.004
     weight_decay: float = 0.05
     smoothing: float = 0.05
-    mixed: float = 0.5
     dropout: float = 0.1
     average: float = 0.998
     clip: float = 5.0
-    sides: tuple[int, int, int] = (96, 112, 128)
     held: int = 50
     seed: int = 1
 
-    def side(self, epoch: int) -> int:
-        """The side of the tiles in an epoch."""
-        share = epoch / self.epochs
-        return self.sides[0 if share < 0.4 else 1 if share < 0.65 else 2]
-
-    def rate(self, step: int, steps: int) -> float:
-        """One cycle: up by a cosine for a fifth of the steps, then down."""
-        rise = 0.2 * steps
-        low, done = (1 / 25, step / rise) if step < rise else (4e-5, (steps - step) / (steps - rise))
-        return self.learning_rate * (low + (1 - low) * (1 - math.cos(math.pi * done)) / 2)
+    @property
+    def side(self) -> int:
+        """The side of the tiles at the end."""
+        return self.cycles[-1].sides[-1]
 
 
 def train(tiles: Path, out: Path, plan: Plan, threads: int) -> None:
@@ -67,7 +89,7 @@ def train(tiles: Path, out: Path, plan: Plan, threads: int) -> None:
     whole = hp.data.hmt(tiles, size=None).train
     chosen = stratified(whole.y, len(whole.classes), lambda _: plan.held, seed=0)
     learn = whole.take((~chosen).nonzero()[:, 0])
-    held = hp.data.hmt(tiles, size=plan.sides[-1]).train.take(chosen.nonzero()[:, 0])
+    held = hp.data.hmt(tiles, size=plan.side).train.take(chosen.nonzero()[:, 0])
     spec = Spec("tissue-resnet", (("dropout", plan.dropout),))
     net = build(spec).to(memory_format=torch.channels_last)
     average = copy.deepcopy(net).eval()
@@ -77,26 +99,26 @@ def train(tiles: Path, out: Path, plan: Plan, threads: int) -> None:
             {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
         ]
     )
-    start, step, steps = time.perf_counter(), 0, len(learn) // plan.batch * plan.epochs
-    accuracy = loss = math.nan
-    for epoch in range(plan.epochs):
+    start, step, accuracy, loss = time.perf_counter(), 0, math.nan, math.nan
+    epochs = [(cycle, epoch) for cycle in plan.cycles for epoch in range(cycle.epochs)]
+    for number, (cycle, epoch) in enumerate(epochs, start=1):
         net.train()
-        for x, targets in batches(learn, plan, epoch):
+        for done, x, targets in batches(learn, plan, cycle, epoch, number):
             for group in optimiser.param_groups:
-                group["lr"] = plan.rate(step, steps)
+                group["lr"] = cycle.now(done)
             descend(net, optimiser, x, targets, plan)
             step += 1
             follow(average, net, min(plan.average, (1 + step) / (10 + step)))
-        if epoch % 4 == 3 or epoch == plan.epochs - 1:
+        if number % 4 == 0 or number == len(epochs):
             logits = predict(average, held)
             accuracy, loss = float((logits.argmax(1) == held.y).float().mean()), float(F.cross_entropy(logits, held.y))
             minutes = (time.perf_counter() - start) / 60
-            print(f"epoch {epoch + 1}: held out {accuracy:.4f}, loss {loss:.4f}, {minutes:.1f} min", flush=True)
+            print(f"epoch {number}: held out {accuracy:.4f}, loss {loss:.4f}, {minutes:.1f} min", flush=True)
     card = Card(
         architecture=spec,
-        input_shape=(3, plan.sides[-1], plan.sides[-1]),
+        input_shape=(3, plan.side, plan.side),
         classes=whole.classes,
-        data=f"hmt:size={plan.sides[-1]}",
+        data=f"hmt:size={plan.side}",
         recipe=asdict(plan),
         metrics={"validation_accuracy": accuracy, "validation_loss": loss},
         seed=plan.seed,
@@ -104,13 +126,18 @@ def train(tiles: Path, out: Path, plan: Plan, threads: int) -> None:
     hp.save(average.to(memory_format=torch.contiguous_format), out, card)
 
 
-def batches(learn: Samples, plan: Plan, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The augmented and blended batches of an epoch."""
-    random = generator(plan.seed, f"epoch {epoch}")
+def batches(
+    learn: Samples, plan: Plan, cycle: Cycle, epoch: int, number: int
+) -> Iterator[tuple[float, Tensor, Tensor]]:
+    """The augmented and blended batches of an epoch, each with the share of the cycle that is done."""
+    random = generator(plan.seed, f"epoch {number}")
     order = torch.randperm(len(learn), generator=random)
-    for rows in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
-        x = tissue(learn.x[rows], random, size=plan.side(epoch))
-        yield mix(x, F.one_hot(learn.y[rows], len(learn.classes)).float(), random, plan.mixed)
+    rows = order[: len(order) // plan.batch * plan.batch].reshape(-1, plan.batch)
+    for i, chosen in enumerate(rows):
+        done = (epoch + i / len(rows)) / cycle.epochs
+        x = tissue(learn.x[chosen], random, size=cycle.side(done), colour=cycle.colour)
+        targets = F.one_hot(learn.y[chosen], len(learn.classes)).float()
+        yield done, *mix(x, targets, random, cycle.mixed if done < 1 - cycle.plain else 0.0)
 
 
 def descend(net: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, targets: Tensor, plan: Plan) -> None:
@@ -201,12 +228,12 @@ if __name__ == "__main__":
     parser.add_argument("--tiles", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--epochs", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=60, help="of vgg")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     if chosen.what == "test":
         test(chosen.tiles, chosen.model)
     elif chosen.what == "train":
-        train(chosen.tiles, chosen.out, Plan(epochs=chosen.epochs), chosen.threads)
+        train(chosen.tiles, chosen.out, Plan(), chosen.threads)
     else:
         vgg(chosen.tiles, chosen.out, chosen.epochs)

@@ -21,10 +21,15 @@ STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 _DARKEST = 1 / 255
 
 
-def tissue(x: Images, random: torch.Generator, *, size: int | None = None) -> Float[Tensor, "n c i j"]:
-    """Tiles turned by any angle, mirrored, zoomed, shifted, and stained and lit a little differently."""
+def tissue(
+    x: Images, random: torch.Generator, *, size: int | None = None, colour: float = 1.0
+) -> Float[Tensor, "n c i j"]:
+    """Tiles turned by any angle, mirrored, zoomed, shifted, and stained and lit a little differently.
+
+    ``colour`` is how strong the changes of colour are, as a multiple.
+    """
     x = warp(x, random, turn=180.0, zoom=0.2, shift=0.15, size=size)
-    return light(stain(x, random, 0.1, 0.05), random, 0.1)
+    return light(stain(x, random, 0.1 * colour, 0.05 * colour), random, 0.1 * colour)
 
 
 def course(x: Images, random: torch.Generator) -> Images:
