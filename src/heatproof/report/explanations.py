@@ -23,13 +23,13 @@ def sections(told: Told) -> list[Section | None]:
 def ranking(told: Told) -> Section | None:
     """The ranking over all metrics, as table and figure."""
     found = told.ranking
-    if not found.rows or not told.results.speaking:
+    if not told.rows or not told.results.speaking:
         return None
     tests = "Friedman's test, then Wilcoxon's" if len(found.rows) > 2 else "Wilcoxon's test"
     lead = (
         "Each sample ranks the methods by every metric. Ranks are averaged within a kind of metric, then over the "
-        "kinds, so that many variants of one metric have one voice; by that average each sample ranks the methods, "
-        f"1 the best. Methods that share a letter cannot be told apart ({tests}, Holm's correction)."
+        "kinds, so that many variants of one metric have one voice; 1 is the best. Methods that share a "
+        f"letter cannot be told apart ({tests}, Holm's correction)."
     )
     parts: list[Part | None] = [
         _ranking_table(told),
@@ -37,9 +37,9 @@ def ranking(told: Told) -> Section | None:
             "ranking",
             f"Mean rank among methods and controls with {told.level} intervals; 1 is best. Controls are grey.",
             "Mean ranks: " + "; ".join(f"{name} {e.mean:.2f}" for name, e in told.among_all.items()),
-            plots.ranking([_rank(told, row) for row in (*found.rows, *found.controls)], controls=told.results.controls),
+            plots.ranking([_rank(told, row) for row in (*told.rows, *found.controls)], controls=told.results.controls),
         ),
-        _critical_difference(found.rows),
+        _critical_difference(told.rows),
     ]
     return section("ranking", "Ranking of the methods", "Ranking", lead, parts)
 
@@ -47,10 +47,10 @@ def ranking(told: Told) -> Section | None:
 def _ranking_table(told: Told) -> Table:
     rows: list[tuple[Cell, ...]] = []
     lost = told.ranking.unbeaten
-    for row in told.ranking.rows:
-        share = percent(row.share)
+    for row in told.rows:
+        share = percent(told.shares[row.method])
         worse = listed(lost[row.method]) if lost[row.method] else "none" if told.results.controls else "no control run"
-        rows.append((row.place, row.method, row.rank, row.letters, share, told.among_all.get(row.method), worse))
+        rows.append((row.place, row.method, row.score, row.letters, share, told.among_all.get(row.method), worse))
     faint = range(len(rows), len(rows) + len(told.ranking.controls))
     rows += [
         (None, f"{row.method} (control)", None, "", "", told.among_all.get(row.method), "")
@@ -66,12 +66,12 @@ def _ranking_table(told: Told) -> Table:
 
 
 def _rank(told: Told, row: Standing) -> stats.Rank:
-    known = told.among_all.get(row.method, row.rank)
+    known = told.among_all.get(row.method, row.score)
     return stats.Rank(row.method, row.place, row.score, known, row.letters, row.share)
 
 
 def _critical_difference(rows: Sequence[Standing]) -> Picture | None:
-    live = [row for row in rows if np.isfinite(row.rank.mean)]
+    live = [row for row in rows if np.isfinite(row.score.mean)]
     if len(live) < 3:
         return None
     marks = sorted({letter for row in live for letter in row.letters})
@@ -83,7 +83,7 @@ def _critical_difference(rows: Sequence[Standing]) -> Picture | None:
         "Critical-difference diagram: mean ranks among the methods on one line, 1 is best; an orange bar joins methods "
         "that cannot be told apart.",
         f"Critical-difference diagram. {said}",
-        plots.critical_difference([row.method for row in live], [row.rank.mean for row in live], groups),
+        plots.critical_difference([row.method for row in live], [row.score.mean for row in live], groups),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from heatproof import stats
 from heatproof.records import Estimate
 from heatproof.report.parts import Finding, Kind, listed, percent, plural
-from heatproof.studying import Ranking, Results
+from heatproof.studying import Ranking, Results, Standing
 from heatproof.studying.standing import TRUTH
 from heatproof.studying.verdict import Verdict
 
@@ -33,7 +33,7 @@ class Told:
     @property
     def everyone(self) -> tuple[str, ...]:
         """Methods, then controls, each from the best to the worst where that is known."""
-        rows = (*self.ranking.rows, *self.ranking.controls)
+        rows = (*self.rows, *self.ranking.controls)
         return tuple(row.method for row in rows) if rows else (*self.results.methods, *self.results.controls)
 
     @property
@@ -43,8 +43,21 @@ class Told:
 
     @cached_property
     def ranking(self) -> Ranking:
-        """That over all metrics."""
+        """That over all metrics; empty for a study of controls alone."""
+        if not self.results.methods:
+            return Ranking(None, "lower", (), (), 1.0, len(self.results))
         return self.results.ranking()
+
+    @cached_property
+    def rows(self) -> tuple[Standing, ...]:
+        """The methods from the best to the worst, by their mean rank within a place."""
+        return tuple(sorted(self.ranking.rows, key=lambda row: (row.place, not row.score.n, row.score.mean)))
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """In which share of the resamples each method has the best mean rank."""
+        r = self.results
+        return dict(zip(r.methods, stats.winner_share(r.voices(controls=False), seed=r.seed).tolist(), strict=True))
 
     @cached_property
     def estimates(self) -> dict[tuple[str, str], Estimate]:
@@ -64,7 +77,7 @@ class Told:
         truth = tuple(m for m in r.speaking if r.family(m) in TRUTH)
         if not truth:
             return {}
-        found = stats.rank_intervals(r.voices(metrics=truth), better="lower", confidence=r.level, seed=r.seed)
+        found = stats.estimates(r.voices(metrics=truth), confidence=r.level, seed=r.seed)
         return dict(zip((*r.methods, *r.controls), found, strict=True))
 
     @cached_property
@@ -91,6 +104,8 @@ class Banner:
 
 def banner(told: Told) -> Banner:
     """The verdict of a study, with the controls in plain words."""
+    if not told.results.methods:
+        return Banner("No method was judged, only controls.", "note")
     found = told.verdict
     unbeaten = [f"{m.method} is no better than {controls(m.unbeaten)}." for m in found.methods if m.unbeaten]
     known = tuple(f"{m.method} is no better than" for m in found.methods if m.unbeaten)
@@ -168,12 +183,12 @@ def _strata(told: Told) -> list[Finding]:
     """Whether another method leads where the classifier errs."""
     results = told.results
     wrong = int((~results.right).sum())
-    if not wrong or len(results.methods) < 2 or not told.ranking.rows:
+    if not wrong or len(results.methods) < 2 or not told.rows:
         return []
     if wrong < FEW:
         few = f"Only {plural(wrong, 'sample')} of {len(results):,} {'is' if wrong == 1 else 'are'} misclassified"
         return [_note(f"{few}: too few to say whether the methods explain errors as well as successes.")]
-    means, first = _means(results.voices(stratum="wrong", controls=False)), told.ranking.rows[0].method
+    means, first = _means(results.voices(stratum="wrong", controls=False)), told.rows[0].method
     if not np.isfinite(means).any() or results.methods[int(np.nanargmin(means))] == first:
         return []
     leader = results.methods[int(np.nanargmin(means))]
@@ -182,7 +197,7 @@ def _strata(told: Told) -> list[Finding]:
 
 def _ties(told: Told) -> list[Finding]:
     """How many samples would separate the first two, where they cannot be told apart."""
-    rows = told.ranking.rows
+    rows = told.rows
     if len(rows) < 2 or not set(rows[0].letters) & set(rows[1].letters):
         return []
     voices = told.results.voices(controls=False)

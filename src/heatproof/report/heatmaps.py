@@ -112,9 +112,9 @@ def _label(told: Told, i: int) -> str:
 def worst(told: Told, pictures: Pictures) -> Section | None:
     """The samples that the best method explains worst, by all metrics that count."""
     results = told.results
-    if not told.ranking.rows or not results.speaking or len(results) < 2:
+    if not told.rows or not results.speaking or len(results) < 2:
         return None
-    method = told.ranking.rows[0].method
+    method = told.rows[0].method
     standing = standings(told, method)
     rows = [int(i) for i in np.argsort(standing, kind="stable")[:WORST] if np.isfinite(standing[i])]
     lead = (

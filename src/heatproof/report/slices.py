@@ -61,10 +61,10 @@ def _stem(metric: str) -> str:
 def strata(told: Told) -> Section | None:
     """Right and wrong predictions apart, and each class by itself."""
     results = told.results
-    if not results.speaking or not told.ranking.rows:
+    if not results.speaking or not told.rows:
         return None
     both = bool(results.right.any() and not results.right.all())
-    order = [results.methods.index(row.method) for row in told.ranking.rows]
+    order = [results.methods.index(row.method) for row in told.rows]
     parts: list[Part | None] = [
         _right_and_wrong(told, order) if both else None,
         _by_class(told, order),
@@ -87,7 +87,7 @@ def _right_and_wrong(told: Told, order: Sequence[int]) -> Table:
     for name, stratum in kinds:
         voices = results.voices(stratum=stratum, controls=False)
         heads.append(f"{name} ({len(voices):,})")
-        columns.append(stats.rank_intervals(voices, better="lower", confidence=results.level, seed=results.seed))
+        columns.append(stats.estimates(voices, confidence=results.level, seed=results.seed))
     rows: tuple[tuple[Cell, ...], ...] = tuple((results.methods[i], *(c[i] for c in columns)) for i in order)
     caption = (
         f"Mean rank among the methods (1 is best) with {told.level} intervals, by whether the classifier is right."
@@ -100,7 +100,7 @@ def _by_class(told: Told, order: Sequence[int]) -> Table | None:
     present = [k for k in range(len(results.classes)) if (results.y == k).any()]
     if not 2 <= len(present) <= CLASSES or len(results.methods) < 2:
         return None
-    placed = stats.ranks(results.voices(controls=False), better="lower")
+    placed = results.voices(controls=False)
     rows: list[tuple[Cell, ...]] = []
     for k in present:
         own = placed[results.y == k]
