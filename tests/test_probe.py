@@ -1,0 +1,251 @@
+"""What a probe says about a model, against the model itself; how much it runs; what it refuses."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from heatproof.errors import HeatproofError, InputError, UsageError
+from heatproof.probe import Contrast, Goal, HeatproofWarning, Probe, as_probe
+
+from .toys import CLASSES, Plain, Residual, inputs, ready, same, snapshot
+
+RANKS = pytest.mark.parametrize("rank", [1, 2, 3])
+
+
+@RANKS
+@pytest.mark.parametrize("batch", [None, 1, 2])
+def test_scores_are_the_models(rank: int, batch: int | None) -> None:
+    model, x = ready(Plain(rank)), inputs(rank, 5)
+    z = model(x).detach()
+    probe = Probe(model, batch=batch)
+    torch.testing.assert_close(probe.logits(x), z)
+    torch.testing.assert_close(probe.probabilities(x), z.softmax(1))
+    torch.testing.assert_close(probe.scores(x), z.softmax(1).amax(1))
+    torch.testing.assert_close(probe.scores(x, [0, 1, 2, 3, 0]), z.softmax(1)[range(5), [0, 1, 2, 3, 0]])
+    logit = Probe(model, score="logit", batch=batch)
+    torch.testing.assert_close(logit.scores(x, 2), z[:, 2])
+    torch.testing.assert_close(logit.scores(x, Contrast(2, 0)), z[:, 2] - z[:, 0])
+    torch.testing.assert_close(probe.scores(x, Contrast(2, 0)), (z[:, 2] - z[:, 0]).sigmoid())
+    torch.testing.assert_close(probe.scores(x, lambda raw: raw[:, 3] ** 2), z[:, 3] ** 2)
+    torch.testing.assert_close(probe.scored(x, probe.goal(x, 1)), z.softmax(1)[:, 1], rtol=1e-4, atol=1e-6)
+    assert not probe.logits(x).requires_grad
+
+
+@RANKS
+@pytest.mark.parametrize("target", [None, 1, Contrast(0, 1)])
+def test_gradient_is_the_slope(rank: int, target: Any) -> None:
+    """Against differences in float64, in a random direction."""
+    model, x = ready(Plain(rank)).double(), inputs(rank, 3)
+    probe = Probe(model, score="logit", batch=2)
+    goal = probe.goal(x.double(), target)
+    step = torch.randn(x.shape, dtype=torch.float64)
+    z = [model(x.double() + e * step).detach() for e in (1e-6, -1e-6)]
+    slope = (goal.score(z[0], "logit") - goal.score(z[1], "logit")) / 2e-6
+    found = probe.gradient(x.double(), target)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close((found.double() * step).flatten(1).sum(1), slope, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_are_those_of_the_logit_whatever_the_score() -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    torch.testing.assert_close(Probe(model).gradient(x), Probe(model, score="logit").gradient(x))
+    torch.testing.assert_close(
+        Probe(model, layer="conv2").taps(x)[1], Probe(model, layer="conv2", score="logit").taps(x)[1]
+    )
+
+
+@RANKS
+def test_taps_and_tail(rank: int) -> None:
+    model, x = ready(Residual(rank)), inputs(rank, 3)
+    probe = Probe(model, layer="conv2", score="logit", batch=2)
+    A, G = probe.taps(x, 1)
+    stem = model.relu(model.stem(x)).detach()
+    torch.testing.assert_close(A, model.conv2(model.conv1(stem).relu()).detach())
+
+    def behind(A: Tensor) -> Tensor:
+        return model.dense(model.mean(model.conv3((A + stem).relu()).relu()).flatten(1))
+
+    leaf = A.clone().requires_grad_()
+    (want,) = torch.autograd.grad(behind(leaf)[:, 1].sum(), leaf)
+    torch.testing.assert_close(G, want)
+    changed = A + torch.randn_like(A)
+    torch.testing.assert_close(probe.tail(changed, x, 1), behind(changed)[:, 1].detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["auto", "plain", "optimised"])
+@RANKS
+def test_engines_agree(engine: Any, rank: int) -> None:
+    model, x = ready(Plain(rank)), inputs(rank, 3)
+    probe, want = Probe(model, engine=engine), Probe(model, engine="plain")
+    torch.testing.assert_close(probe.logits(x), want.logits(x), rtol=1e-4, atol=1e-5)
+    goal = want.goal(x)
+    torch.testing.assert_close(probe.scored(x, goal), want.scored(x, goal), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["step", "data", "load"])
+def test_the_optimised_copy_follows_the_model(change: str) -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    probe = Probe(model, engine="optimised")
+    probe.logits(x)
+    with torch.no_grad():
+        if change == "step":
+            model.conv1.weight.mul_(2)
+        elif change == "data":
+            model.conv1.weight.data.mul_(2)
+        else:
+            model.load_state_dict(ready(Plain(2), seed=9).state_dict())
+    torch.testing.assert_close(probe.logits(x), model(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_no_copy_agrees_with() -> None:
+    """A forward that looks at its own modules: the copy is not trusted, the model itself is used."""
+
+    class Vain(Plain):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x) * (1 + (type(self.norm) is not nn.BatchNorm2d))
+
+    model, x = ready(Vain(2)), inputs(2)
+    torch.testing.assert_close(Probe(model, engine="optimised").logits(x), model(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@RANKS
+def test_variants_are_streamed(rank: int) -> None:
+    """n * count passes in batches of one size, whatever the number of samples and of variants."""
+    model, x = ready(Plain(rank)), inputs(rank, 3)
+    sizes: list[int] = []
+    probe = Probe(model, batch=4, engine="plain")
+    goal = probe.goal(x, [0, 1, 2])
+    model.conv1.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    shift = torch.linspace(-1, 1, 7)
+
+    def make(samples: Tensor, which: Tensor) -> Tensor:
+        return x[samples] + shift[which].reshape(-1, *(1,) * (rank + 1))
+
+    found = probe.variants(x, goal, 7, make)
+    assert sizes == [4, 4, 4, 4, 4, 1]
+    assert found.shape == (3, 7)
+    for i in range(3):
+        for j in range(7):
+            want = model(x[i : i + 1] + shift[j]).softmax(1)[0, i].detach()
+            torch.testing.assert_close(found[i, j], want, rtol=1e-4, atol=1e-6)
+
+
+def test_passes_are_counted() -> None:
+    model, x = ready(Plain(2)), inputs(2, 5)
+    probe = Probe(model, layer="relu2")
+    probe.logits(x)
+    assert probe.passes == {"forward": 5}
+    probe.gradient(x)
+    assert probe.passes == {"forward": 10, "backward": 5}
+    probe.taps(x, None)
+    assert probe.passes == {"forward": 15, "backward": 10}
+
+
+def test_the_model_is_left_alone() -> None:
+    model, x = ready(Plain(2)).train(), inputs(2)
+    model.dense.bias.grad = torch.ones_like(model.dense.bias)
+    before, state = snapshot(model), torch.random.get_rng_state()
+    for engine in ("plain", "optimised"):
+        probe = Probe(model, engine=engine)  # type: ignore[arg-type]
+        probe.logits(x)
+        probe.gradient(x)
+        probe.tail(probe.taps(x)[0], x)
+        probe.choice(x)
+        probe.scores(x, [0, 1, 2])
+    assert same(before, snapshot(model)) == []
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_the_input_is_brought_to_the_models_type(dtype: torch.dtype) -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    want = Probe(model).logits(x)
+    found = Probe(model.to(dtype)).logits(x.double())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, want, rtol=0.1, atol=0.1)
+
+
+def test_autocast() -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    probe, want = Probe(model, autocast=torch.bfloat16), Probe(model)
+    assert not torch.equal(probe.logits(x), want.logits(x))
+    torch.testing.assert_close(probe.logits(x), want.logits(x), rtol=0.1, atol=0.1)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch"),
+        ({"batch": -3}, "batch"),
+        ({"score": "odds"}, "score: got 'odds', expected one of probability, logit"),
+        ({"engine": "warp"}, "engine"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(UsageError, match=message):
+            Probe(ready(Plain(2)), **options)
+        with pytest.raises(InputError, match="Module"):
+            Probe("resnet18")  # type: ignore[arg-type]
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_model_without_parameters_and_one_that_ignores_its_input() -> None:
+    class Sums(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x.flatten(1).sum(1), -x.flatten(1).sum(1)], dim=1)
+
+    x = inputs(2)
+    torch.testing.assert_close(Probe(Sums()).gradient(x, 0), torch.ones_like(x))
+
+    class Deaf(Plain):
+        def forward(self, x: Tensor) -> Any:
+            return self.dense.bias.expand(x.shape[0], -1)
+
+    with pytest.raises(HeatproofError, match="depends on its input"):
+        Probe(ready(Deaf(2))).gradient(x)
+
+
+def test_goals() -> None:
+    z = torch.tensor([[1.0, 3.0, 2.0], [5.0, 0.0, 4.0]])
+    assert Goal.of(None, z).classes.tolist() == [1, 0]
+    goal = Goal.of(Contrast(), z)
+    assert (goal.classes.tolist(), goal.against.tolist()) == ([1, 0], [2, 2])  # type: ignore[union-attr]
+    goal = goal.take(torch.tensor([1, 1, 0]))
+    assert (goal.classes.tolist(), goal.against.tolist()) == ([0, 0, 1], [2, 2, 2])  # type: ignore[union-attr]
+    assert Goal.of(2, z).score(z, "logit").tolist() == [2.0, 4.0]
+    with pytest.raises(InputError, match="out of range"):
+        Goal.of([0, 3], z)
+
+
+def test_a_batch_dependent_model_is_told_once() -> None:
+    class Batch(Plain):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(x - x.mean(0, keepdim=True))
+
+    probe, x = Probe(ready(Batch(2))), inputs(2)
+    with pytest.warns(HeatproofWarning, match="other samples in its batch"):
+        probe.logits(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        probe.logits(x)
+
+
+def test_as_probe() -> None:
+    model = ready(Plain(2))
+    probe = Probe(model)
+    assert as_probe(probe) is probe
+    assert as_probe(model).model is model
+    assert len(inputs(2)) == 3
+    assert CLASSES == 4
