@@ -31,10 +31,13 @@ def grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Te
 def grad_cam_plus_plus(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     """Each channel weighted by its positive gradients, each position by its own coefficient (equation 19).
 
-    Deviates: without the factor exp(score) of equation 8, one positive number a sample, which overflows.
+    Deviates: without the factor exp(score) of equation 8, one positive number a sample that overflows. The coefficient
+    G**2 / (2 G**2 + sum(A) G**3) is shortened by G**2, which keeps small gradients from vanishing.
     Range: at least 0.
     """
-    return _weigh(A, G, G**2, G**3)
+    positive = G.relu()
+    bottom = 2 + spatial.like(spatial.total(A), A) * positive
+    return spatial.total(positive / torch.where(bottom == 0, torch.inf, bottom))
 
 
 def _weigh(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Float[Tensor, "n k"]:
