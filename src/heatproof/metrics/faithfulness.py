@@ -5,7 +5,7 @@ The parts are drawn by each sample's seed and are the same for every method, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,8 @@ from heatproof.metrics.engine import Case, Curve, metric
 from heatproof.metrics.similarity import pearson, spearman
 from heatproof.perturb import Canvas
 from heatproof.registry import Spec
+
+KEPT = 2**25  # bytes of drawn subsets at most that are kept
 
 
 @metric("faithfulness-correlation", better="higher", family="faithfulness", range=(-1, 1), paper="2005.00631")
@@ -141,12 +143,21 @@ def _subsets(
 
 
 def _drawn(case: Case, runs: int, size: int, labels: Tensor, count: int) -> Iterator[Bool[Tensor, "n *s"]]:
-    """``runs`` random subsets of exactly ``size`` parts of each sample."""
+    """``runs`` random subsets of exactly ``size`` parts of each sample; small ones are kept for the next method."""
+    if runs * len(case.x) * count > KEPT:
+        chosen: Iterable[Tensor] = _chosen(case, runs, size, count)
+    else:
+        chosen = case.shared(("chosen", runs, size, count), lambda: list(_chosen(case, runs, size, count)))
+    for some in chosen:
+        yield some[:, labels.flatten()].reshape(len(some), *labels.shape)
+
+
+def _chosen(case: Case, runs: int, size: int, count: int) -> Iterator[Bool[Tensor, "n b"]]:
     seeds = case.seeds(f"subsets {size}/{count}")
     for run in range(runs):
-        chosen = draws.uniform(draws.seeds(run, "run", seeds), (count,)).topk(size, dim=1, sorted=False).indices
-        removed = torch.zeros(len(seeds), count, dtype=torch.bool, device=seeds.device).scatter_(1, chosen, True)
-        yield removed[:, labels.flatten()].reshape(len(seeds), *labels.shape)
+        drawn = draws.uniform(draws.seeds(run, "run", seeds), (count,))
+        places = drawn.topk(size, dim=1, sorted=False).indices
+        yield torch.zeros(drawn.shape, dtype=torch.bool, device=drawn.device).scatter_(1, places, True)
 
 
 def without_each(case: Case, labels: Tensor, count: int) -> Iterator[Bool[Tensor, "n *s"]]:
