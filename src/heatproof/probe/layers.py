@@ -56,6 +56,7 @@ class Call:
     Attributes:
         shape: of its output; None where that is no tensor, or does not hold one row for the sample.
         number: which call of the module it is, from 1; of how many.
+        rows: how many rows its output has.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Call:
     shape: tuple[int, ...] | None
     number: int = 1
     of: int = 1
+    rows: int = 1
 
     @property
     def label(self) -> str:
@@ -110,8 +112,9 @@ def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
 
     def record(module: nn.Module, _: Any, out: Any) -> None:
         times[module] += 1
-        shape = tuple(out.shape) if isinstance(out, Tensor) and out.ndim and len(out) == 1 else None
-        calls.append(Call(names[module], module, shape, times[module]))
+        rows = len(out) if isinstance(out, Tensor) and out.ndim else 0
+        shape = tuple(out.shape) if rows == 1 else None
+        calls.append(Call(names[module], module, shape, times[module], rows=rows))
 
     with borrowed(model, dict.fromkeys(names, record)):
         try:
@@ -203,15 +206,27 @@ def _kind(grid: Layout | None) -> str:
 
 
 def _is_embedding(seen: Survey, convolution: int, tokens: Sequence[int]) -> bool:
-    attention = [i for i, c in enumerate(seen.calls) if "attention" in type(c.module).__name__.lower()]
-    return bool(attention) and convolution < attention[-1] and tokens[-1] > convolution
+    """Whether a convolution only cuts patches: attention follows it, or normed tokens and no further map."""
+    attention = _attention(seen)
+    if attention:
+        return convolution < attention[-1] and tokens[-1] > convolution
+    later = [(c.module, c.layout(seen.size)) for c in seen.calls[convolution + 1 :]]
+    maps = any(grid is not None and grid.kind == "first" and math.prod(grid.grid) > 1 for _, grid in later)
+    return not maps and any(isinstance(m, nn.LayerNorm) and grid is not None for m, grid in later)
+
+
+def _attention(seen: Survey) -> list[int]:
+    return [i for i, call in enumerate(seen.calls) if "attention" in type(call.module).__name__.lower()]
 
 
 def _before_the_last_block(seen: Survey, tokens: Sequence[int], grids: Sequence[Layout | None]) -> tuple[str, str]:
     """In a transformer the last block's patch tokens may not reach the output: take the first norm of that block."""
     norms = [i for i in tokens if isinstance(seen.calls[i].module, nn.LayerNorm) and grids[i] == grids[tokens[-1]]]
-    attention = [i for i, c in enumerate(seen.calls) if "attention" in type(c.module).__name__.lower()]
+    attention = _attention(seen)
     before = [i for i in norms if attention and i < attention[-1]]
+    if not attention:  # the last norm, but one earlier where only a class token is read from it
+        last = grids[tokens[-1]]
+        before = norms[:-1] if last is not None and last.prefix else norms
     best = before[-1] if before else tokens[-1]
     name = seen.calls[best].label
     here = grids[best]
@@ -260,11 +275,12 @@ def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
     shape = runs[max(call, 1) - 1].shape
     grid = runs[max(call, 1) - 1].layout(seen.size)
     if grid is None:
-        what = (
-            f"an output of shape (N, {', '.join(map(str, shape[1:]))})"
-            if shape
-            else "no single tensor with one row a sample"
-        )
+        if runs[0].rows > 1:
+            raise LayerError(
+                f"layer {name!r} runs on {runs[0].rows} rows for one sample, so its output is no map of a sample; "
+                f"choose one of: {_offer(seen)}"
+            )
+        what = f"an output of shape (N, {', '.join(map(str, shape[1:]))})" if shape else "no single tensor as output"
         raise LayerError(
             f"layer {name!r} has {what}, which has no positions to draw a map on; choose one of: {_offer(seen)}"
         )

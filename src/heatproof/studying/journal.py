@@ -21,6 +21,7 @@ from heatproof.loading import writing
 from heatproof.records import Samples
 
 PAGE, CHUNKS, RESULTS = "study.json", "chunks", "results.json"
+FOREIGN = (RESULTS, "run.json", "training.json", "card.json", "scores.csv", "scores.parquet")
 Arrays = dict[str, np.ndarray]
 
 
@@ -36,7 +37,7 @@ class Journal:
         if folder.exists() and not folder.is_dir():
             raise FolderInUse(f"{str(folder)!r} is a file; choose another folder")
         found = self._found()
-        if found is None and (folder / RESULTS).exists():
+        if found is None and any((folder / name).exists() for name in FOREIGN):
             raise FolderInUse(f"{str(folder)!r} holds other results; choose another folder")
         if found is not None and found != page["identity"]:
             differs = sorted(k for k in {*found, *page["identity"]} if found.get(k) != page["identity"].get(k))
