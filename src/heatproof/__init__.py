@@ -30,7 +30,31 @@ _HOMES = {
 }
 _MODULES = ("data", "metrics", "methods", "nets")
 
-__all__ = ["__version__", *sorted((*_HOMES, *_MODULES))]  # noqa: PLE0604
+__all__ = [
+    "Contrast",
+    "Estimate",
+    "HeatproofError",
+    "Probe",
+    "Results",
+    "Samples",
+    "Skip",
+    "Spec",
+    "Splits",
+    "UsageError",
+    "__version__",
+    "data",
+    "evaluate",
+    "explain",
+    "load",
+    "mask",
+    "methods",
+    "metrics",
+    "nets",
+    "save",
+    "score",
+    "study",
+    "train",
+]
 
 if TYPE_CHECKING:
     from heatproof import data, methods, metrics, nets
