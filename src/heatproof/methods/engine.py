@@ -24,7 +24,8 @@ from heatproof.probe import Goal, Probe, Shot, Target, Wants, as_probe
 from heatproof.registry import Entry, Registry, Spec
 
 Smooth = Literal["none", "augment", "eigen"]
-methods = Registry("method", shared={"smooth": Smooth})
+Fuse = Literal["mean", "max", "product"]
+methods = Registry("method", shared={"smooth": Smooth, "fuse": Fuse})
 Function = Callable[..., Any]
 Named = str | Spec
 Progress = Callable[[int], None]
@@ -183,7 +184,7 @@ def _cams(
             for shot in shots:
                 shot.seeds = seeds[spec][rows]
             layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
-            parts[spec].append(fuse(layers).cpu())
+            parts[spec].append(fuse(layers, spec.kwargs.get("fuse", "mean")).cpu())
     return {spec: torch.cat(found) for spec, found in parts.items()}
 
 
@@ -233,12 +234,19 @@ def smoothed(
     return stack.mean(1) if join == "augment" else spatial.project(stack) / len(copies) ** 0.5
 
 
-def fuse(maps: Sequence[Float[Tensor, "n *s"]]) -> Float[Tensor, "n *s"]:
-    """One map from several layers: the mean of the maps, each divided by its own largest absolute value."""
+def fuse(maps: Sequence[Float[Tensor, "n *s"]], how: Fuse = "mean") -> Float[Tensor, "n *s"]:
+    """One map from several layers, each map divided by its own largest absolute value first.
+
+    ``mean`` and ``max`` join the maps; ``product`` multiplies what is positive in all of them, as Refine-CAM does
+    (2605.14641), so that coarse layers say where and fine layers draw it. A single map is left as it is.
+    """
     if len(maps) == 1:
         return maps[0]
     peaks = [m.flatten(1).abs().amax(1).clamp_min(torch.finfo(m.dtype).tiny) for m in maps]
-    return torch.stack([m / spatial.like(p, m) for m, p in zip(maps, peaks, strict=True)]).mean(0)
+    stack = torch.stack([m / spatial.like(p, m) for m, p in zip(maps, peaks, strict=True)])
+    if how == "product":
+        return stack.relu().prod(0)
+    return stack.mean(0) if how == "mean" else stack.amax(0)
 
 
 def _other(probe: Probe, x: Tensor, spec: Spec, entry: Entry, goal: Goal | None, seeds: Tensor) -> Tensor:
