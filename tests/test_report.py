@@ -281,7 +281,7 @@ def test_every_section_copes_with_what_is_missing(results: Results, tmp_path: Pa
 def test_a_method_no_better_than_an_edge_filter_leads_the_page(tmp_path: Path) -> None:
     results = study(quality=(0.9, 0.7, 0.4, 0.1, 0.4))
     found = findings.banner(findings.Told(results))
-    assert found.fails[0] == "bad-cam is no better than an edge filter (edge)."
+    assert found.fails[0].text == "bad-cam is no better than an edge filter (edge)."
     page = Outline(write(results, tmp_path / "page.html").read_text("utf-8")).words
     assert page.index("no better than an edge filter") < page.index("Ranking of the methods")
 
@@ -291,7 +291,7 @@ def test_the_banner_tells_how_good_the_news_are() -> None:
     assert "good-cam" in findings.banner(findings.Told(study())).headline
     worse = findings.banner(findings.Told(study(quality=(0.1, 0.1, 0.1, 0.9, 0.9))))
     assert worse.kind == "bad"
-    assert len(worse.fails) >= 3
+    assert "good-cam, fair-cam and bad-cam are no better than" in worse.fails[0].text
     assert findings.banner(findings.Told(study(quality=(0.7, 0.7, 0.5, 0.1, 0.2)))).kind == "note"
 
 

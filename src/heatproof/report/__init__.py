@@ -5,6 +5,8 @@ findings       the verdict, and what else has to be known first
 explanations   ranking and scores
 slices         curves, right and wrong predictions, classes
 agreement      between metrics, and between methods
+cases          three inputs of one class, looked at closely
+baselines      how much depends on what removed positions become
 heatmaps       the gallery and the worst explained samples
 classifier     how good the classifier is
 settings       everything that decided the numbers, and how to get them again
@@ -14,7 +16,8 @@ writing        `write`
 
 from __future__ import annotations
 
+from heatproof.report.cases import Cases, choose
 from heatproof.report.heatmaps import Pictures
 from heatproof.report.writing import write
 
-__all__ = ["Pictures", "write"]
+__all__ = ["Cases", "Pictures", "choose", "write"]

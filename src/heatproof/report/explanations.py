@@ -12,7 +12,9 @@ from heatproof.records import Estimate
 from heatproof.report.findings import Told
 from heatproof.report.parts import Cell, Part, Picture, Section, Table, listed, percent, plural, section
 from heatproof.studying import Standing
-from heatproof.studying.standing import VOICES
+from heatproof.studying.standing import TRUTH, VOICES
+
+OPEN = 12  # rows of a glossary that need not be opened
 
 
 def sections(told: Told) -> list[Section | None]:
@@ -35,7 +37,7 @@ def ranking(told: Told) -> Section | None:
         _ranking_table(told),
         Picture(
             "ranking",
-            f"Mean rank among methods and controls with {told.level} intervals; 1 is best. Controls are grey.",
+            f"Mean rank among methods and controls (grey) with {told.level} intervals; 1 is best.{_apart(told)}",
             "Mean ranks: " + "; ".join(f"{name} {e.mean:.2f}" for name, e in told.among_all.items()),
             plots.ranking([_rank(told, row) for row in (*told.rows, *found.controls)], controls=told.results.controls),
         ),
@@ -60,9 +62,16 @@ def _ranking_table(told: Told) -> Table:
     basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.results.speaking), 'metric')}"
     caption = (
         f"Ranking over {basis}, with {told.level} bootstrap intervals. First in: share of resamples in which the "
-        "method leads. Controls are maps that know nothing of the model."
+        f"method leads. Controls are maps that know nothing of the model.{_apart(told)}"
     )
     return Table("ranking", caption, columns, tuple(rows), frozenset(faint), digits=2)
+
+
+def _apart(told: Told) -> str:
+    """Why ranks with controls may order the methods otherwise."""
+    if all(told.results.family(m) in TRUTH for m in told.results.speaking):
+        return ""
+    return " Ranks with controls leave out robustness, as a map that ignores the input never moves."
 
 
 def _rank(told: Told, row: Standing) -> stats.Rank:
@@ -135,13 +144,14 @@ def _meanings(told: Told) -> Table | None:
         better = f"{told.results.better(metric)} {arrow(told, metric)}"
         rows.append((metric, str(fact.get("summary", "")), better, told.results.family(metric), counts, _paper(fact)))
     columns = ("Metric", "What it measures", "Better", "Kind", "Counts in the ranking", "Source")
-    return Table("metrics", "What each metric measures.", columns, tuple(rows)) if rows else None
+    many = len(rows) > OPEN
+    return Table("metrics", "What each metric measures.", columns, tuple(rows), folded=many) if rows else None
 
 
 def _why_silent(told: Told, metric: str) -> str:
     if told.results.family(metric) not in VOICES:
-        return f"no: {told.results.family(metric)} does not say which map is true"
-    return "no: not computed for every method"
+        return "no, it cannot say which map is true"
+    return "no, not computed for all"
 
 
 def _methods(told: Told) -> Table | None:
@@ -152,7 +162,8 @@ def _methods(told: Told) -> Table | None:
         for name in told.everyone if name in facts
     ]  # fmt: skip
     columns = ("Method", "Kind", "In a line", "Source")
-    return Table("methods", "What each method does.", columns, tuple(rows)) if rows else None
+    many = len(rows) > OPEN
+    return Table("methods", "What each method does.", columns, tuple(rows), folded=many) if rows else None
 
 
 def _paper(fact: Any) -> str:

@@ -21,14 +21,15 @@ PLAIN = {
     "absolute-input": "the plain size of the input values",
     "centre": "a blob in the middle",
 }
+SEVERAL = 3  # methods that are named one by one
 FEW, MANY = 10, 1_000_000  # samples; too few to compare, and more than anyone has
 
 
 class Told:
     """A study with what several sections read off it, computed once."""
 
-    def __init__(self, results: Results) -> None:
-        self.results = results
+    def __init__(self, results: Results, others: Sequence[Results] = ()) -> None:
+        self.results, self.others = results, tuple(others)
 
     @property
     def everyone(self) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ class Told:
     @cached_property
     def verdict(self) -> Verdict:
         """What the evidence says."""
-        return self.results.verdict()
+        return self.results.verdict(*self.others)
 
     @cached_property
     def families(self) -> dict[str, tuple[str, ...]]:
@@ -99,7 +100,7 @@ class Banner:
     headline: str
     kind: Kind
     sure: str = ""
-    fails: tuple[str, ...] = ()
+    fails: tuple[Finding, ...] = ()
 
 
 def banner(told: Told) -> Banner:
@@ -107,15 +108,26 @@ def banner(told: Told) -> Banner:
     if not told.results.methods:
         return Banner("No method was judged, only controls.", "note")
     found = told.verdict
-    unbeaten = [f"{m.method} is no better than {controls(m.unbeaten)}." for m in found.methods if m.unbeaten]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for m in found.methods:
+        groups.setdefault(m.unbeaten, []).append(m.method)
+    fails = [
+        Finding("bad", f"{listed(methods)} {'is' if len(methods) == 1 else 'are'} no better than {controls(names)}.")
+        for names, methods in groups.items()
+        if names
+    ]
     known = tuple(f"{m.method} is no better than" for m in found.methods if m.unbeaten)
-    rest = [text for text in found.findings if not (known and text.startswith(known))]
+    fails += [
+        Finding("bad" if "hardly changes" in said else "note", said)
+        for said in found.findings
+        if not (known and said.startswith(known))
+    ]
     kind: Kind = "good" if found.winner else "note" if found.group else "bad"
     counting = sum(check.counts for check in found.metrics)
     sure = f"It rests on {plural(len(told.results), 'sample')} and {plural(counting, 'metric')}"
     if len(told.results.methods) > 1 and np.isfinite(found.agreement):
         sure += f", which order the methods {_alike(found.agreement)} (Kendall's W {found.agreement:.2f})"
-    return Banner(found.text, kind, f"{sure}.", (*unbeaten, *rest))
+    return Banner(found.text, kind, f"{sure}.", tuple(fails))
 
 
 def _alike(w: float) -> str:
@@ -157,11 +169,15 @@ def _by_metric(told: Told, most: int = 6) -> list[Finding]:
             continue
         names = list(dict.fromkeys(c for method in losers for c in ranking.unbeaten[method]))
         none = len(losers) == len(ranking.rows) > 1
+        if len(losers) > SEVERAL and not none:
+            found.append(_note(f"By {metric}, {len(losers)} of {len(ranking.rows)} methods do not beat every control."))
+            continue
         who = "no method beats" if none else f"{listed(losers)} {'does' if len(losers) == 1 else 'do'} not beat"
         alone = "" if len(names) == 1 else "all of " if none else "one or more of "
         found.append(Finding("bad" if none else "note", f"By {metric}, {who} {alone}{controls(names)}."))
+    found.sort(key=lambda item: item.kind)
     rest = len(found) - most
-    return found if rest <= 0 else [*found[:most], _note(f"So it is by {plural(rest, 'more metric')}; see Scores.")]
+    return found if rest <= 0 else [*found[:most], _note(f"So it is by {plural(rest, 'other metric')}; see Scores.")]
 
 
 def _families(told: Told) -> list[Finding]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from heatproof import plots
 from heatproof.records import Samples
+from heatproof.report.cases import Cases
 from heatproof.report.findings import Told
 from heatproof.report.parts import Finding, Listing, Part, Picture, Section, Table, listed, plural, section
 
@@ -25,12 +26,13 @@ class Pictures:
 
     Attributes:
         evaluated: the samples that the performance was measured on. judged: those of the study, in its order.
-        maps: of the study's samples (N, *S) by method.
+        maps: of the study's samples (N, *S) by method. cases: worked out in detail.
     """
 
     evaluated: Samples | None = None
     judged: Samples | None = None
     maps: Mapping[str, Any] = field(default_factory=dict)
+    cases: Cases | None = None
 
 
 def sections(told: Told, pictures: Pictures) -> list[Section | None]:

@@ -25,6 +25,7 @@ def settings(results: Results | None, card: Card | None, data: Mapping[str, Any]
     parts: list[Part | None] = [
         _study(results) if results is not None else None,
         _data(str(about.get("data", "")) or (card.data if card else ""), data or about.get("data_about", {})),
+        _bad(data or about.get("data_about", {})),
         _model(card) if card is not None else None,
         _skips(results) if results is not None else None,
         _versions(about, card),
@@ -59,10 +60,18 @@ def _study(results: Results) -> Table:
 def _data(name: str, about: Mapping[str, Any]) -> Table | None:
     if not about and not name:
         return None
+    about = {key: value for key, value in about.items() if key != "bad"}
     keys = [*(key for key in SAID if key in about), *(key for key in about if key not in SAID)]
     rows = [("Name", name)] if name else []
     rows += [(SAID.get(key, key.replace("_", " ").capitalize()), _plain(about[key])) for key in keys]
     return Table("data", "The data.", ("Fact", "Value"), tuple(rows))
+
+
+def _bad(about: Mapping[str, Any]) -> Table | None:
+    """Files that could not be used."""
+    files = about.get("bad", {})
+    rows = tuple((str(name), str(why)) for name, why in files.items())
+    return Table("bad", f"Left out: {plural(len(rows), 'file')}, and why.", ("File", "Reason"), rows) if rows else None
 
 
 def _model(card: Card) -> Table:

@@ -19,6 +19,8 @@ from heatproof.performance import Performance
 from heatproof.records import Estimate
 from heatproof.report import classifier, explanations, heatmaps, settings, slices, tables
 from heatproof.report.agreement import agreement
+from heatproof.report.baselines import baselines
+from heatproof.report.cases import cases
 from heatproof.report.findings import Banner, Told, banner, findings
 from heatproof.report.heatmaps import Pictures
 from heatproof.report.parts import Cell, Finding, Picture, Section, Table, interval, number, plural, text
@@ -32,6 +34,7 @@ def write(
     results: Results | None,
     path: str | os.PathLike[str],
     *,
+    others: Sequence[Results] = (),
     performance: Performance | None = None,
     history: Sequence[Epoch] = (),
     card: Card | None = None,
@@ -42,6 +45,7 @@ def write(
     """The report as one HTML file at ``path`` that needs no other file and no network.
 
     Args:
+        others: the same study with other fills.
         performance, history, card: what is known of the classifier. pictures: inputs and maps to draw.
         command: what was typed to get here. files: whether figures (SVG, PDF) and tables (Markdown, CSV, LaTeX) are
             written too, into ``figures`` and ``tables`` beside the page.
@@ -51,7 +55,7 @@ def write(
     if results is None and performance is None and not history:
         raise InputError("got neither results nor a performance nor a history; there is nothing to report on")
     pictures = pictures or Pictures()
-    told = Told(results) if results is not None else None
+    told = Told(results, others) if results is not None else None
     found = _sections(told, performance, history, card, pictures, command)
     page = _environment().get_template("report.html").render(
         title=_title(results, performance),
@@ -81,7 +85,9 @@ def _sections(
     data: Mapping[str, object] = pictures.evaluated.about if pictures.evaluated is not None else {}
     found = [
         *(explanations.sections(told) if told is not None else ()),
+        baselines(told) if told is not None else None,
         *(_looks(told, pictures) if told is not None else ()),
+        cases(pictures.cases),
         classifier.classifier(performance, history, pictures.evaluated),
         settings.settings(results, card, data),
         settings.reproduce(results, card, command),
