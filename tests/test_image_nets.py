@@ -12,9 +12,12 @@ from torch.nn import functional as F
 
 from heatproof import train
 from heatproof.data import folder
-from heatproof.errors import InputError, UsageError
-from heatproof.loading import card_of
-from heatproof.nets import build, nets, summary
+from heatproof.data.folder import samples
+from heatproof.data.hmt import FOLDERS
+from heatproof.data.images import Transform
+from heatproof.errors import InputError, UnknownName, UsageError
+from heatproof.loading import card_of, load
+from heatproof.nets import build, nets, shipped, summary, weights
 from heatproof.training.batches import generator
 from heatproof.training.images import STAINS, augmentations, mix, stain, warp
 
@@ -178,3 +181,31 @@ def test_small_cnn_takes_its_rank_from_the_data() -> None:
 def test_image_recipes_refuse_signals() -> None:
     with pytest.raises(InputError, match="is for images"):
         train("synthetic-1d:samples=20", recipe="hmt:epochs=1", net="small-cnn", quiet=True)
+
+
+class TestShipped:
+    def test_comes_with_card_and_licence(self) -> None:
+        folder_ = weights("tissue-resnet")
+        assert "tissue-resnet" in shipped()
+        assert sum(path.stat().st_size for path in folder_.iterdir()) <= 5_000_000
+        page = (folder_ / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert "benchmarks/hmt.py train" in page
+        assert "CC BY 4.0" in page
+        card = card_of(load(folder_))
+        assert card.input_shape == (3, 128, 128)
+        assert card.classes[0] == "TUMOR"
+        with pytest.raises(UnknownName, match="shipped network"):
+            weights("tissue")
+
+    def test_is_as_good_on_the_test_tiles_as_its_card_says(self, shared: Path) -> None:
+        if not (shared / "data" / "hmt").is_dir():
+            pytest.skip("needs the HMT tiles in the shared data folder")
+        model = load(weights("tissue-resnet"))
+        test = samples(
+            shared / "data" / "hmt" / "test", tuple(FOLDERS), Transform(size=model.card.input_shape[1:]), strict=True
+        )
+        with torch.inference_mode():
+            hits = sum(
+                int((model(test.x[i : i + 31]).argmax(1) == test.y[i : i + 31]).sum()) for i in range(0, len(test), 31)
+            )
+        assert hits / len(test) == pytest.approx(model.card.metrics["test_accuracy"], abs=0.003)

@@ -8,8 +8,22 @@ from __future__ import annotations
 
 from heatproof.nets.catalogue import build, net, nets
 from heatproof.nets.image import tissue_resnet, vgg_7
+from heatproof.nets.shipped import shipped, weights
 from heatproof.nets.signal import mnist1d_cnn
 from heatproof.nets.summary import Row, Summary, summary
 from heatproof.nets.volume import small_cnn
 
-__all__ = ["Row", "Summary", "build", "mnist1d_cnn", "net", "nets", "small_cnn", "summary", "tissue_resnet", "vgg_7"]
+__all__ = [
+    "Row",
+    "Summary",
+    "build",
+    "mnist1d_cnn",
+    "net",
+    "nets",
+    "shipped",
+    "small_cnn",
+    "summary",
+    "tissue_resnet",
+    "vgg_7",
+    "weights",
+]
