@@ -8,7 +8,8 @@
     python benchmarks/cams.py all --write        all of them, into docs/benchmarks.md
 
 Needs `pip install heatproof[benchmark]`. Weights are random. Contenders take turns within a round, in changing order; a
-ratio is the median over rounds of time divided by the forward pass of the same round.
+ratio is the median over rounds of time divided by the forward pass of the same round. On a machine that others use at
+the same time, `--clock cpu` measures the processor time of one thread instead of the time on the wall.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from heatproof.probe import Probe
 
 Job = Callable[[], Tensor | None]
 GRADIENT = ("grad-cam", "grad-cam-plus-plus", "xgrad-cam", "hires-cam", "layer-cam", "elementwise-grad-cam",
-            "eigen-grad-cam", "finer-cam")  # fmt: skip
+            "eigen-grad-cam", "cam")  # fmt: skip
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -59,12 +61,21 @@ class Contender:
     maps: Tensor | None = None
 
 
-def race(contenders: Sequence[Contender], *, rounds: int, repeats: int = 2) -> list[Contender]:
+@dataclass
+class Settings:
+    """What the command line says: how often the contenders take turns, and by which clock."""
+
+    rounds: int = 7
+    clock: str = "wall"
+
+
+def race(contenders: Sequence[Contender], given: Settings, *, rounds: int = 99, repeats: int = 2) -> list[Contender]:
     """Times every contender in every round, the first being the yardstick of the ratios."""
+    now = CLOCKS[given.clock]
     for contender in contenders:
         if not contender.slow:
             contender.maps = quietly(contender.job)
-    for turn in range(rounds):
+    for turn in range(min(rounds, given.rounds)):
         order = list(contenders)
         random.Random(turn).shuffle(order)
         taken: dict[str, float] = {}
@@ -73,9 +84,9 @@ def race(contenders: Sequence[Contender], *, rounds: int, repeats: int = 2) -> l
                 continue
             best = float("inf")
             for _ in range(1 if contender.slow else repeats):
-                start = time.perf_counter()
+                start = now()
                 maps = quietly(contender.job)
-                best = min(best, time.perf_counter() - start)
+                best = min(best, now() - start)
             contender.maps = contender.maps if maps is None else maps
             taken[contender.name] = best
         for contender in order:
@@ -209,7 +220,7 @@ def resized(maps: Tensor, x: Tensor) -> Tensor:
     return nn.functional.interpolate(maps[:, None], x.shape[2:], mode="bilinear", align_corners=False)[:, 0].detach()
 
 
-def speed(rounds: int) -> str:
+def speed(given: Settings) -> str:
     """Grad-CAM and several gradient CAMs together."""
     model, x = resnet(8)
     probe = Probe(model, layer="layer4")
@@ -225,7 +236,7 @@ def speed(rounds: int) -> str:
             torchcam("GradCAM", *resnet(8)[:1], "layer4", x),
             _peer_on_copy("GradCAM", x),
         ],
-        rounds=rounds,
+        given,
     )
     return table("Grad-CAM, ResNet-18, batch of 8 at 224 x 224", found, ours="heatproof")
 
@@ -236,7 +247,7 @@ def _peer_on_copy(kind: str, x: Tensor, layer: str = "layer4", *, slow: bool = F
     return grad_cam(kind, model, model.get_submodule(layer), x, slow=slow)
 
 
-def ablation(rounds: int) -> str:
+def ablation(given: Settings) -> str:
     """Ablation-CAM of one image behind ResNet-18's last stages."""
     parts = []
     for layer in ("layer4", "layer3"):
@@ -249,7 +260,7 @@ def ablation(rounds: int) -> str:
                 heatproof("heatproof, score: probability", Probe(model, layer=layer), x, "ablation-cam"),
                 _peer_on_copy("AblationCAM", x, layer, slow=True),
             ],
-            rounds=rounds,
+            given,
         )
         parts.append(
             table(f"Ablation-CAM, ResNet-18 {layer} ({channels} channels), one image", found, ours="heatproof")
@@ -257,7 +268,7 @@ def ablation(rounds: int) -> str:
     return "\n".join(parts)
 
 
-def score(rounds: int) -> str:
+def score(given: Settings) -> str:
     """Score-CAM of one image, beside the best the plain model can do for 512 images."""
     model, x = resnet(1)
     probe = Probe(model, layer="layer4", score="logit")
@@ -270,7 +281,8 @@ def score(rounds: int) -> str:
             torchcam("ScoreCAM", *resnet(1)[:1], "layer4", x, slow=True),
             _peer_on_copy("ScoreCAM", x, slow=True),
         ],
-        rounds=min(rounds, 3),
+        given,
+        rounds=3,
         repeats=1,
     )
     return table("Score-CAM, ResNet-18 layer4 (512 channels), one image", found, ours="heatproof")
@@ -300,7 +312,7 @@ def _limit(model: nn.Module) -> Contender:
     return Contender(f"512 images through the plain model (folded, channels-last, batches of {size})", job)
 
 
-def signals(rounds: int) -> str:
+def signals(given: Settings) -> str:
     """Every CAM on 1000 MNIST-1D-sized signals, in one call."""
     torch.manual_seed(0)
     model, x = build("mnist1d-cnn").eval(), torch.randn(1000, 1, 40)
@@ -312,7 +324,8 @@ def signals(rounds: int) -> str:
             heatproof(f"all {len(every)} in one call", probe, x, every),
             *(heatproof(name, probe, x, name) for name in every),
         ],
-        rounds=min(rounds, 3),
+        given,
+        rounds=3,
         repeats=1,
     )
     for contender in found:
@@ -320,7 +333,7 @@ def signals(rounds: int) -> str:
     return table("Every CAM, 1000 signals of 40 points, mnist1d-cnn", found, ours=f"all {len(every)} in one call")
 
 
-def memory(_: int) -> str:
+def memory(_: Settings) -> str:
     """Peak memory above that of the loaded model, each number of masks in a process of its own."""
     lines = ["### Memory of Score-CAM, one image at 224 x 224", "", "| channels (masks) | peak above the model, MiB |",
              "|---:|---:|"]  # fmt: skip
@@ -349,7 +362,7 @@ def _peak() -> float:
     return int(found.group(1)) / 1024 if found else float("nan")
 
 
-TABLES: dict[str, Callable[[int], str]] = {
+TABLES: dict[str, Callable[[Settings], str]] = {
     "speed": speed, "ablation": ablation, "score": score, "signals": signals, "memory": memory
 }  # fmt: skip
 
@@ -364,10 +377,11 @@ def write(name: str, text: str, page: Path = PAGE) -> None:
     page.write_text(pattern.sub(lambda _: block, old) if pattern.search(old) else f"{old.rstrip()}\n\n{block}\n")
 
 
-def machine() -> str:
+def machine(given: Settings) -> str:
     """What the numbers were taken on, in a sentence."""
+    clock = "processor time" if given.clock == "cpu" else "wall-clock time"
     return (
-        f"torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads of "
+        f"{clock.capitalize()}, torch {torch.__version__}, {platform.machine()}, {torch.get_num_threads()} threads of "
         f"{os.cpu_count()} cores, Python {platform.python_version()}."
     )
 
@@ -377,14 +391,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("table", choices=[*TABLES, "all", "memory-of"])
     parser.add_argument("--rounds", type=int, default=7, help="how often the contenders take turns")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="what is measured; cpu uses one thread")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--layer", default="layer4", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.table == "memory-of":
         print(memory_of(given.layer))
         return
+    settings = Settings(given.rounds, given.clock)
+    if given.clock == "cpu":
+        torch.set_num_threads(1)
     for name in TABLES if given.table == "all" else [given.table]:
-        text = f"{TABLES[name](given.rounds)}\n{machine()}"
+        text = f"{TABLES[name](settings)}\n{machine(settings)}"
         print(text, flush=True)
         if given.write:
             write(name, text)

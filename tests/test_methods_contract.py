@@ -36,8 +36,13 @@ ATTENTION = ("attention-rollout", "transformer-attribution", "le-grad")
 EVERY = [name for name in methods if name not in ATTENTION]
 CAMS = [name for name in EVERY if methods[name].family == "cam"]
 CLASS_FREE = {"mean-activation", "eigen-cam", "kpca-cam", "fem"} | set(names(control=True))
-SLOW = {"ss-cam": "ss-cam:samples=2", "is-cam": "is-cam:steps=2",
-        "smooth-grad-cam-plus-plus": "smooth-grad-cam-plus-plus:samples=2"}  # fmt: skip
+SLOW = {
+    "is-cam": "is-cam:steps=2",
+    "occlusion": "occlusion:stride=1.0,window=0.4",
+    "rise": "rise:cells=3,masks=6",
+    "smooth-grad-cam-plus-plus": "smooth-grad-cam-plus-plus:samples=2",
+    "ss-cam": "ss-cam:samples=2",
+}
 
 
 def brief(name: str) -> str:

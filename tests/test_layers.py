@@ -1,0 +1,134 @@
+"""Which layer is looked at, how its output is read as positions, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from heatproof.errors import LayerError
+from heatproof.probe import Probe
+from heatproof.probe.layers import Layout, layout
+
+from .toys import CONV, Deaf, Functional, Plain, Residual, Tokens, Twice, inputs, ready
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(Plain, "relu2"), (Functional, "conv2"), (Twice, "last"), (Residual, "relu@2")]
+)
+def test_automatic_choice(kind: Any, expected: str, rank: int) -> None:
+    """The last convolution and what follows it at the same positions; a call where a module runs twice."""
+    model, x = ready(kind(rank)), inputs(rank)
+    said = Probe(model).choice(x)
+    assert said.startswith(f"{expected}: the last convolution")
+    if "@" not in expected:
+        assert Probe(model, layer=expected).choice(x) == f"{expected}: as asked"
+    (tap,) = Probe(model).tapped(x)
+    assert tap.name == expected.partition("@")[0]
+
+
+def test_the_last_layer_with_more_than_one_position() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1), nn.Flatten())
+    assert Probe(ready(model)).choice(inputs(2)).startswith("1: the last convolution")
+    assert "last convolution being 0" in Probe(ready(model)).choice(inputs(2))
+
+
+def test_transformers_are_read_as_grids() -> None:
+    model, x = ready(Tokens()), inputs(2)[..., :8, :12]
+    (tap,) = Probe(model, layer="blocks.1.norm").tapped(x)
+    assert tap.layout == Layout("tokens", (2, 3), 1)
+    (tap,) = Probe(ready(Tokens(prefix=0)), layer="blocks.1.norm").tapped(x)
+    assert tap.layout == Layout("tokens", (2, 3), 0)
+
+
+def test_transformers_are_explained_at_the_last_norm() -> None:
+    """The patch embedding is a convolution too, and the last one; but it is no place to look at."""
+    model, x = ready(Tokens()), inputs(2)[..., :8, :12]
+    assert Probe(model).choice(x).startswith("norm:") or "blocks.1.norm" in Probe(model).choice(x)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((1, 8, 12), (24,), Layout("first", (12,))),
+        ((1, 8, 5, 6), (10, 12), Layout("first", (5, 6))),
+        ((1, 7, 7, 768), (224, 224), Layout("last", (7, 7))),
+        ((1, 768, 7, 7), (224, 224), Layout("first", (7, 7))),
+        ((1, 197, 192), (224, 224), Layout("tokens", (14, 14), 1)),
+        ((1, 196, 192), (224, 224), Layout("tokens", (14, 14), 0)),
+        ((1, 198, 192), (224, 224), Layout("tokens", (14, 14), 2)),
+        ((1, 25, 192), (64, 96), Layout("tokens", (4, 6), 1)),
+        ((1, 65, 32), (16, 16, 16), Layout("tokens", (4, 4, 4), 1)),
+        ((1, 4, 4, 4, 32), (16, 16, 16), Layout("last", (4, 4, 4))),
+        ((1, 10), (24,), None),
+        ((1, 10), (10, 12), None),
+        ((1, 3, 10), (10, 12), None),
+        ((1,), (24,), None),
+        (None, (24,), None),
+    ],
+)
+def test_layouts(shape: Any, size: tuple[int, ...], expected: Layout | None) -> None:
+    assert layout(shape, size) == expected
+
+
+@pytest.mark.parametrize(
+    ("made", "shape"),
+    [
+        (Layout("first", (2, 3)), (4, 5, 2, 3)),
+        (Layout("last", (2, 3)), (4, 2, 3, 5)),
+        (Layout("tokens", (2, 3), 0), (4, 6, 5)),
+        (Layout("tokens", (2, 3), 2), (4, 8, 5)),
+        (Layout("tokens", (2, 1, 3), 1), (4, 7, 5)),
+    ],
+)
+def test_reading_and_writing(made: Layout, shape: tuple[int, ...]) -> None:
+    """(N, K, *s) and back; what is no position is kept; each position is where it belongs."""
+    out = torch.randn(shape)
+    A = made.read(out)
+    assert A.shape == (4, 5, *made.grid)
+    torch.testing.assert_close(made.write(A, out), out)
+    changed = made.write(A * 2, out)
+    torch.testing.assert_close(made.read(changed), A * 2)
+    if made.prefix:
+        torch.testing.assert_close(changed[:, : made.prefix], out[:, : made.prefix])
+    if made.kind == "tokens" and len(made.grid) == 2:
+        torch.testing.assert_close(A[1, 2, 1, 2], out[1, made.prefix + 1 * 3 + 2, 2])
+
+
+def test_layers_by_name_by_module_and_by_call() -> None:
+    model, x = ready(Twice(2)), inputs(2)
+    for call in (1, 2):
+        (tap,) = Probe(model, layer=f"conv@{call}").tapped(x)
+        assert (tap.name, tap.call) == ("conv", call)
+    first, second = (Probe(model, layer=f"conv@{c}").taps(x, 1)[0] for c in (1, 2))
+    torch.testing.assert_close(first, model.conv(x).detach())
+    torch.testing.assert_close(second, model.conv(model.conv(x).relu()).detach())
+    (tap,) = Probe(model, layer=model.last).tapped(x)
+    assert tap.name == "last"
+
+
+def test_messages_offer_layers_that_fit() -> None:
+    model, x = ready(Deaf(2)), inputs(2)
+    with pytest.raises(LayerError, match=r"never runs for this input; choose one of: .*relu2"):
+        Probe(model, layer="unused").tapped(x)
+    with pytest.raises(LayerError, match=r"shape \(N, 4\).*no positions"):
+        Probe(model, layer="dense").tapped(x)
+
+
+def test_a_layer_that_sees_another_number_of_rows() -> None:
+    """Bags of frames: the layer's rows are no samples."""
+
+    class Bag(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.dense = CONV[1](2, 6, 3, padding=1), nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.conv(x.reshape(-1, 2, 12)).relu().mean(-1)
+            return self.dense(h.reshape(-1, 2, 6).mean(1))
+
+    with pytest.raises(LayerError, match=r"conv.*row"):
+        Probe(ready(Bag()), layer="conv").taps(inputs(1))
