@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heatproof.errors import InputError
-from heatproof.studying import Results, Verdict, verdict
+from heatproof.studying import Results, Trials, Verdict, verdict
 
 N = 60
 FAMILIES = {"deletion": "faithfulness", "aopc": "faithfulness", "pointing": "localisation"}
@@ -43,6 +44,37 @@ def built(levels: dict[str, float | dict[str, float]], *, noise: float = 0.3, se
 
 
 CONTROLS = {"*random": -2.0, "*edge": -1.0}
+SANITY = {"random-logit": "randomisation"}
+
+
+def sane(level: float, likeness: float = 0.1) -> dict[str, float]:
+    """A level by every metric, and how alike the maps stay when the class changes."""
+    return {"*": level, "random-logit": likeness}
+
+
+def checked(levels: dict[str, float], likeness: float = 0.1, **extra: Any) -> Results:
+    """The study of such levels with a sanity check among its metrics."""
+    return built({name: sane(level, likeness) for name, level in levels.items()}, families=SANITY, **extra)
+
+
+def learnt(results: Results, *, right: float, hits: dict[str, Any] | None = None, seed: int = 0) -> Results:
+    """The study of a model that agrees with the labels of ten classes this often, and else by chance."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 10, size=len(results))
+    told = np.where(rng.random(len(y)) < right, y, rng.integers(0, 10, size=len(y)))
+    return replace(results, y=y, predictions=told, about={**results.about, "hits": hits})
+
+
+def tried(results: Results, change: dict[str, float], *, noise: dict[str, float] | None = None) -> Results:
+    """The study with trials: by metric, how much worse inverted maps score, and what noise does to a score."""
+    rng, rows = np.random.default_rng(7), np.arange(20)
+    inverted, noisy = {}, {}
+    for (method, metric), values in results.scores.items():
+        if method in results.methods and results.family(metric) != "randomisation":
+            some = values[rows]
+            inverted[method, metric] = some - change.get(metric, 1.0) - 0.1 * rng.normal(size=20)
+            noisy[method, metric] = some + (noise or {}).get(metric, 0.1) * rng.normal(size=20)
+    return replace(results, trials=Trials(rows, inverted, noisy))
 
 
 def test_a_clear_winner_is_named() -> None:
@@ -65,7 +97,7 @@ def test_equals_are_a_group_and_no_winner_is_named() -> None:
 
 
 def test_no_better_than_an_edge_filter_leads_the_findings_and_bars_the_method() -> None:
-    found = verdict(built({"good": 0.0, "poor": -1.0, "*random": -2.0, "*edge": -1.0}))
+    found = verdict(checked({"good": 0.0, "poor": -1.0, "*random": -2.0, "*edge": -1.0}, seed=1))
     assert found.winner == "good"
     assert found.findings[0] == "poor is no better than edge."
     assert [check.counts for check in found.methods] == [True, False]
@@ -147,10 +179,74 @@ def test_too_few_samples_name_nobody() -> None:
         assert found.winner is None
 
 
-def test_the_only_method_that_passes_is_the_winner() -> None:
-    found = verdict(built({"good": 1.0, "poor": -2.0, **CONTROLS}))
+def test_the_only_method_that_passes_needs_a_margin_over_the_controls() -> None:
+    found = verdict(checked({"good": 1.0, "poor": -2.0, **CONTROLS}))
     assert found.winner == "good"
     assert "alone beats every control" in found.text
+    assert "ahead of edge" in found.text
+    assert found.margin is not None
+    assert found.margin.low > 0
+    assert found.confidence >= 0.95
+
+
+def test_a_lone_method_without_a_sanity_check_is_not_trusted() -> None:
+    found = verdict(built({"good": 1.0, "poor": -2.0, **CONTROLS}))
+    assert found.winner is None
+    assert "no sanity check was made" in found.text
+    still = verdict(checked({"good": 1.0, "poor": -2.0, **CONTROLS}, likeness=3.0))
+    assert still.winner is None
+    assert still.methods[0].unmoved == ("random-logit",)
+
+
+def test_a_lone_method_must_stay_ahead_of_the_controls_with_every_fill() -> None:
+    first = checked({"good": 1.0, "poor": -3.0, **CONTROLS})
+    second = checked({"good": -1.0, "poor": -3.0, "*random": -2.0, "*edge": 0.0}, seed=1)
+    assert verdict(first).winner == "good"
+    found = verdict(first, second)
+    assert found.winner is None
+    assert "good is no better than edge." in found.findings
+
+
+def test_a_lone_method_without_controls_has_nothing_to_be_ahead_of() -> None:
+    assert verdict(checked({"good": 1.0})).winner is None
+
+
+def test_a_model_that_knows_nothing_has_no_winner() -> None:
+    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
+    assert verdict(learnt(clear, right=0.9)).winner == "good"
+    found = verdict(learnt(clear, right=0.0))
+    assert found.winner is None
+    assert found.group == ()
+    assert "learnt anything" in found.text
+
+
+def test_a_model_no_better_than_its_random_copies_has_no_winner() -> None:
+    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
+    lucky = {"samples": 60, "model": 20, "twins": [3, 20, 5]}
+    found = verdict(learnt(clear, right=0.3, hits=lucky))
+    assert found.winner is None
+    assert "random weights" in found.text
+    assert verdict(learnt(clear, right=0.9, hits={**lucky, "model": 55})).winner == "good"
+
+
+def test_a_metric_that_cannot_tell_inverted_maps_is_left_out() -> None:
+    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
+    found = verdict(tried(clear, {"aopc": 0.0}))
+    counts = {check.metric: check.counts for check in found.metrics}
+    assert counts == {"deletion": True, "aopc": False, "pointing": True}
+    assert any("inverted" in finding and "aopc" in finding for finding in found.findings)
+    assert found.metrics[0].beats_inverted == ("good", "fair")
+    backwards = verdict(tried(clear, dict.fromkeys(FAMILIES, -1.0)))
+    assert backwards.winner is None
+    assert "no metric can tell" in backwards.text
+
+
+def test_a_metric_that_input_noise_moves_too_far_is_left_out() -> None:
+    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
+    found = verdict(tried(clear, {}, noise={"deletion": 30.0}))
+    assert [check.counts for check in found.metrics] == [False, True, True]
+    assert found.metrics[0].noise > 1 > found.metrics[1].noise
+    assert "noise" in found.metrics[0].reason
 
 
 def test_robustness_cannot_be_tested_by_a_random_map_and_does_not_speak_against_controls() -> None:

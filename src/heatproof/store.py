@@ -12,7 +12,8 @@ import numpy as np
 from heatproof.errors import FileError
 from heatproof.loading import writing
 from heatproof.records import Skip
-from heatproof.studying import Band, Gallery, Results
+from heatproof.studying import Band, Gallery, Results, Trials
+from heatproof.studying.trials import KINDS
 
 FORMAT = 1
 MANIFEST, ARRAYS, CSV, PARQUET = "results.json", "results.npz", "scores.csv", "scores.parquet"
@@ -35,6 +36,11 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
         arrays |= {f"shown.{name}": found for name, found in gallery.maps.items()}
         if gallery.mask is not None:
             arrays["shown.mask"] = gallery.mask
+    if results.trials is not None:
+        arrays["tried"] = results.trials.rows
+        for kind in KINDS:
+            found = getattr(results.trials, kind)
+            arrays |= {f"{kind}.{i}": found[cell] for i, cell in enumerate(cells) if cell in found}
     with writing(folder / ARRAYS) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     frame = results.to_frame()
@@ -114,4 +120,15 @@ def _results(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Results:
         skips=tuple(Skip(*item) for item in page["skips"]),
         gallery=gallery,
         about=page["about"],
+        trials=_trials(page, arrays),
     )
+
+
+def _trials(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Trials | None:
+    if "tried" not in arrays:
+        return None
+    cells = [(m, k) for m, k in page["cells"]]
+    inverted, noisy = (
+        {cell: arrays[f"{kind}.{i}"] for i, cell in enumerate(cells) if f"{kind}.{i}" in arrays} for kind in KINDS
+    )
+    return Trials(arrays["tried"], inverted, noisy)

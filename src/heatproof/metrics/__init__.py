@@ -16,10 +16,12 @@ from heatproof.metrics.engine import (
     measure,
     metric,
     metrics,
+    moved,
     names,
     parse,
     refuse,
     score,
+    take,
     with_pool,
 )
 
@@ -32,10 +34,12 @@ __all__ = [
     "measure",
     "metric",
     "metrics",
+    "moved",
     "names",
     "parse",
     "refuse",
     "score",
+    "take",
     "with_pool",
 ]
 _REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _robustness)

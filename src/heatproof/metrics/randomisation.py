@@ -75,7 +75,7 @@ def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
     return _still(case.map, case.again(case.x, goal=Goal(other)), kind)
 
 
-def randomised(probe: Probe, *, seed: int, order: Order, stages: int) -> Iterator[Probe]:
+def randomised(probe: Probe, *, seed: int | str, order: Order, stages: int) -> Iterator[Probe]:
     """Probes of copies of the model with more and more layers randomised from the top, or one group of them each.
 
     Raises: NotApplicable where the model cannot be copied or has no parameters.

@@ -1,9 +1,11 @@
 """A study: methods x metrics x samples, every score kept, then estimated, ranked and compared with the controls."""
 
+from heatproof.studying.checks import MethodCheck, MetricCheck
 from heatproof.studying.results import Band, Gallery, Results
 from heatproof.studying.run import CONTROLS, METHODS, METRICS, Progress, study
 from heatproof.studying.standing import Ranking, Standing
-from heatproof.studying.verdict import MethodCheck, MetricCheck, Verdict, verdict
+from heatproof.studying.trials import Trials
+from heatproof.studying.verdict import Verdict, verdict
 
 __all__ = [
     "CONTROLS",
@@ -17,6 +19,7 @@ __all__ = [
     "Ranking",
     "Results",
     "Standing",
+    "Trials",
     "Verdict",
     "study",
     "verdict",

@@ -17,6 +17,7 @@ from heatproof import stats
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
 from heatproof.studying.standing import TRUTH, VOICES, Ranking, standings, voices
+from heatproof.studying.trials import Trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,7 @@ class Results:
         curves: those of the metrics that reduce one. skips: cells that were not computed, and why.
         gallery: some samples with their maps.
         about: settings, in plain types; ``about["metrics"][spec]`` has better, family, range, summary and paper.
+        trials: scores of inverted maps and of slightly changed inputs, by which the metrics are checked.
     """
 
     scores: Mapping[Cell, Float[np.ndarray, " n"]]
@@ -80,6 +82,7 @@ class Results:
     skips: tuple[Skip, ...] = ()
     gallery: Gallery | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    trials: Trials | None = None
 
     def __len__(self) -> int:
         return len(self.y)

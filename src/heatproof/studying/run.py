@@ -24,8 +24,10 @@ from heatproof.errors import InputError, Interrupted, NotApplicable, UsageError
 from heatproof.probe import Contrast, Goal, Probe, Target, as_probe
 from heatproof.records import Samples, Skip
 from heatproof.registry import Spec
+from heatproof.studying import trials
 from heatproof.studying.journal import Arrays, Journal, model_digest, samples_digest
 from heatproof.studying.results import Band, Cell, Gallery, Results
+from heatproof.studying.trials import Trials
 
 Progress = Callable[[int, int], None]
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
@@ -253,7 +255,23 @@ def _chunk(plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Cal
         here = [k for k, row in enumerate(rows.tolist()) if row in set(shown)]
         found[f"map.{i}"] = maps[method][here].float().numpy()
     found["skips"] = np.asarray(json.dumps(skips))
-    return found
+    return found | ({} if base is None else _tried(plan, rows, base, maps))
+
+
+def _tried(plan: Plan, rows: Tensor, base: judging.Case, maps: dict[Spec, Tensor]) -> Arrays:
+    """The metrics tried on those of the samples that are chosen for it."""
+    chosen = torch.isin(rows, trials.tried(len(plan.samples))).nonzero()[:, 0]
+    if not len(chosen):
+        return {}
+    part = judging.take(base, chosen)
+
+    def explain(method: Spec, x: Tensor) -> Tensor:
+        found: Tensor = _explainer(method)(plan.probe, x, target=part.goal, index=part.index, seed=plan.seed)
+        return found
+
+    own = {m: maps[m][chosen.to(maps[m].device)] for m in plan.methods if m in maps}
+    found = trials.run(part, own, explain, plan.metrics)
+    return {f"{kind}.{plan.methods.index(m)}.{plan.metrics.index(k)}": v for (kind, m, k), v in found.items()}
 
 
 def _cell(found: Arrays, case: judging.Case, metric: Spec, here: tuple[int, int], twin: tuple[int, int] | None) -> None:
@@ -321,12 +339,13 @@ def _results(plan: Plan, parts: list[Arrays], logits: Tensor, shown: list[int]) 
         {name: np.concatenate(found) for name, found in maps.items() if found},
         None if mask is None else mask[index].numpy(),
     )
+    judged = {method for method, _ in scores}  # one that does not apply at all is a skip, not a candidate
     sure, predictions = logits.softmax(1).max(1)
     order = {name: i for i, name in enumerate((*everyone, *map(str, plan.metrics)))}
     return Results(
         scores,
-        tuple(map(str, plan.methods)),
-        tuple(map(str, plan.controls)),
+        tuple(name for name in map(str, plan.methods) if name in judged or not judged),
+        tuple(name for name in map(str, plan.controls) if name in judged or not judged),
         tuple(map(str, plan.metrics)),
         plan.samples.y.numpy(),
         predictions.numpy(),
@@ -337,7 +356,21 @@ def _results(plan: Plan, parts: list[Arrays], logits: Tensor, shown: list[int]) 
         tuple(sorted(skips, key=lambda s: (order[s.method], order[s.metric]))),
         gallery,
         _about(plan),
+        _trials(plan, parts, skipped),
     )
+
+
+def _trials(plan: Plan, parts: list[Arrays], skipped: set[Cell]) -> Trials:
+    """What the chunks' trials found, put together; a cell that was skipped anywhere has none."""
+    gathered: dict[str, dict[Cell, np.ndarray]] = {kind: {} for kind in trials.KINDS}
+    for i, method in enumerate(plan.methods):
+        for j, metric in enumerate(plan.metrics):
+            cell = (str(method), str(metric))
+            for kind in trials.KINDS:
+                values = [part[f"{kind}.{i}.{j}"] for part in parts if f"{kind}.{i}.{j}" in part]
+                if values and cell not in skipped:
+                    gathered[kind][cell] = np.concatenate(values)
+    return Trials(trials.tried(len(plan.samples)).numpy(), gathered["inverted"], gathered["noisy"])
 
 
 def _about(plan: Plan) -> dict[str, Any]:
@@ -354,6 +387,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "method_facts": {str(s): facts(s, attribution.methods) for s in plan.everyone},
         "metrics": {str(s): facts(s, judging.metrics) for s in plan.metrics},
         "fill_summary": perturb.fills[plan.fill.name].summary,
+        "hits": trials.hits(plan.probe, plan.samples, plan.seed),
         "passes": dict(plan.probe.passes),
         "versions": {
             "heatproof": heatproof.__version__,

@@ -1,14 +1,19 @@
 """Which method to trust on this model and data, computed from the evidence, or that the evidence names none.
 
-    (a) A metric counts only if it can tell a real map from a random one here: some candidate beats the random control
-        beyond doubt. Robustness is exempt, as a map that ignores the input never moves.
-    (b) A method counts only if it beats every control, and its maps change with the model's parameters and the class
-        explained (where those were tried).
+    (0) The model must have learnt something: it agrees with the labels more than with shuffled ones, and more often
+        than copies of it with random weights do.
+    (a) A metric counts only if it can tell a real map from a random one and from the same map inverted here, and small
+        input noise moves it less than a random map does. Robustness is exempt, as a map that ignores the input never
+        moves.
+    (b) A method counts only if it beats every control under every baseline, and its maps change with the model's
+        parameters, the labels it learnt and the class explained (where those were tried).
     (c) Each sample's ranks are averaged within a family of metrics, then over the families; cousins are one voice.
     (d) Friedman's test and Holm-corrected paired tests give the top group.
     (e) The confidence is the share of resamples, over samples and over baselines, in which the winner stays on top.
 
-A winner is named only if it is alone in the top group and its confidence reaches the level of the study.
+A winner is named only if it is alone in the top group and its confidence reaches the level of the study. Where a single
+method counts, the controls are its rivals: it needs a margin over the best of them whose interval is above zero, and a
+sanity check that it passed.
 """
 
 from __future__ import annotations
@@ -22,33 +27,9 @@ from jaxtyping import Float
 from heatproof import stats
 from heatproof.errors import InputError
 from heatproof.records import Estimate
+from heatproof.studying.checks import LEAST, MethodCheck, MetricCheck, check_methods, check_metric, ignorance
 from heatproof.studying.results import Results
 from heatproof.studying.standing import TRUTH, mean_defined, standings
-
-RANDOM = "random"
-# A map counts as unchanged where the whole interval of the likeness lies above this.
-STILL = {"parameter-randomisation": 0.5, "random-logit": 0.9}
-LEAST = 5  # samples below which nothing is concluded
-
-
-@dataclass(frozen=True)
-class MetricCheck:
-    """Whether a metric counts, why not, and which candidates it tells from a random map."""
-
-    metric: str
-    counts: bool
-    reason: str
-    beats_random: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class MethodCheck:
-    """Whether a method counts, and what speaks against it."""
-
-    method: str
-    counts: bool
-    unbeaten: tuple[str, ...]
-    unmoved: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +40,8 @@ class Verdict:
         winner: the method to trust, or None.
         group: those at the top that cannot be told apart; empty where none counts.
         confidence: share of resamples in which the leader stays on top; NaN without one.
-        margin: by how many mean ranks the leader is ahead of the next candidate that counts, with interval.
+        margin: by how many mean ranks the leader is ahead of the next candidate that counts, or of the best control
+            where no other candidate counts, with interval.
         agreement: Kendall's W between the metrics that count, on the candidates; NaN below two metrics or candidates.
         text: the verdict in a paragraph. findings: what a reader should know first, most serious first.
         metrics, methods: the checks.
@@ -85,15 +67,29 @@ def verdict(results: Results, *others: Results) -> Verdict:
     for other in others:
         if (other.methods, other.metrics, len(other)) != (results.methods, results.metrics, len(results)):
             raise InputError("verdict: the studies differ in methods, metrics or samples; vary the fill alone")
-    checks = tuple(_check_metric(results, metric) for metric in results.speaking)
+    checks = tuple(check_metric(results, metric) for metric in results.speaking)
     counting = tuple(check.metric for check in checks if check.counts)
-    methods = _check_methods(results, counting)
+    methods = _everywhere([check_methods(study, counting) for study in studies])
     eligible = [check.method for check in methods if check.counts]
-    if not eligible:
-        return _refusal(results, checks, methods, counting)
+    unknowing = ignorance(results)
+    if unknowing or not eligible:
+        return _refusal(results, checks, methods, counting, unknowing)
     rows = [results.methods.index(name) for name in eligible]
     tables = np.stack([study.voices(controls=False, metrics=counting)[:, rows] for study in studies])
+    if len(eligible) == 1:
+        return _alone(studies, tables, eligible[0], checks, methods, counting)
     return _decide(results, tables, eligible, checks, methods, counting)
+
+
+def _everywhere(found: Sequence[tuple[MethodCheck, ...]]) -> tuple[MethodCheck, ...]:
+    """Each method's checks under every baseline: it counts if it does under all of them."""
+    merged = []
+    for checks in zip(*found, strict=True):
+        unbeaten = tuple(dict.fromkeys(name for check in checks for name in check.unbeaten))
+        unmoved = tuple(dict.fromkeys(name for check in checks for name in check.unmoved))
+        passed = tuple(name for name in checks[0].passed if name not in unmoved)
+        merged.append(MethodCheck(checks[0].method, not unbeaten and not unmoved, unbeaten, unmoved, passed))
+    return tuple(merged)
 
 
 def _decide(
@@ -104,75 +100,72 @@ def _decide(
     methods: tuple[MethodCheck, ...],
     counting: tuple[str, ...],
 ) -> Verdict:
+    """Two methods or more count: the winner is the one that leads the others beyond doubt."""
     pooled = mean_defined(list(tables))
     alpha, seed = 1 - results.level, results.seed
     ranking = standings(pooled, pooled, eligible, (), metric=None, better="lower", alpha=alpha, seed=seed)
     share = dict(zip(eligible, stats.winner_share(tables, seed=seed), strict=True))
     leader = ranking.rows[0].method
     group, confidence = ranking.top, float(share[leader])
-    margin = None
-    if len(eligible) > 1:
-        ahead = pooled[:, eligible.index(ranking.rows[1].method)] - pooled[:, eligible.index(leader)]
-        margin = stats.estimate(ahead, confidence=results.level, seed=seed)
-    known = ranking.samples if len(eligible) > 1 else int(np.isfinite(pooled[:, 0]).sum())
-    enough = known >= LEAST
-    alone = len(group) == 1 and len(eligible) > 1
-    winner = leader if enough and (len(eligible) == 1 or (alone and confidence >= results.level)) else None
+    ahead = pooled[:, eligible.index(ranking.rows[1].method)] - pooled[:, eligible.index(leader)]
+    margin = stats.estimate(ahead, confidence=results.level, seed=seed)
+    enough = ranking.samples >= LEAST
+    winner = leader if enough and len(group) == 1 and confidence >= results.level else None
     findings = _findings(results, tables, eligible, group, checks, methods, counting)
-    text = _text(results, winner, group, confidence, margin, [row.method for row in ranking.rows], known)
-    return Verdict(
-        winner,
-        group if enough else (),
-        confidence,
-        margin,
-        _agreement(results, counting),
-        text,
-        findings,
-        checks,
-        methods,
-    )
+    order = [row.method for row in ranking.rows]
+    text = _text(results, winner, group, confidence, margin, order, ranking.samples)
+    agreement = _agreement(results, counting)
+    shown = group if enough else ()
+    return Verdict(winner, shown, confidence, margin, agreement, text, findings, checks, methods)
 
 
-def _check_metric(results: Results, metric: str) -> MetricCheck:
-    names = [name for name in results.controls if name.split(":")[0] == RANDOM]
-    if results.family(metric) not in TRUTH:
-        return MetricCheck(metric, True, "a random map cannot test it", ())
-    table = results.table(metric)
-    if int(np.isfinite(table).all(axis=1).sum()) < LEAST:
-        return MetricCheck(metric, False, f"it is defined for fewer than {LEAST} samples", ())
-    if not names:
-        return MetricCheck(metric, True, "there is no random control to test it", ())
-    column = [len(results.methods) + results.controls.index(names[0])]
-    rows = [*range(len(results.methods)), *column]
-    ranking = standings(
-        table[:, rows[:-1]], table[:, rows], results.methods, names[:1],
-        metric=metric, better=results.better(metric), alpha=1 - results.level, seed=results.seed,
-    )  # fmt: skip
-    beats = tuple(row.method for row in ranking.rows if row.beats)
-    reason = "" if beats else "it cannot tell any method's maps from random ones on these samples"
-    return MetricCheck(metric, bool(beats), reason, tuple(m for m in results.methods if m in beats))
-
-
-def _check_methods(results: Results, counting: tuple[str, ...]) -> tuple[MethodCheck, ...]:
+def _alone(
+    studies: Sequence[Results],
+    tables: Float[np.ndarray, "b n m"],
+    method: str,
+    checks: tuple[MetricCheck, ...],
+    methods: tuple[MethodCheck, ...],
+    counting: tuple[str, ...],
+) -> Verdict:
+    """A single method counts: the controls are its rivals."""
+    results = studies[0]
+    findings = _findings(results, tables, [method], [method], checks, methods, counting)
+    agreement = _agreement(results, counting)
     truth = tuple(m for m in counting if results.family(m) in TRUTH)
-    if truth and results.controls:
-        table = results.voices(metrics=truth)
-        names = (results.methods, results.controls)
-        own = table[:, : len(results.methods)]
-        unbeaten = standings(
-            own, table, *names, metric=None, better="lower", alpha=1 - results.level, seed=results.seed
-        ).unbeaten
+    row, first = results.methods.index(method), len(results.methods)
+    against = np.stack([study.voices(metrics=truth)[:, [row, *range(first, first + len(study.controls))]]
+                        for study in studies])  # fmt: skip
+    pooled = mean_defined(list(against))
+    known = int(np.isfinite(pooled).all(axis=1).sum())
+    confidence, margin, rival = float("nan"), None, ""
+    if results.controls and known:
+        confidence = float(stats.winner_share(against, seed=results.seed)[0])
+        place = 1 + int(np.argmin(mean_defined(list(pooled[np.isfinite(pooled).all(axis=1), 1:]))))
+        rival = results.controls[place - 1]
+        margin = stats.estimate(pooled[:, place] - pooled[:, 0], confidence=results.level, seed=results.seed)
+    enough = known >= LEAST
+    ahead = margin is not None and margin.low > 0 and confidence >= results.level
+    passed = next(check.passed for check in methods if check.method == method)
+    winner = method if enough and ahead and passed else None
+    sure = f"{100 * confidence:.0f} % of the resamples"
+    if not enough:
+        text = _few(known)
+    elif margin is None or not ahead:
+        text = f"{method} alone could count, but it is ahead of every control in only {sure}: no verdict."
+        text = text if results.controls else f"{method} alone could count, but no control was tried to compare it with."
+    elif not passed:
+        text = (
+            f"{method} alone beats every control, but no sanity check was made, so it is not known to explain this "
+            "model; add parameter-randomisation or random-logit to the metrics."
+        )
     else:
-        unbeaten = dict.fromkeys(results.methods, () if truth else ("any control",))
-    unmoved: dict[str, list[str]] = {name: [] for name in results.methods}
-    for (method, metric), found in results.estimates().items():
-        limit = STILL.get(metric.split(":")[0])
-        if method in unmoved and limit is not None and found.low > limit:
-            unmoved[method].append(metric)
-    return tuple(
-        MethodCheck(name, not unbeaten[name] and not unmoved[name], unbeaten[name], tuple(unmoved[name]))
-        for name in results.methods
-    )
+        text = (
+            f"Trust {method} for this model and data: it alone beats every control, {margin.mean:.2f} mean ranks "
+            f"[{margin.low:.2f}, {margin.high:.2f}] ahead of {rival} and first in {sure}, and passes its sanity checks "
+            f"({_list(passed)})."
+        )
+    group = (method,) if enough else ()
+    return Verdict(winner, group, confidence, margin, agreement, text, findings, checks, methods)
 
 
 def _agreement(results: Results, counting: tuple[str, ...]) -> float:
@@ -219,22 +212,20 @@ def _text(
     winner: str | None,
     group: Sequence[str],
     confidence: float,
-    margin: Estimate | None,
+    margin: Estimate,
     order: Sequence[str],
     known: int,
 ) -> str:
     sure = f"{100 * confidence:.0f} % of the resamples"
     if known < LEAST:
-        return f"Too few samples to tell: {known} have all scores, and at least {LEAST} are needed."
-    if winner is not None and margin is not None:
+        return _few(known)
+    if winner is not None:
         return (
             f"Trust {winner} for this model and data: it is first in {sure}, {margin.mean:.2f} mean ranks "
             f"[{margin.low:.2f}, {margin.high:.2f}] ahead of {order[1]}, and it beats every control."
         )
-    if winner is not None:
-        return f"Trust {winner} for this model and data: it alone beats every control and passes its sanity checks."
     if len(group) > 1:
-        better = ", and better than the others that beat every control" if len(group) < len(order) else ""
+        better = ", and are better than the others that beat every control" if len(group) < len(order) else ""
         return (
             f"{_list(group)} cannot be told apart on these {len(results)} samples{better}; {order[0]} leads in {sure}."
         )
@@ -242,10 +233,16 @@ def _text(
 
 
 def _refusal(
-    results: Results, checks: tuple[MetricCheck, ...], methods: tuple[MethodCheck, ...], counting: tuple[str, ...]
+    results: Results,
+    checks: tuple[MetricCheck, ...],
+    methods: tuple[MethodCheck, ...],
+    counting: tuple[str, ...],
+    unknowing: str,
 ) -> Verdict:
-    if not counting:
-        text = "No verdict: no metric can tell a method's maps from random ones on these samples."
+    if unknowing:
+        text = f"No verdict: the model cannot be said to have learnt anything, as {unknowing}."
+    elif not counting:
+        text = "No verdict: no metric can tell a method's maps from random or inverted ones on these samples."
     else:
         controls = sorted({name for method in methods for name in method.unbeaten})
         why = f"none is better than {_list(controls)}" if controls else "none passes its sanity checks"
@@ -256,6 +253,10 @@ def _refusal(
     findings = _findings(results, empty, (), (), checks, methods, counting)
     agreement = _agreement(results, counting)
     return Verdict(None, (), float("nan"), None, agreement, text, findings, checks, methods)
+
+
+def _few(known: int) -> str:
+    return f"Too few samples to tell: {known} have all scores, and at least {LEAST} are needed."
 
 
 def _list(names: Sequence[str]) -> str:
