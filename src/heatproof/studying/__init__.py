@@ -1,5 +1,6 @@
 """A study: methods x metrics x samples, every score kept, then estimated, ranked and compared with the controls."""
 
+from heatproof.studying.calibration import Agreement, Calibration
 from heatproof.studying.checks import MethodCheck, MetricCheck
 from heatproof.studying.results import Band, Gallery, Results
 from heatproof.studying.run import CONTROLS, METHODS, METRICS, Progress, study
@@ -11,7 +12,9 @@ __all__ = [
     "CONTROLS",
     "METHODS",
     "METRICS",
+    "Agreement",
     "Band",
+    "Calibration",
     "Gallery",
     "MethodCheck",
     "MetricCheck",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from heatproof.studying.trials import Trials
 if TYPE_CHECKING:
     import pandas as pd
 
+    from heatproof.studying.calibration import Calibration
     from heatproof.studying.verdict import Verdict
 
 Stratum = Literal["all", "right", "wrong"]
@@ -204,6 +206,31 @@ class Results:
         from heatproof.studying.verdict import verdict
 
         return verdict(self, *others)
+
+    def calibration(self) -> Calibration:
+        """Which faithfulness metrics agree with the planted masks, for this model; empty where there are no masks."""
+        from heatproof.studying.calibration import calibrate
+
+        return calibrate(self)
+
+    def needed(
+        self, metric: str | None = None, *, stratum: Stratum = "all", chance: float = 0.8
+    ) -> dict[tuple[str, str], float]:
+        """How many samples in all would separate each pair of methods with the given chance, by one metric or all.
+
+        Takes the effect seen here for the true one; infinite where none is seen.
+        """
+        if metric is None:
+            table = self.voices(stratum=stratum, controls=False)
+        else:
+            table = self.table(metric, stratum=stratum, controls=False)
+        pairs = itertools.combinations(range(len(self.methods)), 2)
+        return {
+            (self.methods[a], self.methods[b]): stats.samples_needed(
+                table[:, a] - table[:, b], alpha=1 - self.level, chance=chance
+            )
+            for a, b in pairs
+        }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """The folder, now holding every score (CSV, Parquet, npz) and, written last, results.json."""

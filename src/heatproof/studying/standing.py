@@ -27,6 +27,7 @@ class Standing:
         score: mean score with interval (overall: the mean rank). rank: mean rank among the candidates, 1 the best.
         letters: two methods that share a letter cannot be told apart. share: of the resamples in which it is first.
         beats: the controls it is better than beyond doubt (Holm-corrected, alpha 0.05).
+        needed: how many samples in all would separate it from the first row (power 0.8); NaN for that row itself.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Standing:
     share: float
     beats: tuple[str, ...] = ()
     control: bool = False
+    needed: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,15 @@ def standings(
     """The ranking told by scores of the candidates (N, K), and of the candidates and the controls together (N, M)."""
     count = len(candidates)
     beats = _beats(everyone, candidates, controls, better, alpha)
+    order = stats.rank(own, candidates, better=better, alpha=alpha, seed=seed)
+    first = own[:, list(candidates).index(order[0].name)] if order else own[:, 0]
+    apart = {
+        name: stats.samples_needed(own[:, j] - first, alpha=alpha) if name != order[0].name else float("nan")
+        for j, name in enumerate(candidates)
+    }
     rows = tuple(
-        Standing(r.name, r.place, r.score, r.rank, r.letters, r.share, beats[r.name])
-        for r in stats.rank(own, candidates, better=better, alpha=alpha, seed=seed)
+        Standing(r.name, r.place, r.score, r.rank, r.letters, r.share, beats[r.name], needed=apart[r.name])
+        for r in order
     )
     placed = stats.rank_intervals(everyone, better=better, confidence=1 - alpha, seed=seed)[count:]
     scored = stats.estimates(everyone[:, count:], confidence=1 - alpha, seed=seed) if controls else ()

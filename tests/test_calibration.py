@@ -1,0 +1,123 @@
+"""Calibration by planted truth, how many samples separate two methods, and trials on a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kendalltau, spearmanr
+
+from heatproof import nets
+from heatproof.records import Samples
+from heatproof.stats import samples_needed
+from heatproof.studying import Results, study
+from heatproof.studying.calibration import calibrate, tau
+from heatproof.studying.trials import upside_down
+
+from .test_verdict import CONTROLS, built, learnt
+from .toys import Plain, inputs, ready
+
+LEVELS = {"a": 1.0, "b": 0.0, "c": -0.5, **CONTROLS}
+
+
+def planted(metric_level: float, **extra: Any) -> Results:
+    """Pointing tells the truth; deletion agrees with it to the given degree, aopc is the opposite."""
+    levels = {
+        name: {"pointing": level, "deletion": metric_level * level, "aopc": -level} for name, level in LEVELS.items()
+    }
+    return built(levels, **extra)
+
+
+def test_metrics_that_agree_with_the_mask_come_first_and_opposites_are_named() -> None:
+    found = planted(1.0, noise=0.1).calibration()
+    assert found.truth == ("pointing",)
+    assert [row.metric for row in found.rows] == ["deletion", "aopc"]
+    assert found.rows[0].agrees
+    assert found.rows[0].methods.mean == pytest.approx(1.0)
+    assert found.rows[1].methods.mean == pytest.approx(-1.0)
+    assert not found.rows[1].agrees
+    assert "1 of 2" in found.text
+    assert found.text.endswith("Against it speak aopc.")
+
+
+def test_a_metric_of_noise_is_not_said_to_agree() -> None:
+    found = calibrate(planted(0.0, noise=1.0))
+    assert not any(row.agrees for row in found.rows)
+    assert "No faithfulness metric" in found.text
+
+
+def test_correlations_are_those_of_scipy() -> None:
+    results = planted(0.5, noise=1.0)
+    row = next(r for r in results.calibration().rows if r.metric == "deletion")
+    told, truth = results.voices(metrics=("deletion",)), results.voices(metrics=("pointing",))
+    assert row.methods.mean == pytest.approx(kendalltau(told.mean(0), truth.mean(0)).statistic)
+    within = [spearmanr(a, b).statistic for a, b in zip(told, truth, strict=True)]
+    assert row.samples.mean == pytest.approx(np.mean(within))
+    assert row.methods.low <= row.methods.mean <= row.methods.high
+
+
+def test_tied_orders_have_no_tau() -> None:
+    assert np.isnan(tau(np.ones(3), np.arange(3.0)))
+    a, b = np.array([1.0, 1.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0, 0.0])
+    assert tau(a, b) == pytest.approx(kendalltau(a, b).statistic)
+
+
+def test_without_masks_there_is_nothing_to_calibrate_by() -> None:
+    results = built(LEVELS, families={"pointing": "faithfulness"})
+    assert results.calibration().rows == ()
+    assert "no planted truth" in results.calibration().text
+
+
+def test_the_samples_needed_are_those_of_each_pair() -> None:
+    results = built({"a": 0.2, "b": 0.0, "c": -1.0}, noise=0.5)
+    found = results.needed("deletion")
+    assert set(found) == {("a", "b"), ("a", "c"), ("b", "c")}
+    table = results.table("deletion", controls=False)
+    assert found["a", "b"] == samples_needed(table[:, 0] - table[:, 1])
+    assert found["a", "c"] < found["a", "b"]
+    rows = results.ranking("deletion").rows
+    assert np.isnan(rows[0].needed)
+    assert rows[2].needed == found["a", "c"]
+    assert results.needed()["a", "c"] <= results.needed()["a", "b"]
+
+
+def test_a_map_upside_down_has_its_order_reversed_and_its_range_kept() -> None:
+    map = inputs(2, 3)[:, 0]
+    turned = upside_down(map)
+    torch.testing.assert_close(turned.flatten(1).amin(1), map.flatten(1).amin(1))
+    torch.testing.assert_close(upside_down(turned), map)
+    assert (turned.flatten(1).argmax(1) == map.flatten(1).argmin(1)).all()
+
+
+def test_an_untrained_net_gets_no_verdict() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 1, 40, generator=generator)
+    y = torch.arange(60) % 10
+    x[torch.arange(60), 0, 4 * y] += 4
+    samples = Samples(x, y, None, tuple("abcdefghij"))
+    for seed in range(3):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = nets.build("mnist1d-cnn").eval()
+        results = study(model, samples, ["grad-cam", "saliency"], ["deletion:steps=5", "insertion:steps=5"])
+        found = results.verdict()
+        assert found.winner is None
+        assert "learnt anything" in found.text
+        known = learnt(results, right=1.0)
+        assert "learnt anything" not in known.verdict().text
+
+
+def test_trials_are_those_of_the_scores_of_turned_maps() -> None:
+    import heatproof as hp
+
+    model = ready(Plain(1))
+    samples = Samples(inputs(1, 6), torch.arange(6) % 4, None, ("a", "b", "c", "d"))
+    results = study(model, samples, ["grad-cam"], ["deletion:steps=4"], controls=False)
+    assert results.trials is not None
+    np.testing.assert_array_equal(results.trials.rows, np.arange(6))
+    map = hp.explain(model, samples.x, "grad-cam")
+    want = hp.score(model, samples.x, upside_down(map), "deletion:steps=4")
+    np.testing.assert_allclose(results.trials.inverted["grad-cam", "deletion:steps=4"], want.numpy(), atol=1e-6)
+    assert np.isfinite(results.trials.noisy["grad-cam", "deletion:steps=4"]).any()
