@@ -45,7 +45,7 @@ DIFFERENT = {
     "grad-cam-plus-plus": "adds 1e-6 to a denominator of squared gradients, which drowns small gradients",
     "eigen-cam": "subtracts each channel's mean first, which the paper does not; the sign is left to chance",
     "kpca-cam": "subtracts each channel's mean first, which changes the sigmoid kernel; the sign is left to chance",
-    "ablation-cam": "a layer that is not rectified is set to its minimum less 1e7 (the next in a batch to 2e7, ...), not to 0",
+    "ablation-cam": "a layer that is not rectified is set to its minimum less 1e7 (the next to 2e7, ...), not to 0",
     "score-cam": "enlarges the masks with corners aligned, but not the final map",
     "finer-cam": "differentiates the probabilities that weigh the classes as well",
     "fem": "weighs activations by the share above the limit; the paper weighs the binary maps by the channel means",

@@ -36,27 +36,32 @@ def rise(
     size = x.shape[2:]
     grid = tuple(min(cells, s) for s in size)
     total = torch.zeros(len(x), *size, dtype=torch.float64)
-    for which in torch.arange(masks).split(max(1, probe.rows(x))):
-        for row in range(len(x)):
-            veil = _veils(seeds[row : row + 1] * 1009 + which, grid, size, keep).to(x)
+    for which in torch.arange(masks).split(max(1, probe.rows(x) // len(x))):
+        own = (seeds[:, None].cpu() * 1009 + which).flatten()
+        veil = _veils(own, grid, size, keep).unflatten(0, (len(x), len(which)))
 
-            def seen(_: Tensor, k: Tensor, one: Tensor = x[row], veil: Tensor = veil) -> Tensor:
-                return one * veil[k, None]
+        def seen(n: Tensor, k: Tensor, veil: Tensor = veil) -> Tensor:
+            return x[n] * veil[n, k, None].to(x)
 
-            scores = probe.variants(x[row : row + 1], goal.take(torch.tensor([row])), len(which), seen)
-            total[row] += (scores.reshape(-1, *(1,) * len(size)).cpu() * veil.cpu()).sum(0)
+        scores = probe.variants(x, goal, len(which), seen).double().cpu()
+        total += torch.einsum("nk,nk...->n...", scores, veil)
     return total / (masks * keep)
 
 
 def _veils(seeds: Int[Tensor, " m"], grid: tuple[int, ...], size: torch.Size, keep: float) -> Float[Tensor, "m *s"]:
+    """Random cells enlarged, and cut out at a random place; one more cell an axis than are seen."""
     cell = [math.ceil(s / g) for s, g in zip(size, grid, strict=True)]
-    on = (draws.uniform(seeds, [g + 1 for g in grid]) < keep).double()
-    large = spatial.resize(on, [(g + 1) * c for g, c in zip(grid, cell, strict=True)])
-    shift = (draws.uniform(seeds + 1, [len(size)]) * torch.tensor(cell)).long()
-    cut = [
-        large[i][tuple(slice(a, a + s) for a, s in zip(shift[i].tolist(), size, strict=True))] for i in range(len(on))
-    ]
-    return torch.stack(cut)
+    cells = [g + 1 for g in grid]
+    drawn = draws.uniform(seeds, [math.prod(cells) + len(size)])
+    on = (drawn[:, len(size) :] < keep).double().unflatten(1, cells)
+    large = spatial.resize(on, [n * c for n, c in zip(cells, cell, strict=True)])
+    shift = (drawn[:, : len(size)] * torch.tensor(cell)).long().tolist()
+    return torch.stack(
+        [
+            one[tuple(slice(a, a + s) for a, s in zip(at, size, strict=True))]
+            for one, at in zip(large, shift, strict=True)
+        ]
+    )
 
 
 @method("occlusion", paper="1311.2901", limits={"window": 0, "stride": 1e-6})
