@@ -80,7 +80,16 @@ Net = Annotated[
     ),
 ]
 Recipe = Annotated[
-    str, typer.Option(metavar="NAME", autocompletion=_complete("recipes"), rich_help_panel=_WHAT, help="How to train.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=_complete("recipes"),
+        rich_help_panel=_WHAT,
+        help="How to train; by default fast, unless a trained network comes with heatproof for the data.",
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", metavar="", rich_help_panel=_WHAT, help="Stop at a bad file instead of skipping it.")
 ]
 Limit = Annotated[
     int | None, typer.Option(min=1, metavar="N", rich_help_panel=_WHAT, help="Explain and judge only N test samples.")
@@ -113,10 +122,24 @@ Metrics = Annotated[
 ]
 Keep = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", rich_help_panel=_HOW, help="Share of positions that metrics like average-drop keep."),
+    typer.Option(
+        metavar="SHARE",
+        rich_help_panel=_HOW,
+        help="Share of positions that average-drop and its kind keep; 0.3 of a signal, 0.9 of an image.",
+    ),
 ]
 Fill = Annotated[
-    str | None, typer.Option(metavar="NAME", rich_help_panel=_HOW, help="What removed positions are filled with.")
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        autocompletion=_complete("fills"),
+        rich_help_panel=_HOW,
+        help="What removed positions become, a study each; by default black, blur and mean with images, else mean.",
+    ),
+]
+CaseClass = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", rich_help_panel=_HOW, help="Class of the worked cases; by default the first."),
 ]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", rich_help_panel=_HOW, help="All random draws follow from it.")]
 Config = Annotated[

@@ -239,14 +239,14 @@ def _estimate(found: Estimate) -> tuple[str, str]:
 def outcome(found: Outcome) -> None:
     """The short summary at the end of a run."""
     accuracy = found.performance.intervals["accuracy"]
-    results(found.results)
+    results(found.results, *found.others)
     say(
         f"Accuracy {accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}) on {len(found.performance)} samples."
     )
     place("Report", found.report)
 
 
-def results(found: Results) -> None:
+def results(found: Results, *others: Results) -> None:
     """Where every method stands over all metrics, the mean scores with the controls', and what it comes to."""
     ranking = found.ranking()
     title = f"Ranking over {len(found)} samples and {len(found.speaking)} metrics; methods that share a letter are tied"
@@ -261,9 +261,25 @@ def results(found: Results) -> None:
         say(f"Skipped {skip.method} x {skip.metric}: {skip.reason}")
     if len(found.skips) > 3:
         say(f"Skipped {len(found.skips) - 3} more; the report lists them.")
-    verdict = found.verdict()
+    if others:
+        from heatproof.studying.baselines import dependence
+
+        say(dependence((found, *others)))
+    verdict = found.verdict(*others)
     out().print(Text(verdict.text, style="bold"), soft_wrap=True)
     say(*verdict.findings[:5])
+    data(found.about.get("data_about", {}))
+
+
+def data(about: Mapping[str, Any]) -> None:
+    """Files that were skipped, and under which licence the data may be used."""
+    bad = about.get("bad", {})
+    for file, why in [*bad.items()][:3]:
+        say(f"Skipped {file}: {why}")
+    if len(bad) > 3:
+        say(f"Skipped {len(bad) - 3} more files; the report lists them.")
+    if "licence" in about:
+        say(f"Data under {about['licence']}; please cite {about.get('citation', about.get('source', ''))}.")
 
 
 def scores(found: Results) -> None:

@@ -35,8 +35,10 @@ def run(
     model: options.Model = None,
     weights: options.Weights = None,
     net: options.Net = None,
-    recipe: options.Recipe = "fast",
+    recipe: options.Recipe = None,
     limit: options.Limit = None,
+    strict: options.Strict = False,
+    case_class: options.CaseClass = None,
     methods: options.Methods = None,
     metrics: options.Metrics = None,
     layer: options.Layer = None,
@@ -54,7 +56,7 @@ def run(
 
     plan = _plan(
         data=data, path=path, model=model, weights=weights, net=net, recipe=recipe, limit=limit, methods=methods,
-        metrics=metrics, layer=layer, keep=keep, fill=fill, seed=seed,
+        metrics=metrics, layer=layer, keep=keep, fill=fill, case_class=case_class, strict=strict, seed=seed,
     )  # fmt: skip
     with screen.progress(quiet=quiet) as watch:
         outcome = pipeline.run(plan, out, watch=watch)
@@ -162,8 +164,8 @@ def study(
     network = pipeline.classifier(plan)
     samples = pipeline.chosen(plan, pipeline.splits(plan, network).test)
     with screen.progress(quiet=quiet) as watch:
-        results = pipeline.judge(plan, network, samples, out=folder, watch=watch)
-    screen.results(results)
+        found = pipeline.judge(plan, network, samples, out=folder, watch=watch)
+    screen.results(*found)
     screen.place("Scores", folder)
 
 
@@ -189,7 +191,7 @@ def compare(
 def _plan(*, path: Path | None = None, weights: Path | None = None, **given: Any) -> Plan:
     from heatproof.pipeline import Plan
 
-    for name in ("methods", "metrics", "layer"):
+    for name in ("methods", "metrics", "layer", "fill"):
         given[name] = options.split(given.get(name))
     return Plan(path=None if path is None else str(path), weights=None if weights is None else str(weights), **given)
 

@@ -1,7 +1,9 @@
 """What a run does, stage by stage; the command line and the web page call these functions and add nothing.
 
+defaults    what is done where the plan leaves it open
 plan        what to do, checked; the folder of a run
 stages      train or load, evaluate, explain, judge, report; `run` for all of them
+worked      three samples looked at closely
 finished    report again, compare
 """
 
@@ -27,6 +29,7 @@ from heatproof.pipeline.stages import (
     read_maps,
     run,
     splits,
+    studied,
     write_maps,
     write_report,
 )
@@ -59,6 +62,7 @@ __all__ = [
     "report",
     "run",
     "splits",
+    "studied",
     "write_maps",
     "write_report",
 ]

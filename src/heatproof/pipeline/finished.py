@@ -20,6 +20,7 @@ from heatproof.pipeline.stages import (
     classifier,
     read_maps,
     splits,
+    studied,
     write_report,
 )
 from heatproof.records import Estimate
@@ -33,18 +34,25 @@ def report(folder: Path, out: Path | None = None) -> Path:
 
     Raises: FileError where neither lies in the folder.
     """
-    from heatproof import store
-
     out = out or folder / REPORT
     if not (folder / RUN).exists():
-        return write_report(out, store.load(folder))
-    plan, results = plan_of(folder), store.load(folder / STUDY)
+        results, *others = studied(folder)
+        return write_report(out, results, others=others)
+    plan, (results, *others) = plan_of(folder), studied(folder / STUDY)
     model = classifier(plan, out=folder)
     samples = splits(plan, model).test
     performance = assess(model, samples, seed=plan.seed)
     found = read_maps(folder / MAPS) if (folder / MAPS).exists() else {}
     return write_report(
-        out, results, performance=performance, model=model, samples=samples, maps=found, plan=plan, folder=folder
+        out,
+        results,
+        others=others,
+        performance=performance,
+        model=model,
+        samples=samples,
+        maps=found,
+        plan=plan,
+        folder=folder,
     )
 
 

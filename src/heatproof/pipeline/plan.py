@@ -31,11 +31,16 @@ class Plan:
 
     Attributes:
         data, path: the data set and, if it lies on disk, where; None for what the model was trained on, else MNIST-1D.
-        model, weights: a trained model, see `classifier`; None to train ``net`` by ``recipe``.
+        model, weights: a trained model, see `classifier`; None for the one that is shipped for the data, or to train
+            ``net`` by ``recipe`` where either is given or none is shipped.
         methods, metrics: specs; empty for the study's own choice.
-        keep, fill: put into every metric that has such an option and was not given it.
+        keep: put into every metric that has such an option and was not given it; None for 0.9 of an image, and else
+            the study's own choice.
+        fill: the baselines, a study each; empty for black, blur and mean with images, and else for mean.
         layer: the layers for CAMs; empty for the last convolution.
         limit: how many test samples are explained and judged; None for all.
+        case_class: the class of the worked cases; None for the first.
+        strict: whether a file that cannot be read is an error.
     """
 
     data: str | None = None
@@ -43,13 +48,15 @@ class Plan:
     model: str | None = None
     weights: str | None = None
     net: str | None = None
-    recipe: str = "fast"
+    recipe: str | None = None
     methods: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     keep: float | None = None
-    fill: str | None = None
+    fill: tuple[str, ...] = ()
     layer: tuple[str, ...] = ()
     limit: int | None = None
+    case_class: str | None = None
+    strict: bool = False
     seed: int = 0
 
     @property
@@ -57,7 +64,7 @@ class Plan:
         """What a run of this plan is called unless told otherwise."""
         model = self.model or ""
         parts = [self.data or ("" if model else "mnist1d"), model if ":" in model else Path(model).stem]
-        parts += [self.recipe if self.model is None and self.recipe != "fast" else ""]
+        parts += [self.recipe if self.model is None and self.recipe and self.recipe != "fast" else ""]
         parts += [f"seed{self.seed}" if self.seed else ""]
         return "-".join(re.sub(r"[^\w.=]+", "-", part).strip("-") for part in parts if part)
 
@@ -69,9 +76,11 @@ class Plan:
         """
         words = ["heatproof", "run"]
         for option in fields(self):
-            value = getattr(self, option.name)
+            value, name = getattr(self, option.name), f"--{option.name.replace('_', '-')}"
             if value != option.default:
-                words += [f"--{option.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+                words += (
+                    [name] if value is True else [name, ",".join(value) if isinstance(value, tuple) else str(value)]
+                )
         return shlex.join(words + (["--out", str(out)] if out is not None else []))
 
 
@@ -90,7 +99,8 @@ def checked(plan: Plan) -> Plan:
     """
     named: list[tuple[str, str | None]] = [("methods", name) for name in plan.methods]
     named += [("metrics", name) for name in plan.metrics]
-    named += [("data", plan.data), ("nets", plan.net), ("fills", plan.fill), ("recipes", plan.recipe)]
+    named += [("fills", name) for name in plan.fill]
+    named += [("data", plan.data), ("nets", plan.net), ("recipes", plan.recipe)]
     for kind, name in named:
         if name is not None:
             registry(kind).spec(name)
@@ -167,11 +177,11 @@ def read_plan(path: Path, given: Plan) -> Plan:
 
 
 def _setting(key: str, value: object) -> object:
-    if key in ("methods", "metrics", "layer"):
+    if key in ("methods", "metrics", "layer", "fill"):
         if not isinstance(value, (str, list)) or not all(isinstance(item, str) for item in value):
             raise UsageError(f"{key}: got {value!r}, expected a list of names")
         return (value,) if isinstance(value, str) else tuple(value)
-    wanted = {"keep": (int, float), "limit": (int,), "seed": (int,)}.get(key, (str,))
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    wanted = {"keep": (int, float), "limit": (int,), "seed": (int,), "strict": (bool,)}.get(key, (str,))
+    if not isinstance(value, wanted) or (isinstance(value, bool) and key != "strict"):
         raise UsageError(f"{key}: got {value!r}, expected {' or '.join(kind.__name__ for kind in wanted)}")
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from heatproof.errors import FileError, Interrupted, UsageError
 from heatproof.loading import card_of, load, resolve_factory, writing
+from heatproof.pipeline.defaults import fills_of, keep_of, net_of, shipped_for, strictly, tell_shipped, told_of_both
 from heatproof.pipeline.plan import Plan, checked, claim, registry
+from heatproof.pipeline.worked import cases, check_class
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from heatproof.performance import Performance
     from heatproof.studying import Results
 
-MODEL, STUDY, SCORES = "model", "study", ("scores.csv", "scores.parquet")
+MODEL, STUDY, FILLS, SCORES = "model", "study", "fills", ("scores.csv", "scores.parquet")
 PERFORMANCE, MAPS, REPORT = "performance.json", "maps.safetensors", "report.html"
 CHUNK = 256  # samples explained between two moves of a progress bar
 
@@ -45,12 +47,13 @@ Watch = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves: its folder, and what was found."""
+    """What a run leaves: its folder, and what was found; ``others`` are the study with other fills."""
 
     folder: Path
     performance: Performance
     results: Results
     report: Path
+    others: tuple[Results, ...] = ()
 
 
 def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
@@ -66,7 +69,7 @@ def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
         name = card.data if card else None if model is not None else "mnist1d"
         if not name or Spec.parse(name).name not in data.datasets:
             raise UsageError("the model does not tell what data it was trained on; name it with --data")
-    return data.load(name, plan.path)
+    return told_of_both(data.load(name if plan.data is None else strictly(plan), plan.path))
 
 
 def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = None, quiet: bool = True) -> nn.Module:
@@ -82,12 +85,18 @@ def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = 
         raise UsageError(
             "got --weights without --model; name the factory of the network as --model package.module:name"
         )
+    shipped = shipped_for(plan)
+    if shipped is not None:
+        from heatproof.nets import weights
+
+        return _loaded(str(weights(shipped)), None)
     from heatproof.training import train
 
     samples = samples or splits(plan)
     name = plan.data or "mnist1d"
     given = name if plan.path is None else samples
-    return train(given, recipe=plan.recipe, net=plan.net, seed=plan.seed, out=out, resume=True, quiet=quiet)
+    net = net_of(plan, samples.train)
+    return train(given, recipe=plan.recipe or "fast", net=net, seed=plan.seed, out=out, resume=True, quiet=quiet)
 
 
 def _loaded(model: str, weights: str | None) -> nn.Module:
@@ -180,28 +189,50 @@ def read_maps(path: Path) -> dict[str, Tensor]:
 
 def judge(
     plan: Plan, model: nn.Module, samples: Samples, *, out: Path | None = None, watch: Watch | None = None
-) -> Results:
-    """The plan's methods judged by its metrics; with ``out`` kept there, and taken up again after an interrupt.
+) -> tuple[Results, ...]:
+    """The plan's methods judged by its metrics, once a fill; with ``out`` kept there, and taken up again from there.
 
     Raises: UnknownName, UsageError, FolderInUse, FileError, Interrupted.
     """
-    from heatproof.studying import METRICS, study
+    from heatproof.studying import METRICS, Results, study
 
-    def tell(done: int, total: int) -> None:
-        if watch is not None:
-            watch(Step("judging", done, total, "scores"))
+    fills, keep, found = fills_of(plan, samples), keep_of(plan, samples), list[Results]()
+    metrics = plan.metrics or (METRICS if keep is not None else None)
+    for i, fill in enumerate(fills):
 
-    metrics = plan.metrics or (METRICS if plan.keep is not None else None)
-    return study(
-        probe(plan, model),
-        samples,
-        plan.methods or None,
-        None if metrics is None else [_kept(name, plan.keep) for name in metrics],
-        out=out,
-        fill=plan.fill or "mean",
-        seed=plan.seed,
-        progress=tell,
-    )
+        def tell(done: int, total: int, past: int = i, fill: str = fill) -> None:
+            if watch is not None:
+                note = f"removed: {fill}" if len(fills) > 1 else ""
+                watch(Step("judging", past * total + done, len(fills) * total, "scores", note))
+
+        found.append(
+            study(
+                probe(plan, model),
+                samples,
+                plan.methods or None,
+                None if metrics is None else [_kept(name, keep) for name in metrics],
+                out=None
+                if out is None
+                else out
+                if not i
+                else out / FILLS / f"{i}-{re.sub(r'[^a-z0-9.-]+', '-', fill)}",
+                fill=fill,
+                seed=plan.seed,
+                progress=tell,
+            )
+        )
+    return tuple(found)
+
+
+def studied(folder: Path) -> tuple[Results, ...]:
+    """The finished study in a folder, then the same with other fills, as `judge` leaves them.
+
+    Raises: FileError where it is missing or damaged.
+    """
+    from heatproof import store
+
+    others = sorted((folder / FILLS).iterdir()) if (folder / FILLS).is_dir() else []
+    return tuple(store.load(path) for path in (folder, *others))
 
 
 def _kept(name: str, keep: float | None) -> Spec:
@@ -219,17 +250,23 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
     """
     plan, folder = checked(plan), out or Path("runs", plan.name)
     claim(folder, plan)
+    known = splits(plan) if plan.data is not None else None  # once: many files take a while to check
+    if known is not None:
+        check_class(plan, known.test)
     with _kept_in(folder, "training"):
-        model = classifier(plan, out=folder, quiet=watch is None)
+        model = classifier(plan, known, out=folder, quiet=watch is None)
     with _kept_in(folder, "evaluating"):
-        samples = splits(plan, model)
-        performance = assess(model, samples.test, out=folder, seed=plan.seed)
-    few = chosen(plan, samples.test)
+        samples = (known or splits(plan, model)).test
+        shipped = shipped_for(plan)
+        if shipped is not None:
+            tell_shipped(shipped, samples)
+        performance = assess(model, samples, out=folder, seed=plan.seed)
+    few = chosen(plan, samples)
     with _kept_in(folder, "explaining"):
-        known = (folder / MAPS).exists()
-        found = read_maps(folder / MAPS) if known else maps(plan, model, few, controls=True, out=folder, watch=watch)
+        done = (folder / MAPS).exists()
+        found = read_maps(folder / MAPS) if done else maps(plan, model, few, controls=True, out=folder, watch=watch)
     with _kept_in(folder, "judging"):
-        results = judge(plan, model, few, out=folder / STUDY, watch=watch)
+        results, *others = judge(plan, model, few, out=folder / STUDY, watch=watch)
         for name in SCORES:
             if (folder / STUDY / name).exists():
                 (folder / STUDY / name).replace(folder / name)
@@ -237,14 +274,15 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
         page = write_report(
             folder / REPORT,
             results,
+            others=others,
             performance=performance,
             model=model,
-            samples=samples.test,
+            samples=samples,
             maps=found,
             plan=plan,
             folder=folder,
         )
-    return Outcome(folder, performance, results, page)
+    return Outcome(folder, performance, results, page, tuple(others))
 
 
 @contextmanager
@@ -259,6 +297,7 @@ def write_report(
     path: Path,
     results: Results,
     *,
+    others: Sequence[Results] = (),
     performance: Performance | None = None,
     model: nn.Module | None = None,
     samples: Samples | None = None,
@@ -271,12 +310,21 @@ def write_report(
     from heatproof.training import history_of
 
     judged = None if samples is None or plan is None else chosen(plan, samples)
+    worked_out = None
+    if plan is not None and model is not None and samples is not None and performance is not None:
+        worked_out = cases(plan, model, samples, performance)
     return write(
         results,
         path,
+        others=others,
         performance=performance,
         history=() if model is None else history_of(model),
         card=None if model is None else card_of(model),
-        pictures=Pictures(evaluated=samples, judged=judged, maps=maps or {}),
+        pictures=Pictures(
+            evaluated=samples,
+            judged=judged,
+            maps=maps or {},
+            cases=worked_out,
+        ),
         command="" if plan is None else plan.command(folder),
     )

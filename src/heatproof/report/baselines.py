@@ -1,0 +1,59 @@
+"""How much depends on the baseline: the same ranking with each fill, side by side."""
+
+from __future__ import annotations
+
+from heatproof.report.findings import Told
+from heatproof.report.parts import Cell, Finding, Kind, Listing, Part, Section, Table, listed, section
+from heatproof.studying import Results, Standing
+from heatproof.studying.baselines import dependence, fill_of
+
+
+def baselines(told: Told) -> Section | None:
+    """Each method's place and mean rank by fill, who leads by each metric, and whether the winner changes."""
+    studies = (told.results, *told.others)
+    if len(studies) < 2 or not told.rows:
+        return None
+    fills = [fill_of(study) for study in studies]
+    rankings = [{row.method: row for row in study.ranking().rows} for study in studies]
+    rows: list[tuple[Cell, ...]] = [
+        (row.method, *(_place(found.get(row.method)) for found in rankings)) for row in told.rows
+    ]
+    caption = (
+        f"Place, mean rank (1 is best) with its {told.level} interval, and group by what removed positions become; "
+        "methods that share a letter cannot be told apart with that baseline."
+    )
+    said = dependence(studies)
+    kind: Kind = "good" if "does not change" in said else "note" if "beyond doubt" in said else "bad"
+    lead = (
+        "Removing positions means replacing them, and no replacement is neutral. So the whole study was done with "
+        f"{listed(fills)}, and the verdict rests on all of them. Rankings, scores and curves elsewhere on this page "
+        f"are those with {fills[0]}."
+    )
+    parts: list[Part | None] = [
+        Listing((Finding(kind, said),)),
+        Table("baselines", caption, ("Method", *fills), tuple(rows), digits=2),
+        _by_metric(told, studies, fills),
+    ]
+    return section("baselines", "How much depends on the baseline", "Baselines", lead, parts)
+
+
+def _place(row: Standing | None) -> str:
+    if row is None:
+        return "–"
+    return f"{row.place}. {row.score.mean:.2f} [{row.score.low:.2f}, {row.score.high:.2f}] {row.letters}".strip()
+
+
+def _by_metric(told: Told, studies: tuple[Results, ...], fills: list[str]) -> Table | None:
+    """The mean of the leader by every metric that the fill changes."""
+    rows: list[tuple[Cell, ...]] = []
+    estimates = [study.estimates() for study in studies]
+    for metric in told.results.metrics:
+        cells = []
+        for study, found in zip(studies, estimates, strict=True):
+            means = {m: found[m, metric].mean for m in study.methods if (m, metric) in found and found[m, metric].n}
+            best = sorted(means, key=means.__getitem__, reverse=study.better(metric) == "higher")[:1]
+            cells.append(f"{best[0]} {means[best[0]]:.3f}" if best else "–")
+        if len(set(cells)) > 1:
+            rows.append((metric, told.results.better(metric), *cells))
+    caption = "The best method by each metric that the baseline changes, with its mean score."
+    return Table("baselines-metrics", caption, ("Metric", "Better", *fills), tuple(rows)) if rows else None
