@@ -2,8 +2,10 @@
 
 from heatproof.studying.calibration import Agreement, Calibration
 from heatproof.studying.checks import MethodCheck, MetricCheck
+from heatproof.studying.cost import Cost, cost
 from heatproof.studying.results import Band, Gallery, Results
 from heatproof.studying.run import CONTROLS, METHODS, METRICS, Progress, study
+from heatproof.studying.shuffled import label_randomisation, shuffled_model
 from heatproof.studying.standing import Ranking, Standing
 from heatproof.studying.trials import Trials
 from heatproof.studying.verdict import Verdict, verdict
@@ -15,6 +17,7 @@ __all__ = [
     "Agreement",
     "Band",
     "Calibration",
+    "Cost",
     "Gallery",
     "MethodCheck",
     "MetricCheck",
@@ -24,6 +27,9 @@ __all__ = [
     "Standing",
     "Trials",
     "Verdict",
+    "cost",
+    "label_randomisation",
+    "shuffled_model",
     "study",
     "verdict",
 ]

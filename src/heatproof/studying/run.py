@@ -226,7 +226,15 @@ def _shown(plan: Plan, logits: Tensor) -> list[int]:
 
 
 def _chunk(plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Callable[[int], None]) -> Arrays:
-    """The scores, curves, shown maps and skips of some samples, as plain arrays."""
+    """The scores, curves, shown maps, skips and trials of some samples, as plain arrays."""
+    found, base, maps = _judged(plan, rows, logits, shown, tick)
+    return found | _tried(plan, rows, base, maps)
+
+
+def _judged(
+    plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Callable[[int], None]
+) -> tuple[Arrays, judging.Case | None, dict[Spec, Tensor]]:
+    """The arrays of some samples without their trials, the case they were judged in, and the maps."""
     x = plan.probe.check(plan.x(rows))
     goal = plan.goal(rows, logits[rows].to(_device(plan.probe)))
     maps, absent = _maps(plan, x, goal, rows)
@@ -255,13 +263,13 @@ def _chunk(plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Cal
         here = [k for k, row in enumerate(rows.tolist()) if row in set(shown)]
         found[f"map.{i}"] = maps[method][here].float().numpy()
     found["skips"] = np.asarray(json.dumps(skips))
-    return found | ({} if base is None else _tried(plan, rows, base, maps))
+    return found, base, maps
 
 
-def _tried(plan: Plan, rows: Tensor, base: judging.Case, maps: dict[Spec, Tensor]) -> Arrays:
+def _tried(plan: Plan, rows: Tensor, base: judging.Case | None, maps: dict[Spec, Tensor]) -> Arrays:
     """The metrics tried on those of the samples that are chosen for it."""
     chosen = torch.isin(rows, trials.tried(len(plan.samples))).nonzero()[:, 0]
-    if not len(chosen):
+    if base is None or not len(chosen):
         return {}
     part = judging.take(base, chosen)
 
