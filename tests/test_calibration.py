@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 from heatproof import nets
+from heatproof.metrics import names
 from heatproof.records import Samples
 from heatproof.stats import samples_needed
 from heatproof.studying import Results, study
@@ -121,3 +124,11 @@ def test_trials_are_those_of_the_scores_of_turned_maps() -> None:
     want = hp.score(model, samples.x, upside_down(map), "deletion:steps=4")
     np.testing.assert_allclose(results.trials.inverted["grad-cam", "deletion:steps=4"], want.numpy(), atol=1e-6)
     assert np.isfinite(results.trials.noisy["grad-cam", "deletion:steps=4"]).any()
+
+
+def test_every_metric_has_a_page_entry(root: Path) -> None:
+    page = (root / "docs" / "metrics-what-they-tell.md").read_text(encoding="utf-8")
+    parts = dict(re.findall(r"^### `(.+?)`\n\n((?:- .+\n){3})", page + "\n", flags=re.MULTILINE))
+    assert sorted(parts) == sorted(names())
+    for told in parts.values():
+        assert re.findall(r"\*\*(.+?):\*\*", told) == ["Tells", "Cannot tell", "Mind"]
