@@ -24,6 +24,7 @@ from heatproof.data.images import Transform
 from heatproof.methods import explain
 from heatproof.nets import build
 from heatproof.probe import Probe
+from heatproof.records import Lazy
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
 LAYER, SIDE, CHUNK = "conv2d_3", 224, 31
@@ -60,10 +61,9 @@ def main() -> None:
     )
 
 
-def read(path: Path) -> Tensor:
+def read(path: Path) -> Tensor | Lazy:
     """The tiles in a folder of class folders, read as they are asked for."""
-    found: Tensor = samples(path, [folder.name for folder in folders(path)], Transform(SIDE)).x
-    return found
+    return samples(path, [folder.name for folder in folders(path)], Transform((SIDE, SIDE))).x
 
 
 def timed(job: Callable[[], object]) -> tuple[float, float]:

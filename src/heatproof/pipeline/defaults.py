@@ -74,7 +74,7 @@ def strictly(plan: Plan) -> Spec:
 def told_of_both(splits: Splits) -> Splits:
     """The splits, the test samples also telling which training files were skipped."""
     parts = {name: bad_files(part) for name, part in (("train", splits.train), ("test", splits.test))}
-    if not parts["train"] or parts["train"] == parts["test"]:
+    if not parts["train"] or "split" in splits.test.about:  # of one tree, both parts tell of all files
         return splits
     bad = {f"{name}/{file}": why for name, found in parts.items() for file, why in found.items()}
     return replace(splits, test=replace(splits.test, about={**splits.test.about, "bad": bad}))
