@@ -14,6 +14,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,8 +45,8 @@ def main() -> None:
         rows = slice(max(start, 0), min(max(start, 0) + CHUNK, given.tiles))
         tiles = torch.rand(rows.stop - rows.start, 3, SIDE, SIDE) if x is None else x[rows]
         jobs: dict[str, Callable[[], object]] = {
-            "forward": lambda tiles=tiles: probe.logits(tiles),
-            "explain": lambda tiles=tiles: explain(probe, tiles, METHODS),
+            "forward": partial(probe.logits, tiles),
+            "explain": partial(explain, probe, tiles, METHODS),
         }
         for name in sorted(jobs, reverse=bool(turn % 2)):
             taken = timed(jobs[name])
