@@ -27,7 +27,7 @@ class Standing:
         score: mean score with interval (overall: the mean rank). rank: mean rank among the candidates, 1 the best.
         letters: two methods that share a letter cannot be told apart. share: of the resamples in which it is first.
         beats: the controls it is better than beyond doubt (Holm-corrected, alpha 0.05).
-        needed: how many samples in all would separate it from the first row (power 0.8); NaN for that row itself.
+        needed: how many samples in all would separate it from the first row (power 0.8); 0 for that row and controls.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Standing:
     share: float
     beats: tuple[str, ...] = ()
     control: bool = False
-    needed: float = float("nan")
+    needed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def standings(
     order = stats.rank(own, candidates, better=better, alpha=alpha, seed=seed)
     first = own[:, list(candidates).index(order[0].name)] if order else own[:, 0]
     apart = {
-        name: stats.samples_needed(own[:, j] - first, alpha=alpha) if name != order[0].name else float("nan")
+        name: stats.samples_needed(own[:, j] - first, alpha=alpha) if name != order[0].name else 0.0
         for j, name in enumerate(candidates)
     }
     rows = tuple(
