@@ -305,7 +305,7 @@ def write_report(
     plan: Plan | None = None,
     folder: Path | None = None,
 ) -> Path:
-    """The report as one HTML file at ``path``; everything but the results may be missing."""
+    """The report as one HTML file at ``path``, its figures and tables beside it; all but the results may be missing."""
     from heatproof.report import Pictures, write
     from heatproof.training import history_of
 
@@ -327,4 +327,5 @@ def write_report(
             cases=worked_out,
         ),
         command="" if plan is None else plan.command(folder),
+        files=True,
     )

@@ -59,7 +59,7 @@ def _ranking_table(told: Told) -> Table:
         for row in told.ranking.controls
     ]
     columns = ("Place", "Method", "Mean rank", "Group", "First in", "Rank with controls", "Not better than")
-    basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.results.speaking), 'metric')}"
+    basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.counting), 'metric')}"
     caption = (
         f"Ranking over {basis}, with {told.level} bootstrap intervals. First in: share of resamples in which the "
         f"method leads. Controls are maps that know nothing of the model.{_apart(told)}"
@@ -69,7 +69,7 @@ def _ranking_table(told: Told) -> Table:
 
 def _apart(told: Told) -> str:
     """Why ranks with controls may order the methods otherwise."""
-    if all(told.results.family(m) in TRUTH for m in told.results.speaking):
+    if all(told.results.family(m) in TRUTH for m in told.counting):
         return ""
     return " Ranks with controls leave out robustness, as a map that ignores the input never moves."
 
@@ -140,7 +140,7 @@ def _meanings(told: Told) -> Table | None:
     rows = []
     for metric in told.results.metrics:
         fact = facts.get(metric, {})
-        counts = "yes" if metric in told.results.speaking else _why_silent(told, metric)
+        counts = "yes" if metric in told.counting and metric not in told.reasons else _why_silent(told, metric)
         better = f"{told.results.better(metric)} {arrow(told, metric)}"
         rows.append((metric, str(fact.get("summary", "")), better, told.results.family(metric), counts, _paper(fact)))
     columns = ("Metric", "What it measures", "Better", "Kind", "Counts in the ranking", "Source")
@@ -149,6 +149,8 @@ def _meanings(told: Told) -> Table | None:
 
 
 def _why_silent(told: Told, metric: str) -> str:
+    if metric in told.reasons:
+        return f"no: {told.reasons[metric]}"
     if told.results.family(metric) not in VOICES:
         return "no, it cannot say which map is true"
     return "no, not computed for all"

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Float
 
 from heatproof import stats
 from heatproof.records import Estimate
 from heatproof.report.parts import Finding, Kind, listed, percent, plural
 from heatproof.studying import Ranking, Results, Standing
-from heatproof.studying.standing import TRUTH
+from heatproof.studying.results import Stratum
+from heatproof.studying.standing import TRUTH, standings
 from heatproof.studying.verdict import Verdict
 
 PLAIN = {
@@ -43,11 +45,30 @@ class Told:
         return f"{100 * self.results.level:g} %"
 
     @cached_property
-    def ranking(self) -> Ranking:
-        """That over all metrics; empty for a study of controls alone."""
+    def reasons(self) -> dict[str, str]:
+        """Why a metric that was tried for every method does not count all the same."""
         if not self.results.methods:
-            return Ranking(None, "lower", (), (), 1.0, len(self.results))
-        return self.results.ranking()
+            return {}
+        return {check.metric: check.reason for check in self.verdict.metrics if not check.counts}
+
+    @cached_property
+    def counting(self) -> tuple[str, ...]:
+        """The metrics that the ranking rests on: those that the verdict lets count, or all where it lets none."""
+        return tuple(m for m in self.results.speaking if m not in self.reasons) or self.results.speaking
+
+    def voices(self, stratum: Stratum = "all", *, controls: bool = False) -> Float[np.ndarray, "n m"]:
+        """Each sample's mean rank of each method; with the controls only by the metrics that a control can lose."""
+        chosen = tuple(m for m in self.counting if not controls or self.results.family(m) in TRUTH)
+        return self.results.voices(stratum=stratum, controls=controls, metrics=chosen)
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """That over all metrics that count; empty for a study of controls alone."""
+        r = self.results
+        if not r.methods:
+            return Ranking(None, "lower", (), (), 1.0, len(r))
+        tables, names = (self.voices(), self.voices(controls=True)), (r.methods, r.controls)
+        return standings(*tables, *names, metric=None, better="lower", alpha=1 - r.level, seed=r.seed)
 
     @cached_property
     def rows(self) -> tuple[Standing, ...]:
@@ -58,7 +79,7 @@ class Told:
     def shares(self) -> dict[str, float]:
         """In which share of the resamples each method has the best mean rank."""
         r = self.results
-        return dict(zip(r.methods, stats.winner_share(r.voices(controls=False), seed=r.seed).tolist(), strict=True))
+        return dict(zip(r.methods, stats.winner_share(self.voices(), seed=r.seed).tolist(), strict=True))
 
     @cached_property
     def estimates(self) -> dict[tuple[str, str], Estimate]:
@@ -75,10 +96,9 @@ class Told:
     def among_all(self) -> dict[str, Estimate]:
         """The mean rank of every method and control among all of them, by the metrics a control can lose."""
         r = self.results
-        truth = tuple(m for m in r.speaking if r.family(m) in TRUTH)
-        if not truth:
+        if not any(r.family(m) in TRUTH for m in self.counting):
             return {}
-        found = stats.estimates(r.voices(metrics=truth), confidence=r.level, seed=r.seed)
+        found = stats.estimates(self.voices(controls=True), confidence=r.level, seed=r.seed)
         return dict(zip((*r.methods, *r.controls), found, strict=True))
 
     @cached_property
@@ -89,8 +109,8 @@ class Told:
     @cached_property
     def families(self) -> dict[str, tuple[str, ...]]:
         """The metrics that count overall, by family."""
-        families = dict.fromkeys(self.results.family(m) for m in self.results.speaking)
-        return {f: tuple(m for m in self.results.speaking if self.results.family(m) == f) for f in families}
+        families = dict.fromkeys(self.results.family(m) for m in self.counting)
+        return {f: tuple(m for m in self.counting if self.results.family(m) == f) for f in families}
 
 
 @dataclass(frozen=True)
@@ -165,7 +185,7 @@ def _by_metric(told: Told, most: int = 6) -> list[Finding]:
     found = []
     for metric, ranking in told.by_metric.items():
         losers = [method for method, names in ranking.unbeaten.items() if names]
-        if not losers or told.results.family(metric) not in TRUTH:
+        if not losers or metric in told.reasons or told.results.family(metric) not in TRUTH:
             continue
         names = list(dict.fromkeys(c for method in losers for c in ranking.unbeaten[method]))
         none = len(losers) == len(ranking.rows) > 1
@@ -204,7 +224,7 @@ def _strata(told: Told) -> list[Finding]:
     if wrong < FEW:
         few = f"Only {plural(wrong, 'sample')} of {len(results):,} {'is' if wrong == 1 else 'are'} misclassified"
         return [_note(f"{few}: too few to say whether the methods explain errors as well as successes.")]
-    means, first = _means(results.voices(stratum="wrong", controls=False)), told.rows[0].method
+    means, first = _means(told.voices("wrong")), told.rows[0].method
     if not np.isfinite(means).any() or results.methods[int(np.nanargmin(means))] == first:
         return []
     leader = results.methods[int(np.nanargmin(means))]
@@ -216,7 +236,7 @@ def _ties(told: Told) -> list[Finding]:
     rows = told.rows
     if len(rows) < 2 or not set(rows[0].letters) & set(rows[1].letters):
         return []
-    voices = told.results.voices(controls=False)
+    voices = told.voices()
     a, b = (told.results.methods.index(row.method) for row in rows[:2])
     needed, n = stats.samples_needed(voices[:, a] - voices[:, b]), told.ranking.samples
     pair = f"{rows[0].method} and {rows[1].method}"

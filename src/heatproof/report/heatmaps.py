@@ -129,7 +129,7 @@ def worst(told: Told, pictures: Pictures) -> Section | None:
 
 def _worst_table(told: Told, method: str, rows: list[int], standing: np.ndarray) -> Table:
     results = told.results
-    metrics = results.speaking[:METRICS]
+    metrics = told.counting[:METRICS]
     cells = []
     for i in rows:
         name = results.ids[i] if results.ids else f"#{i}"

@@ -85,7 +85,7 @@ def _right_and_wrong(told: Told, order: Sequence[int]) -> Table:
         ("Misclassified", "wrong"),
     )
     for name, stratum in kinds:
-        voices = results.voices(stratum=stratum, controls=False)
+        voices = told.voices(stratum)
         heads.append(f"{name} ({len(voices):,})")
         columns.append(stats.estimates(voices, confidence=results.level, seed=results.seed))
     rows: tuple[tuple[Cell, ...], ...] = tuple((results.methods[i], *(c[i] for c in columns)) for i in order)
@@ -100,7 +100,7 @@ def _by_class(told: Told, order: Sequence[int]) -> Table | None:
     present = [k for k in range(len(results.classes)) if (results.y == k).any()]
     if not 2 <= len(present) <= CLASSES or len(results.methods) < 2:
         return None
-    placed = results.voices(controls=False)
+    placed = told.voices()
     rows: list[tuple[Cell, ...]] = []
     for k in present:
         own = placed[results.y == k]

@@ -175,4 +175,5 @@ def _link(paper: str) -> str:
 
 def _rich(words: str) -> Markup:
     """Escaped text, with ``code`` set as such."""
-    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(words))))
+    told = re.sub(r"(?<=\d) %", "\u00a0%", words)
+    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(told))))
