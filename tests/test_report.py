@@ -297,16 +297,23 @@ def test_the_banner_tells_how_good_the_news_are() -> None:
 
 def test_findings_put_bad_news_first_and_name_the_metric() -> None:
     results = study()
-    flipped = {
-        ("good-cam", "pointing-game"): 0.0,
-        ("fair-cam", "pointing-game"): 0.0,
-        ("bad-cam", "pointing-game"): 0.0,
-    }
-    scores = {k: np.full(40, flipped[k]) if k in flipped else v for k, v in results.scores.items()}
-    found = findings.findings(findings.Told(replace(results, scores=scores)))
-    assert found[0].kind == "bad"
-    assert found[0].text.startswith("By pointing-game, no method beats")
+    results.scores["edge", "pointing-game"][:] = 1.0
+    found = findings.findings(findings.Told(results))
+    assert found[0] == parts.Finding("bad", "By pointing-game, no method beats an edge filter (edge).")
     assert [f.kind for f in found] == sorted((f.kind for f in found), key=("bad", "note", "good").index)
+
+
+def test_the_ranking_rests_on_the_metrics_that_the_verdict_lets_count() -> None:
+    results = study()
+    for name in METHODS:
+        results.scores[name, "pointing-game"][:] = results.scores["random", "pointing-game"]
+    told = findings.Told(results)
+    assert told.counting == ("deletion", "insertion")
+    assert set(told.reasons) == {"pointing-game"}
+    assert told.families == {"faithfulness": ("deletion", "insertion")}
+    expected = results.voices(controls=False, metrics=("deletion", "insertion")).mean(axis=0)
+    assert [row.score.mean for row in told.rows] == pytest.approx(sorted(expected))
+    assert not any("pointing-game" in f.text for f in findings.findings(told))
 
 
 def test_findings_tell_what_the_numbers_cannot() -> None:
