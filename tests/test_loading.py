@@ -240,3 +240,12 @@ def test_writing_cleans_up_after_any_exception(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not list(tmp_path.iterdir())
+
+
+def test_written_files_have_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    """A file made for its owner alone, as safetensors makes them, is opened to whom the umask lets in."""
+    (tmp_path / "plain").touch()
+    with writing(tmp_path / "file") as part:
+        part.unlink()
+        part.touch(mode=0o600)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode

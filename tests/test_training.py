@@ -153,6 +153,10 @@ def test_training_returns_an_evaluating_model_with_card_and_history(signals: Spl
     assert card.metrics["test_accuracy"] == pytest.approx(accuracy)
 
 
+def test_averaged_weights_can_be_trained_on(signals: Splits) -> None:
+    assert all(p.requires_grad for p in hp.train(signals, recipe=TINY, quiet=True).parameters())
+
+
 def test_one_seed_one_result_and_the_callers_random_state_is_left_alone(signals: Splits) -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()

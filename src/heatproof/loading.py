@@ -153,7 +153,10 @@ def writing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        mode = part.stat().st_mode
         yield part
+        part.chmod(mode)  # safetensors writes files that nobody else may read
         os.replace(part, path)
     except (OSError, safetensors.SafetensorError) as error:
         _refuse_writing(path, error)

@@ -78,7 +78,10 @@ def fit(
         _run(task, batches, held, callbacks, out / LAST if out else None)
         if recipe.keep == "best" and folder is not None:
             task.load_state_dict(_read(folder / BEST))
-    return Fitted(task.kept.to("cpu").eval(), tuple(history.rows), time.perf_counter() - start)
+    kept = task.kept
+    for ours, theirs in zip(kept.parameters(), task.net.parameters(), strict=True):
+        ours.requires_grad_(theirs.requires_grad)  # averaged weights are made without
+    return Fitted(kept.to("cpu").eval(), tuple(history.rows), time.perf_counter() - start)
 
 
 def _run(
