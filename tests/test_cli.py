@@ -350,7 +350,9 @@ def test_an_unforeseen_error_is_one_line_too(screen: Screen, model: Path, monkey
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", "import sys; from heatproof.cli import main; sys.exit(main())"]
+    # A process started in the background inherits an ignored SIGINT; this one must not.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", code + "from heatproof.cli import main; sys.exit(main())"]
     words = ["run", "--recipe", "paper", "--out", "runs/long"]
     with subprocess.Popen([*command, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
         yield running

@@ -15,10 +15,18 @@ from heatproof.probe import Shot
 def veils(shot: Shot, samples: Int[Tensor, " m"], channels: Int[Tensor, " m"]) -> Float[Tensor, "m 1 *s"]:
     """Channels enlarged to the input and stretched to [0, 1]; a constant channel lets nothing through."""
     maps = spatial.resize(shot.A[samples, channels], shot.x.shape[2:])
-    flat = maps.flatten(1)
-    low, high = flat.amin(1), flat.amax(1)
+    low, high = torch.aminmax(maps.flatten(1), dim=1)
     span = torch.where(high > low, high - low, torch.inf)
-    return ((maps - spatial.like(low, maps)) / spatial.like(span, maps))[:, None]
+    return maps.sub_(spatial.like(low, maps)).mul_(spatial.like(1 / span, maps))[:, None]
+
+
+def through(shot: Shot, samples: Int[Tensor, " m"], masks: Float[Tensor, "m 1 *s"]) -> Float[Tensor, "m c *s"]:
+    """The inputs of the given samples times their masks; images are laid out as convolutions on the CPU like them."""
+    x = shot.x[samples[:1]] if bool((samples == samples[0]).all()) else shot.x[samples]
+    if x.ndim != 4 or x.device.type != "cpu":
+        return x * masks.to(x)
+    seen = torch.empty((len(samples), *x.shape[1:]), dtype=x.dtype, memory_format=torch.channels_last)
+    return torch.mul(x, masks.to(x), out=seen)
 
 
 @cam("score-cam", paper="1910.01279")
@@ -29,7 +37,7 @@ def score_cam(shot: Shot) -> Float[Tensor, "n k"]:
     Cost: K forward passes, in batches of one size.
     """
     count = shot.A.shape[1]
-    scores = shot.probe.variants(shot.x, shot.goal, count, lambda n, k: shot.x[n] * veils(shot, n, k).to(shot.x))
+    scores = shot.probe.variants(shot.x, shot.goal, count, lambda n, k: through(shot, n, veils(shot, n, k)))
     return scores.softmax(1)
 
 
@@ -46,7 +54,7 @@ def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tenso
     def noisy(n: Tensor, which: Tensor) -> Tensor:
         masks = veils(shot, n, which // samples)
         noise = draws.normal(seeds[n] * 31 + which, masks.shape[1:]).to(masks)
-        return shot.x[n] * (masks + spread * noise).to(shot.x)
+        return through(shot, n, masks + spread * noise)
 
     scores = shot.probe.variants(shot.x, shot.goal, count * samples, noisy)
     return scores.reshape(-1, count, samples).mean(2).softmax(1)
@@ -63,7 +71,7 @@ def is_cam(shot: Shot, *, steps: int = 10) -> Float[Tensor, "n k"]:
 
     def growing(n: Tensor, which: Tensor) -> Tensor:
         share = spatial.like((which % steps + 1) / steps, shot.x)
-        return shot.x[n] * (share * veils(shot, n, which // steps)).to(shot.x)
+        return through(shot, n, share * veils(shot, n, which // steps))
 
     scores = shot.probe.variants(shot.x, shot.goal, count * steps, growing)
     return scores.reshape(-1, count, steps).mean(2).softmax(1)

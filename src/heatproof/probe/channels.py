@@ -184,7 +184,7 @@ class Ablation:
         off = self._run(node, lambda n: held.off if self.values[n] is held else self.values[n])
         if not isinstance(on, Tensor) or on.shape[1] != held.on.shape[1]:
             return None
-        return Channels(on, off, 1 if on.ndim == 2 else width)
+        return Channels(on, off, (width or 1) if on.ndim == 2 else width)
 
     def _binary(self, node: fx.Node) -> Channels | None:
         if node.op != "call_function" or node.target not in _BINARY or node.kwargs:

@@ -35,7 +35,7 @@ class Probe:
         layer: the layer for CAMs, by name or module; several are fused; None for the last convolution.
         score: what masking and ablating methods and all metrics compare: a probability in [0, 1], or a logit.
             Gradients are those of the logit in both cases, as the papers of the gradient methods have it.
-        batch: rows a pass; None for as many as fit about 16 MiB of input, at most 1024.
+        batch: rows a pass; None for as many as fit about 10 MiB of input, at most 1024.
         engine: ``optimised`` runs passes without gradient on a copy with folded BatchNorm and, for images on the CPU,
             channels-last memory, provided that it agrees to 1e-5; ``auto`` does so for perturbed inputs only.
         autocast: the type to compute in where torch.autocast allows it, bfloat16 say; None for the model's own type. A
@@ -280,7 +280,7 @@ class Probe:
 
     def rows(self, x: Tensor) -> int:
         """How many rows one pass takes."""
-        limit = self.batch or max(1, min(1024, 2**22 // max(1, math.prod(x.shape[1:]))))
+        limit = self.batch or max(1, min(1024, 2_500_000 // max(1, math.prod(x.shape[1:]))))
         return min(limit, int(self._cache.get("rows", limit)))
 
     def count(self, kind: str, rows: int) -> None:

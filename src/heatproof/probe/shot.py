@@ -151,9 +151,9 @@ class Shot:
         if cut.apart is None:
             channels = torch.tensor(sorted({0, count // 2, count - 1}), device=self.A.device)
             want = self.tail(without(torch.zeros_like(channels), channels), torch.zeros_like(channels))
-            cut.apart = torch.allclose(
-                found[0, channels], want, rtol=1e-3, atol=1e-4 * (1 + float(self.score[0].abs()))
-            )
+            loose = max(1e-4, 4 * torch.finfo(self.out.dtype).eps)
+            scale = 1 + float(self.score[0].abs())
+            cut.apart = torch.allclose(found[0, channels], want, rtol=10 * loose, atol=loose * scale)
         return found if cut.apart else self.variants(count, without)
 
     def _ablated_by_graph(self, cut: Cut, live: tuple[Any, ...]) -> Tensor:
