@@ -41,6 +41,7 @@ Job = Callable[[], Tensor | None]
 GRADIENT = ("grad-cam", "grad-cam-plus-plus", "xgrad-cam", "hires-cam", "layer-cam", "elementwise-grad-cam",
             "eigen-grad-cam", "cam")  # fmt: skip
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+COURSE = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -322,6 +323,7 @@ def signals(given: Settings) -> str:
         [
             forward(model, x),
             heatproof(f"all {len(every)} in one call", probe, x, every),
+            heatproof(" + ".join(COURSE), probe, x, COURSE),
             *(heatproof(name, probe, x, name) for name in every),
         ],
         given,
