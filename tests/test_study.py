@@ -305,3 +305,16 @@ def test_images_and_volumes(rank: int) -> None:
     found = study(ready(Plain(rank)), samples(4, rank=rank), ["grad-cam"])
     assert found.metrics[0] == "average-drop"
     assert len(found.scores) == 5 * 6
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_the_seconds_of_every_method_and_metric_are_told(model: nn.Module, tmp_path: Path) -> None:
+    found = study(model, samples(), ["grad-cam", "ablation-cam"], [*METRIC, "random-logit"], out=tmp_path)
+    spent = found.about["seconds"]
+    assert set(spent["methods"]) == {*found.methods, *found.controls}
+    assert set(spent["metrics"]) == set(found.metrics)
+    assert all(s > 0 for kind in ("methods", "metrics") for s in spent[kind].values())
+    assert spent["trials"] > 0
+    again = hp.load(tmp_path)
+    assert isinstance(again, Results)
+    assert again.about["seconds"] == spent

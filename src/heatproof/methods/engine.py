@@ -28,7 +28,7 @@ Fuse = Literal["mean", "max", "product"]
 methods = Registry("method", shared={"smooth": Smooth, "fuse": Fuse})
 Function = Callable[..., Any]
 Named = str | Spec
-Progress = Callable[[int], None]
+Lap = Callable[[Sequence[Spec]], None]
 
 
 def method(name: str, *, paper: str = "", control: bool = False, **facts: Any) -> Callable[[Function], Function]:
@@ -137,14 +137,18 @@ def attribute(
     target: Target | Goal = None,
     seed: int = 0,
     index: Int[Tensor, " n"] | None = None,
+    lap: Lap = lambda _: None,
 ) -> dict[Spec, Float[Tensor, "n *s"]]:
-    """The maps of several methods for one set of checked inputs, sharing what they can."""
+    """The maps of several methods for one set of checked inputs, sharing what they can.
+
+    ``lap`` is called with the methods that the work since the last call was done for.
+    """
     with torch.inference_mode(False), torch.no_grad():
-        return _attribute(probe, x.clone() if x.is_inference() else x, specs, target, seed, index)
+        return _attribute(probe, x.clone() if x.is_inference() else x, specs, target, seed, index, lap)
 
 
 def _attribute(
-    probe: Probe, x: Tensor, specs: Sequence[Spec], target: Target | Goal, seed: int, index: Tensor | None
+    probe: Probe, x: Tensor, specs: Sequence[Spec], target: Target | Goal, seed: int, index: Tensor | None, lap: Lap
 ) -> dict[Spec, Tensor]:
     index = torch.arange(len(x)) if index is None else index
     if len(index) != len(x):
@@ -157,13 +161,15 @@ def _attribute(
     seeds = {spec: draws.seeds(seed, str(spec), index) for spec in specs}
     smooth = {spec: spec.kwargs.get("smooth", "none") for spec in specs}
     plain = {spec: entry for spec, entry in cams.items() if smooth[spec] == "none"}
-    maps = _cams(probe, x, plain, goal, seeds) if plain else {}
+    maps = _cams(probe, x, plain, goal, seeds, lap) if plain else {}
     for spec, entry in rest.items():
         if smooth[spec] == "none":
             maps[spec] = _other(probe, x, spec, entry, goal, seeds[spec])
+            lap([spec])
     for spec in specs:
         if spec not in maps:
             maps[spec] = smoothed(probe, x, spec, goal or probe.goal(x, target), seed, index)
+            lap([spec])
     for spec, found in maps.items():
         if tuple(found.shape) != (len(x), *x.shape[2:]):
             raise InputError(f"{spec}: made maps of shape {tuple(found.shape)}, expected {(len(x), *x.shape[2:])}")
@@ -171,7 +177,7 @@ def _attribute(
 
 
 def _cams(
-    probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None, seeds: Mapping[Spec, Tensor]
+    probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None, seeds: Mapping[Spec, Tensor], lap: Lap
 ) -> dict[Spec, Tensor]:
     asked = {name for entry in cams.values() for name in entry.asks}
     tail = "ablated" in asked or any(entry.tail for entry in cams.values())
@@ -180,11 +186,13 @@ def _cams(
     start = 0
     for shots in probe.shots(x, goal, probe.tapped(x), wants):
         rows = slice(start, start := start + len(shots[0].x))
+        lap([*cams])
         for spec, entry in cams.items():
             for shot in shots:
                 shot.seeds = seeds[spec][rows]
             layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
             parts[spec].append(fuse(layers, spec.kwargs.get("fuse", "mean")).cpu())
+            lap([spec])
     return {spec: torch.cat(found) for spec, found in parts.items()}
 
 

@@ -14,6 +14,7 @@ from heatproof.probe import Probe, as_probe
 from heatproof.records import Samples
 from heatproof.registry import Spec
 from heatproof.studying import run, trials
+from heatproof.studying.clock import Clock
 
 LOOK = 2  # samples that are explained and judged to count the passes
 WEIGHT = {"forward": 1.0, "backward": 2.0, "tail": 1.0}  # in forward passes; a tail costs at most one
@@ -64,10 +65,10 @@ def cost(
     rows = torch.arange(min(LOOK, len(samples)))
     logits = torch.zeros(len(samples), len(probe.logits(plan.x(rows))[0]))
     logits[rows] = probe.logits(plan.x(rows)).cpu()
-    run._judged(plan, rows, logits, [], lambda _: None)  # what a model costs once only is paid here
+    run._judged(plan, rows, logits, [], lambda _: None, Clock())  # what a model costs once only is paid here
     count, n = len(rows), len(samples)
     before = Counter(probe.passes)
-    _, base, maps = run._judged(plan, rows, logits, [], lambda _: None)
+    _, base, maps = run._judged(plan, rows, logits, [], lambda _: None, Clock())
     judged = Counter(probe.passes) - before
     before = Counter(probe.passes)
     run._tried(plan, rows, base, maps)

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -25,6 +26,7 @@ from heatproof.probe import Contrast, Goal, Probe, Target, as_probe
 from heatproof.records import Samples, Skip
 from heatproof.registry import Spec
 from heatproof.studying import trials
+from heatproof.studying.clock import Clock, together
 from heatproof.studying.journal import Arrays, Journal, model_digest, samples_digest
 from heatproof.studying.results import Band, Cell, Gallery, Results
 from heatproof.studying.trials import Trials
@@ -227,17 +229,21 @@ def _shown(plan: Plan, logits: Tensor) -> list[int]:
 
 def _chunk(plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Callable[[int], None]) -> Arrays:
     """The scores, curves, shown maps, skips and trials of some samples, as plain arrays."""
-    found, base, maps = _judged(plan, rows, logits, shown, tick)
-    return found | _tried(plan, rows, base, maps)
+    clock = Clock()
+    found, base, maps = _judged(plan, rows, logits, shown, tick, clock)
+    found |= _tried(plan, rows, base, maps)
+    clock.lap("trials", ["all"])
+    return found | clock.array()
 
 
 def _judged(
-    plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Callable[[int], None]
+    plan: Plan, rows: Tensor, logits: Tensor, shown: list[int], tick: Callable[[int], None], clock: Clock
 ) -> tuple[Arrays, judging.Case | None, dict[Spec, Tensor]]:
     """The arrays of some samples without their trials, the case they were judged in, and the maps."""
     x = plan.probe.check(plan.x(rows))
     goal = plan.goal(rows, logits[rows].to(_device(plan.probe)))
-    maps, absent = _maps(plan, x, goal, rows)
+    clock.start()
+    maps, absent = _maps(plan, x, goal, rows, clock)
     mask = None if plan.samples.mask is None else plan.samples.mask[rows]
     found: Arrays = {}
     skips = [[str(m), str(k), reason] for m, reason in absent.items() for k in plan.metrics]
@@ -253,11 +259,13 @@ def _judged(
             base = judging.with_pool(base, plan.pool)
         case = base.of(judging.check_map(maps[method], tuple(maps[method].shape)), _explainer(method))
         twin = next((m for m in judged if torch.equal(maps[m], maps[method])), None)
+        clock.start()
         for j, metric in enumerate(plan.metrics):
             try:
                 _cell(found, case, metric, (i, j), None if twin is None else (plan.everyone.index(twin), j))
             except NotApplicable as reason:
                 skips.append([str(method), str(metric), str(reason)])
+            clock.lap("metrics", [metric])
             tick((i * len(plan.metrics) + j + 1) * len(rows))
         judged.append(method)
         here = [k for k, row in enumerate(rows.tolist()) if row in set(shown)]
@@ -296,16 +304,21 @@ def _cell(found: Arrays, case: judging.Case, metric: Spec, here: tuple[int, int]
         found[f"at.{name}"], found[f"curve.{name}"] = curve.at.double().numpy(), curve.values.float().numpy()
 
 
-def _maps(plan: Plan, x: Tensor, goal: Goal, rows: Tensor) -> tuple[dict[Spec, Tensor], dict[Spec, str]]:
+def _maps(plan: Plan, x: Tensor, goal: Goal, rows: Tensor, clock: Clock) -> tuple[dict[Spec, Tensor], dict[Spec, str]]:
     """The maps of all methods, and why some have none."""
-    run = attribution.attribute
+
+    def run(specs: Sequence[Spec]) -> dict[Spec, Tensor]:
+        return attribution.attribute(
+            plan.probe, x, specs, target=goal, seed=plan.seed, index=rows, lap=partial(clock.lap, "methods")
+        )
+
     try:
-        return dict(run(plan.probe, x, plan.everyone, target=goal, seed=plan.seed, index=rows)), {}
+        return run(plan.everyone), {}
     except NotApplicable:
-        maps, absent = {}, {}
+        maps, absent = dict[Spec, Tensor](), dict[Spec, str]()
         for spec in plan.everyone:
             try:
-                maps[spec] = run(plan.probe, x, [spec], target=goal, seed=plan.seed, index=rows)[spec]
+                maps |= run([spec])
             except NotApplicable as reason:
                 absent[spec] = str(reason)
         return maps, absent
@@ -363,7 +376,7 @@ def _results(plan: Plan, parts: list[Arrays], logits: Tensor, shown: list[int]) 
         curves,
         tuple(sorted(skips, key=lambda s: (order[s.method], order[s.metric]))),
         gallery,
-        _about(plan),
+        {**_about(plan), "seconds": together(parts)},
         _trials(plan, parts, skipped),
     )
 
