@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+import heatproof as hp
 from heatproof import train
 from heatproof.data import folder
 from heatproof.data.folder import samples
@@ -18,8 +20,12 @@ from heatproof.data.images import Transform
 from heatproof.errors import InputError, UnknownName, UsageError
 from heatproof.loading import card_of, load
 from heatproof.nets import build, nets, shipped, summary, weights
-from heatproof.training.batches import generator
+from heatproof.records import Samples
+from heatproof.training import Recipe
+from heatproof.training.batches import Shuffled, generator
+from heatproof.training.fitting import fit
 from heatproof.training.images import STAINS, augmentations, mix, stain, warp
+from heatproof.training.task import hits
 
 NETS = {"vgg-7": (3, 32, 32), "tissue-resnet": (3, 32, 32), "small-cnn:rank=1": (1, 16), "small-cnn": (1, 8, 8, 8)}
 
@@ -171,6 +177,51 @@ def test_recipes_train_on_images_read_lazily(tmp_path: Path) -> None:
     for recipe in ("hmt:epochs=1,batch=4", "hmt-course:epochs=1,batch=4"):
         model = train(splits, recipe=recipe, net=small, quiet=True)
         assert model(splits.test.x[0:2]).shape == (2, 2)
+
+
+TINY = Recipe("tiny", epochs=5, batch=8, learning_rate=0.01, optimiser="sgd")
+
+
+def blobs() -> Samples:
+    return hp.data.synthetic(rank=2, samples=40, size=12).train
+
+
+def test_batches_are_blended_except_in_the_last_fifth() -> None:
+    samples, recipe = blobs(), replace(TINY, mixed=1.0)
+    for epoch in range(5):
+        batches = Shuffled(samples, recipe, 0, lambda epoch=epoch: epoch)
+        assert all(y.is_floating_point() == (epoch < 4) for _, y in batches)
+    assert recipe.mixing(3) == 1
+    labels = torch.tensor([[0.7, 0.3], [0.2, 0.8]])
+    assert float(hits(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), labels)) == 0.5
+
+
+def test_blending_refuses_signals() -> None:
+    with pytest.raises(InputError, match="blending"):
+        train("synthetic-1d:samples=20", recipe=replace(TINY, mixed=0.5), net="small-cnn", quiet=True)
+
+
+def trained(recipe: Recipe) -> torch.Tensor:
+    net = build("small-cnn:rank=2")
+    before = [p.clone() for p in net.parameters()]
+    fitted = fit(net, blobs(), recipe).net
+    assert all(p.is_contiguous() and p.dtype == torch.float32 for p in fitted.parameters())
+    return torch.cat([(p - b).detach().flatten() for p, b in zip(fitted.parameters(), before, strict=True)])
+
+
+def test_clip_bounds_every_step() -> None:
+    torch.manual_seed(0)
+    recipe = replace(TINY, epochs=1, batch=64, clip=0.01, learning_rate=1.0)
+    assert float(trained(recipe).norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_half_precision_is_another_road_to_nearly_the_same_place() -> None:
+    found = []
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        found.append(trained(replace(TINY, precision=precision)))
+    assert not torch.equal(*found)
+    assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.1
 
 
 def test_small_cnn_takes_its_rank_from_the_data() -> None:

@@ -51,6 +51,8 @@ def test_recipes_are_registered_and_resolve() -> None:
         {"learning_rate": math.nan},
         {"validation": 1.0},
         {"average": 1.0},
+        {"mixed": 1.5},
+        {"clip": -1.0},
         {"patience": 8, "validation": 0.0},
         {"keep": "best", "validation": 0.0},
     ],

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from heatproof import draws
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Samples
-from heatproof.training.images import Augmentation, augmentations
+from heatproof.training.images import Augmentation, augmentations, mix
 from heatproof.training.recipes import Recipe
 
-Batch = tuple[Float[Tensor, "n c *s"], Int[Tensor, " n"]]
+# Classes, or the share of each class in a blended sample.
+Labels = Int[Tensor, " n"] | Float[Tensor, "n k"]
+Batch = tuple[Float[Tensor, "n c *s"], Labels]
 # Its batches differ in length, which one set of axis names could not say.
 Stretch = tuple[tuple[Tensor, Tensor], ...]
 
@@ -39,8 +42,10 @@ class Shuffled:
     def __iter__(self) -> Iterator[Batch]:
         random = generator(self.seed, f"epoch {self.epoch()}")
         order = torch.randperm(len(self.samples), generator=random)
+        mixed = self.recipe.mixing(self.epoch())
         for rows in order.split(self.recipe.batch)[: len(self)]:
-            yield augment(self.samples.x[rows], self.recipe, random), self.samples.y[rows]
+            x, y = augment(self.samples.x[rows], self.recipe, random), self.samples.y[rows]
+            yield (x, y) if not mixed else blend(x, y, len(self.samples.classes), random, mixed)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,15 @@ def augment(x: Float[Tensor, "n c *s"], recipe: Recipe, random: torch.Generator)
     if recipe.noise:
         x = x + recipe.noise * torch.randn(x.shape, generator=random)
     return x
+
+
+def blend(
+    x: Float[Tensor, "n c *s"], y: Int[Tensor, " n"], classes: int, random: torch.Generator, share: float
+) -> tuple[Float[Tensor, "n c *s"], Float[Tensor, "n k"]]:
+    """A batch of images blended with itself with probability ``share``, and the share of each class in each."""
+    if x.ndim != 4:
+        raise InputError(f"blending (mixed={share}) is for images (N, C, H, W); got inputs of shape {tuple(x.shape)}")
+    return mix(x, functional.one_hot(y, classes).float(), random, share)
 
 
 def _augmentation(name: str, x: Tensor) -> Augmentation:

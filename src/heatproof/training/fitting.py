@@ -61,6 +61,8 @@ def fit(
     Raises: Interrupted after Ctrl-C; FileError where the checkpoint cannot be read or nothing can be written.
     """
     start = time.perf_counter()
+    if train.x.ndim == 4:
+        net.to(memory_format=torch.channels_last)  # convolutions of images take half the time
     with ExitStack() as stack:
         folder = out
         if recipe.keep == "best" and out is None:
@@ -81,7 +83,8 @@ def fit(
     kept = task.kept
     for ours, theirs in zip(kept.parameters(), task.net.parameters(), strict=True):
         ours.requires_grad_(theirs.requires_grad)  # averaged weights are made without
-    return Fitted(kept.to("cpu").eval(), tuple(history.rows), time.perf_counter() - start)
+    kept = kept.to("cpu").to(memory_format=torch.contiguous_format)
+    return Fitted(kept.eval(), tuple(history.rows), time.perf_counter() - start)
 
 
 def _run(

@@ -12,6 +12,7 @@ from heatproof.registry import Registry, Spec
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "one-cycle", "step"]
 Keep = Literal["last", "best"]
+Precision = Literal["float32", "bfloat16"]
 
 recipes = Registry("recipe")
 recipe = recipes.add
@@ -31,6 +32,9 @@ class Recipe:
         shift: largest random circular shift, in positions; noise: standard deviation of what is added to the input;
             scale: width of the range of random amplitudes round 1.
         augment: a named augmentation of `training.images`, applied before these; none by default.
+        mixed: probability that a batch of images is blended with itself by mixup or CutMix, in all but the last fifth.
+        clip: largest norm of the gradient, 0 for no limit.
+        precision: of the products in training; ``bfloat16`` (autocast) halves the time where the processor has it.
         average: decay of the moving average of the weights, 0 for none; where used, it is the model that is kept.
         validation: share of the training data held out, class by class.
         patience, min_delta: stop when the validation loss has not fallen by min_delta for so many epochs; None never.
@@ -52,6 +56,9 @@ class Recipe:
     noise: float = 0.0
     scale: float = 0.0
     augment: str = ""
+    mixed: float = 0.0
+    clip: float = 0.0
+    precision: Precision = "float32"
     average: float = 0.0
     validation: float = 0.0
     patience: int | None = None
@@ -67,6 +74,8 @@ class Recipe:
             ("l2", self.l2 >= 0, "at least 0"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "0 up to but not 1"),
             ("shift", self.shift >= 0, "at least 0"),
+            ("mixed", 0 <= self.mixed <= 1, "a probability"),
+            ("clip", 0 <= self.clip < math.inf, "at least 0"),
             ("average", 0 <= self.average < 1, "0 up to but not 1"),
             ("validation", 0 <= self.validation < 1, "a share from 0 up to but not 1"),
             ("patience", self.patience is None or self.patience >= 1, "at least 1, or none"),
@@ -76,6 +85,10 @@ class Recipe:
         for name, holds, expected in rules:
             if not holds:
                 raise UsageError(f"recipe {self.name!r}: {name} got {getattr(self, name)!r}, expected {expected}")
+
+    def mixing(self, epoch: int) -> float:
+        """The probability that a batch of the given epoch (counted from 0) is blended."""
+        return self.mixed if epoch < 0.8 * self.epochs else 0.0
 
     def rate(self, step: int, steps: int, epoch: int) -> float:
         """The learning rate of the given step (of ``steps`` in all) in the given epoch.

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import override
 
-from heatproof.training.batches import Batch, Stretch, generator
+from heatproof.training.batches import Batch, Labels, Stretch, generator
 from heatproof.training.recipes import Recipe
 
 
@@ -59,7 +59,7 @@ class Task(LightningModule):
         return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=fused)
 
     def loss(
-        self, logits: Float[Tensor, "n k"], y: Int[Tensor, " n"], weights: list[nn.Parameter], smoothing: float = 0.0
+        self, logits: Float[Tensor, "n k"], y: Labels, weights: list[nn.Parameter], smoothing: float = 0.0
     ) -> Float[Tensor, ""]:
         """Cross-entropy, and the L2 term of these weights where the recipe has one."""
         loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
@@ -88,17 +88,26 @@ class Task(LightningModule):
                 self.average.update_parameters(self.net)
             self.done += 1
 
-    def _descend(self, x: Float[Tensor, "n c *s"], y: Int[Tensor, " n"], optimiser: torch.optim.Optimizer) -> None:
+    def _descend(self, x: Float[Tensor, "n c *s"], y: Labels, optimiser: torch.optim.Optimizer) -> None:
         rate = self.recipe.rate(self.done, self.steps * self.recipe.epochs, self.current_epoch)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        logits = self.net(x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            logits = self.net(x)
+        logits = logits.float()
         loss = self.loss(logits, y, self.weights, self.recipe.label_smoothing)
         optimiser.zero_grad()
         loss.backward()
-        gradients = [p.grad for p in self.weights + self.others if p.grad is not None]
-        self.norms.add(1, torch.nn.utils.get_total_norm(gradients))
-        self.train_means.add(len(y), loss.detach(), (logits.detach().argmax(1) == y).float().mean())
+        self.norms.add(1, self._norm())
+        self.train_means.add(len(y), loss.detach(), hits(logits.detach(), y))
+
+    def _norm(self) -> Float[Tensor, ""]:
+        """The norm of the gradient, which is then cut to the recipe's limit."""
+        trained = self.weights + self.others
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        if self.recipe.clip:
+            torch.nn.utils.clip_grads_with_norm_(trained, self.recipe.clip, norm)
+        return norm
 
     @override
     def on_validation_epoch_start(self) -> None:
@@ -111,12 +120,18 @@ class Task(LightningModule):
         x, y = batch
         logits = self.kept(x)
         loss = self.loss(logits, y, self.kept_weights)
-        self.val_means.add(len(y), loss, (logits.argmax(1) == y).float().mean())
+        self.val_means.add(len(y), loss, hits(logits, y))
 
     @override
     def on_validation_epoch_end(self) -> None:
         """Publish the validation loss for early stopping and the best checkpoint."""
         self.log("val_loss", self.val_means.read()[0])
+
+
+def hits(logits: Float[Tensor, "n k"], y: Labels) -> Float[Tensor, ""]:
+    """Share of the samples told right; of a blended one, the class with the larger part is right."""
+    labels = y.argmax(1) if y.is_floating_point() else y
+    return (logits.argmax(1) == labels).float().mean()
 
 
 class Means:
