@@ -53,9 +53,12 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
 
     Raises: FileError, UsageError.
     """
-    file = keras_files.read(path)
     keras = keras_files.import_keras()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with (
+        keras_files.opened(path) as file,
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\.")
         try:
             config = keras_files.upgraded(file, keras)
@@ -64,7 +67,7 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
                 raise FileError(
                     f"{str(path)!r} does not say the size of the model's input; call the model, then save it"
                 )
-            model.load_weights(str(path))
+            model.load_weights(str(file.weights))
         except FileError:
             raise
         except Exception as error:  # Keras raises anything, down to bare exceptions, for configurations it dislikes

@@ -1,11 +1,13 @@
 """Keras files read without running anything in them: the configuration is checked and brought to Keras 3's terms.
 
 Keras 3 cannot rebuild many files of Keras 2 as they are (nested models, separable convolutions, recurrent layers), so
-their configuration is rewritten first. Only then is it handed to Keras, and the weights are loaded by Keras itself.
+their configuration is rewritten first. Only then is it handed to Keras, and the weights are loaded by Keras itself,
+from a copy that holds nothing but arrays.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import json
@@ -13,14 +15,18 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from heatproof.errors import FileError, UsageError
+from heatproof.interop import hdf5
 from heatproof.interop.keras_operations import as_layer
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+_CONFIG, _ABOUT, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _CONFIG_LIMIT = 1 << 26
 _MODELS = ("Functional", "Model", "Sequential")
 _RUNS_CODE = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
@@ -36,17 +42,19 @@ class KerasFile:
     Attributes:
         config: the model's configuration as read; version: of the Keras that wrote it.
         backend: what that Keras ran on; empty where the file does not say.
+        weights: a clean copy of its weights, as Keras loads them.
     """
 
     path: Path
     config: dict[str, Any]
     version: str
     backend: str
+    weights: Path
 
     @property
     def legacy(self) -> bool:
         """Whether Keras 1 or 2 wrote it."""
-        return int(self.version.split(".")[0] or 2) < 3
+        return int(self.version.split(".")[0]) < 3
 
     @property
     def excludes(self) -> bool:
@@ -74,10 +82,11 @@ def import_keras() -> Any:
     return keras
 
 
-def read(path: Path) -> KerasFile:
-    """The configuration in a Keras file, after checking that the file is whole and complete.
+@contextmanager
+def opened(path: Path) -> Iterator[KerasFile]:
+    """The configuration in a Keras file and, while the block lasts, a clean copy of its weights.
 
-    Raises: FileError where it is missing, empty, truncated, foreign or holds weights only.
+    Raises: FileError where it is missing, empty, damaged, foreign, unsafe or holds weights only, or the disk is full.
     """
     try:
         with path.open("rb") as file:
@@ -91,44 +100,68 @@ def read(path: Path) -> KerasFile:
         other = {_HDF5: "an HDF5 file; rename it to .h5", _ZIP: "a zip archive; rename it to .keras"}
         found = next((text for start, text in other.items() if magic.startswith(start)), "neither HDF5 nor a zip")
         raise FileError(f"{str(path)!r} is not a Keras {path.suffix} file: it is {found}")
+    import_keras()
+    with TemporaryDirectory(prefix="heatproof-") as folder:
+        try:
+            yield (_read_zip if zipped else _read_hdf5)(path, Path(folder))
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            reason = f"no space left in {folder} to unpack it" if full else error.strerror or first_line(error)
+            raise FileError(f"cannot read {str(path)!r}: {reason}") from None
+
+
+def _read_zip(path: Path, folder: Path) -> KerasFile:
     try:
-        return _read_zip(path) if zipped else _read_hdf5(path)
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(_entry_of(path, archive, _CONFIG))
+            about = json.loads(_entry_of(path, archive, _ABOUT)) if _ABOUT in archive.namelist() else {}
+            file = _checked(path, config, str(about.get("keras_version", "3")), "", folder / f"clean.{_WEIGHTS}")
+            (folder / "weights.h5").write_bytes(_entry_of(path, archive, _WEIGHTS))
     except FileError:
         raise
-    except Exception as error:  # zipfile, h5py and json raise a dozen kinds for damaged files
+    except Exception as error:  # zipfile, zlib and json raise a dozen kinds for damaged files
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the start of the file
+            raise
         raise FileError(f"{str(path)!r} is truncated or damaged: {first_line(error)}") from None
+    hdf5.contents(folder / "weights.h5", file.weights, path)
+    return file
 
 
-def _read_zip(path: Path) -> KerasFile:
-    with zipfile.ZipFile(path) as archive:
-        names = set(archive.namelist())
-        if "config.json" not in names:
-            raise FileError(f"{str(path)!r} is a zip archive without config.json, so not a Keras model")
-        if archive.getinfo("config.json").file_size > _CONFIG_LIMIT:
-            raise FileError(f"{str(path)!r}: its configuration unpacks to more than {_CONFIG_LIMIT >> 20} MiB; refused")
-        config = json.loads(archive.read("config.json"))
-        about = json.loads(archive.read("metadata.json")) if "metadata.json" in names else {}
-    return _checked(path, config, str(about.get("keras_version", "3")), "")
+def _entry_of(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    if name not in archive.namelist():
+        raise FileError(f"{str(path)!r} is a zip archive without {name}, so not a Keras model")
+    entry = archive.getinfo(name)
+    if entry.file_size > max(_CONFIG_LIMIT, 20 * entry.compress_size if name == _WEIGHTS else 0):
+        raise FileError(f"{str(path)!r}: {name} unpacks to {entry.file_size >> 20} MiB; refused")
+    return archive.read(name)
 
 
-def _read_hdf5(path: Path) -> KerasFile:
-    h5py = importlib.import_module("h5py")
-    with h5py.File(path, "r") as file:
-        text = file.attrs.get("model_config")
-        if text is None:
-            weights = "layer_names" in file.attrs or "layers" in file
-            reason = "holds weights only; save the whole model with model.save(...)" if weights else "is not from Keras"
-            raise FileError(f"{str(path)!r} {reason}")
-        version, backend = _text(file.attrs.get("keras_version", "1")), _text(file.attrs.get("backend", ""))
-    return _checked(path, json.loads(_text(text)), version, backend)
+def _read_hdf5(path: Path, folder: Path) -> KerasFile:
+    found = hdf5.contents(path, folder / "clean.h5")
+    text = found.attributes.get("model_config")
+    if not isinstance(text, str):
+        weights = "layer_names" in found.attributes or "layers" in found.members
+        reason = "holds weights only; save the whole model with model.save(...)" if weights else "is not from Keras"
+        raise FileError(f"{str(path)!r} {reason}")
+    version, backend = (str(found.attributes.get(name) or "") for name in ("keras_version", "backend"))
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FileError(f"{str(path)!r} is damaged: its configuration is not JSON") from None
+    return _checked(path, config, version or "1", backend, found.clean)
 
 
-def _checked(path: Path, config: Any, version: str, backend: str) -> KerasFile:
+def _checked(path: Path, config: Any, version: str, backend: str, weights: Path) -> KerasFile:
     if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
         raise FileError(f"{str(path)!r} is damaged: its configuration describes no model")
-    _refuse_code(path, config["config"], str(config["class_name"]))
-    file = KerasFile(path, config, version, backend)
-    return file if backend or not file.legacy else KerasFile(path, config, version, "tensorflow")
+    if not version.split(".")[0].isdecimal():
+        raise FileError(f"{str(path)!r} is damaged: it names {version[:20]!r} as the version of Keras")
+    try:
+        _refuse_code(path, config["config"], str(config["class_name"]))
+    except RecursionError:
+        raise FileError(f"{str(path)!r} is damaged: its configuration is nested without end") from None
+    file = KerasFile(path, config, version, backend, weights)
+    return replace(file, backend="tensorflow") if file.legacy and not backend else file
 
 
 def _refuse_code(path: Path, part: Any, layer: str) -> None:
@@ -288,10 +321,6 @@ def _renamed(part: Any, key: str = "") -> Any:
 def _registered(keras: Any, entry: dict[str, Any]) -> bool:
     names = (entry.get("registered_name"), entry.get("class_name"))
     return any(isinstance(n, str) and keras.saving.get_registered_object(n) is not None for n in names)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
 def first_line(error: Exception) -> str:
