@@ -27,6 +27,7 @@ from heatproof.loading import Card, card_of
 from heatproof.nets import build
 from heatproof.records import Samples
 from heatproof.registry import Spec
+from heatproof.training import history_of
 from heatproof.training.batches import generator
 from heatproof.training.images import mix, tissue
 
@@ -169,9 +170,9 @@ def predict(net: nn.Module, samples: Samples) -> Tensor:
 def test(tiles: Path, model: Path) -> None:
     """Print how good, large and quick a saved model is; test tiles are read here and nowhere else."""
     net = hp.load(model)
-    card = card_of(net)
-    if card is None:
-        raise SystemExit(f"{model} has no card")
+    card = card_of(net) if isinstance(net, nn.Module) else None
+    if card is None or not isinstance(net, nn.Module) or card.input_shape[1] is None:
+        raise SystemExit(f"{model} is no model with a card that tells the side of its tiles")
     side = card.input_shape[1]
     samples = hp.data.hmt(tiles, size=side).test
     logits = predict(net, samples)
@@ -185,7 +186,8 @@ def test(tiles: Path, model: Path) -> None:
         print(f"  {name:8} recall {recall:.3f}, precision {precision:.3f}")
     print("confusion (true class a row):")
     for label in range(len(samples.classes)):
-        print("  ", " ".join(f"{n:3d}" for n in logits.argmax(1)[samples.y == label].bincount(minlength=8).tolist()))
+        told = logits.argmax(1)[samples.y == label].bincount(minlength=len(samples.classes))
+        print("  ", " ".join(f"{int(n):3d}" for n in told))
     size, cost = sum(p.numel() for p in net.parameters()), 2 * multiply_adds(net, side) / 1e9
     print(f"parameters {size:,}; {cost:.3f} GFLOP a tile (a multiply-add is two)")
     x = samples.x[0:32]
@@ -200,6 +202,7 @@ def multiply_adds(net: nn.Module, side: int) -> int:
 
     def count(layer: nn.Module, _: object, out: Tensor) -> None:
         nonlocal total
+        assert isinstance(layer.weight, Tensor)
         total += layer.weight[0].numel() * out[0].numel()
 
     handles = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
@@ -211,9 +214,17 @@ def multiply_adds(net: nn.Module, side: int) -> int:
 
 
 def vgg(tiles: Path, out: Path, epochs: int) -> None:
-    """Train the course's network with its augmentation; the curve is in ``out``/history.csv."""
+    """Train the course's network with its augmentation, or take it up again; curves and numbers are left in ``out``."""
+    from heatproof import plots
 
-    hp.train(hp.data.hmt(tiles, size=224), recipe=f"hmt-course:epochs={epochs}", net="vgg-7", out=out)
+    net = hp.train(
+        hp.data.hmt(tiles, size=224), recipe=f"hmt-course:epochs={epochs}", net="vgg-7", out=out, resume=True
+    )
+    rows = history_of(net)
+    print(*plots.save(plots.history(rows), out / "curves"))
+    for row in rows:
+        print(f"| {row.epoch} | {row.train_loss:.3f} | {row.train_accuracy:.3f} | {row.val_loss:.3f} "
+              f"| {row.val_accuracy:.3f} |")  # fmt: skip
 
 
 def _timed(net: nn.Module, x: Tensor) -> float:
