@@ -26,7 +26,8 @@ from heatproof.pipeline import Plan
 from heatproof.registry import Spec
 
 COMMANDS = (
-    ["run"], ["train"], ["evaluate"], ["explain"], ["study"], ["report"], ["compare"], ["list"], ["data", "fetch"],
+    ["run"], ["train"], ["evaluate"], ["explain"], ["study"], ["report"], ["compare"], ["export"], ["list"],
+    ["data", "fetch"],
 )  # fmt: skip
 DATA = "mnist1d:samples=300"
 SMALL = ["--data", DATA, "--recipe", "fast:epochs=2", "--limit", "24", "--quiet"]
@@ -313,6 +314,7 @@ def test_misuse_is_one_line_and_code_2(screen: Screen, words: str, told: str) ->
     ("words", "told"),
     [
         ("evaluate --model nowhere", "nothing at 'nowhere'"),
+        ("export nowhere --to m.onnx", "nothing at 'nowhere'"),
         ("report nowhere", "missing"),
         ("compare nowhere elsewhere", "missing"),
         ("study --model nowhere --config nowhere.yaml", "cannot read"),

@@ -8,9 +8,9 @@ import importlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -50,14 +50,15 @@ class Card:
 
     Attributes:
         architecture: a network of `heatproof.nets.nets` with its options, or ``package.module:factory`` as name.
-        input_shape: of one sample (C, *S); classes: a name a class.
+        input_shape: of one sample (C, *S), None where any length will do; empty where it is not known.
+        classes: a name an output, `numbered` where nobody gave any.
         data, recipe, seed: what it was trained on and how.
         metrics: numbers measured when it was saved.
         versions, date: of the software and of the saving (ISO, UTC).
     """
 
     architecture: Spec
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int | None, ...]
     classes: tuple[str, ...]
     data: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -76,6 +77,39 @@ def card_of(model: nn.Module) -> Card | None:
 def attach(model: nn.Module, card: Card) -> None:
     """Leave the card on the model as its attribute ``card``."""
     object.__setattr__(model, "card", card)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """What outputs are called that nobody has named: class 0, class 1, ..."""
+    return tuple(f"class {i}" for i in range(count))
+
+
+def foreign(architecture: Spec, input_shape: Sequence[int | None], outputs: int) -> Card:
+    """The card of a model from elsewhere: what can be seen of it, and nothing on where it comes from."""
+    return Card(architecture, tuple(input_shape), numbered(outputs), versions={}, date="not recorded")
+
+
+def rename(model: nn.Module, classes: Sequence[str]) -> None:
+    """Give the model's outputs these names, in their order, on its card.
+
+    Raises: UsageError where a name stands twice, or there are more or fewer than outputs.
+    """
+    names, card = tuple(classes), card_of(model)
+    if len(set(names)) < len(names) or len(names) < 2:
+        raise UsageError(f"classes: got {', '.join(names) or 'none'}; expected a name of its own for every output")
+    if card is None:
+        card = Card(Spec(f"{type(model).__module__}:{type(model).__qualname__}"), (), names)
+    if card.classes and len(card.classes) != len(names):
+        raise UsageError(
+            f"classes: got {len(names)} names ({listed(names)}) for a model with {len(card.classes)} outputs; "
+            "name every output, in order"
+        )
+    attach(model, replace(card, classes=names))
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """The names with commas between them, the first few where there are many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def save(model: nn.Module, folder: str | os.PathLike[str], card: Card | None = None) -> Path:
@@ -98,16 +132,29 @@ def save(model: nn.Module, folder: str | os.PathLike[str], card: Card | None = N
     return folder
 
 
-def load(path: str | os.PathLike[str], *, factory: str | Callable[[], nn.Module] | None = None) -> nn.Module | Results:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    factory: str | Callable[[], nn.Module] | None = None,
+    classes: Sequence[str] = (),
+) -> nn.Module | Results:
     """The model (evaluation mode, its card as ``.card``) or the study's Results that lie at ``path``.
 
     A model is a folder that `save` wrote, either of its two files, the folder of a run, a Keras file (.h5, .keras) or
     an exported program (.pt2). Bare weights (.safetensors, .pt) need ``factory``, a callable or "package.module:name"
-    that builds the network. Results are a folder with ``results.json``.
+    that builds the network. ``classes`` names the model's outputs in their order. Results are a folder with
+    ``results.json``.
 
-    Raises: FileError where nothing is there, or it is truncated, foreign or of a newer format.
+    Raises: FileError where nothing is there, or it is truncated, foreign or of a newer format; UsageError where there
+        are more or fewer names than outputs.
     """
-    path = Path(path)
+    found = _load(Path(path), factory)
+    if classes and isinstance(found, nn.Module):
+        rename(found, classes)
+    return found
+
+
+def _load(path: Path, factory: str | Callable[[], nn.Module] | None) -> nn.Module | Results:
     if not path.exists():
         raise FileError(f"nothing at {str(path)!r}; expected a model folder, a model file or the folder of a study")
     if path.is_dir():
@@ -238,7 +285,7 @@ def _card(page: Mapping[str, Any]) -> Card:
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in page["architecture"]["options"].items()}
     return Card(
         architecture=Spec(str(page["architecture"]["name"]), tuple(sorted(options.items()))),
-        input_shape=tuple(int(size) for size in page["input_shape"]),
+        input_shape=tuple(None if size is None else int(size) for size in page["input_shape"]),
         classes=tuple(str(name) for name in page["classes"]),
         data=str(page["data"]),
         recipe=dict(page["recipe"]),

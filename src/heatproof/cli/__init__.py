@@ -3,6 +3,7 @@
 options     what commands have in common
 work        run, train, evaluate, explain, study, report, compare
 catalogues  list, data fetch
+exporting   export
 screen      tables, progress bars, notes and errors on the terminal
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from heatproof.cli import catalogues, screen, work
+from heatproof.cli import catalogues, exporting, screen, work
 from heatproof.errors import HeatproofError, Interrupted
 
 
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 work.add(app)
+exporting.add(app)
 catalogues.add(app)
 
 

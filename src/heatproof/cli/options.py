@@ -61,14 +61,28 @@ Where = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE",
+        metavar="MODEL",
         rich_help_panel=_WHAT,
-        help="A run, a model folder, a Keras file, an exported program, or package.module:factory.",
+        help="A run, a model folder, a Keras file (.h5, .keras), an exported program (.pt2), package.module:factory, "
+        "or a network of torchvision or timm such as resnet18.",
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", rich_help_panel=_WHAT, help="Weights for the network that --model's factory builds."),
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=_WHAT,
+        help="Weights (.safetensors, or a plain state dict) for --model package.module:factory or resnet18 and its "
+        "kind.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        rich_help_panel=_WHAT,
+        help="What the outputs of --model are, in order; by default what the model, else the data says.",
+    ),
 ]
 Net = Annotated[
     str | None,

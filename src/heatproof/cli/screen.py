@@ -190,7 +190,7 @@ def trained(model: nn.Module) -> None:
     card = card_of(model)
     if card is None:
         return
-    say(str(summary(model, card.input_shape)))
+    say(str(summary(model, [size or 1 for size in card.input_shape])))
     made = table("Training", "Number", "Value", right=["Value"])
     for key, value in card.metrics.items():
         made.add_row(_spoken(key), f"{value:.4g}")

@@ -34,6 +34,7 @@ def run(
     path: options.Where = None,
     model: options.Model = None,
     weights: options.Weights = None,
+    classes: options.Classes = None,
     net: options.Net = None,
     recipe: options.Recipe = None,
     limit: options.Limit = None,
@@ -55,8 +56,9 @@ def run(
     from heatproof import pipeline
 
     plan = _plan(
-        data=data, path=path, model=model, weights=weights, net=net, recipe=recipe, limit=limit, methods=methods,
-        metrics=metrics, layer=layer, keep=keep, fill=fill, case_class=case_class, strict=strict, seed=seed,
+        data=data, path=path, model=model, weights=weights, classes=classes, net=net, recipe=recipe, limit=limit,
+        methods=methods, metrics=metrics, layer=layer, keep=keep, fill=fill, case_class=case_class, strict=strict,
+        seed=seed,
     )  # fmt: skip
     with screen.progress(quiet=quiet) as watch:
         outcome = pipeline.run(plan, out, watch=watch)
@@ -84,6 +86,7 @@ def train(
 def evaluate(
     model: options.Model = None,
     weights: options.Weights = None,
+    classes: options.Classes = None,
     data: options.Data = None,
     path: options.Where = None,
     seed: options.Seed = 0,
@@ -92,7 +95,7 @@ def evaluate(
     """How good a classifier is on the test samples: accuracy, AUC, calibration, confusions, each with an interval."""
     from heatproof import pipeline
 
-    plan = _plan(data=data, path=path, model=_needed(model), weights=weights, seed=seed)
+    plan = _plan(data=data, path=path, model=_needed(model), weights=weights, classes=classes, seed=seed)
     network = pipeline.classifier(plan)
     found = pipeline.assess(network, pipeline.splits(plan, network).test, out=out, seed=seed)
     screen.performance(found)
@@ -103,6 +106,7 @@ def evaluate(
 def explain(
     model: options.Model = None,
     weights: options.Weights = None,
+    classes: options.Classes = None,
     data: options.Data = None,
     path: options.Where = None,
     limit: options.Limit = None,
@@ -120,6 +124,7 @@ def explain(
         path=path,
         model=_needed(model),
         weights=weights,
+        classes=classes,
         limit=limit,
         methods=methods,
         layer=layer,
@@ -138,6 +143,7 @@ def explain(
 def study(
     model: options.Model = None,
     weights: options.Weights = None,
+    classes: options.Classes = None,
     data: options.Data = None,
     path: options.Where = None,
     limit: options.Limit = None,
@@ -155,8 +161,8 @@ def study(
     from heatproof import pipeline
 
     plan = _plan(
-        data=data, path=path, model=model, weights=weights, limit=limit, methods=methods, metrics=metrics, layer=layer,
-        keep=keep, fill=fill, seed=seed,
+        data=data, path=path, model=model, weights=weights, classes=classes, limit=limit, methods=methods,
+        metrics=metrics, layer=layer, keep=keep, fill=fill, seed=seed,
     )  # fmt: skip
     plan = pipeline.checked(plan if config is None else pipeline.read_plan(config, plan))
     _needed(plan.model)
@@ -193,6 +199,7 @@ def _plan(*, path: Path | None = None, weights: Path | None = None, **given: Any
 
     for name in ("methods", "metrics", "layer", "fill"):
         given[name] = options.split(given.get(name))
+    given["classes"] = tuple(name.strip() for name in (given.get("classes") or "").split(",") if name.strip())
     return Plan(path=None if path is None else str(path), weights=None if weights is None else str(weights), **given)
 
 

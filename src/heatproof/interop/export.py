@@ -40,7 +40,7 @@ def to_keras(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequen
         with placed(path) as part:
             made.save(part)
             again = keras.saving.load_model(part, compile=False)
-            _agree(path, plain, torch.rand(3, *input_shape), lambda x: _keras_call(keras, again, x))
+            agree(path, plain, torch.rand(3, *input_shape), lambda x: _keras_call(keras, again, x))
     return path
 
 
@@ -77,7 +77,7 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequenc
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             raise UsageError(f"the model cannot be exported to ONNX: {first_line(cause)}") from error
         session = onnx.ReferenceEvaluator(str(part))
-        _agree(
+        agree(
             path,
             plain,
             torch.rand(1, *input_shape),
@@ -110,7 +110,11 @@ def _keras_call(keras: Any, model: Any, x: Tensor) -> Tensor:
     return torch.tensor(np.asarray(out.detach().cpu().numpy() if isinstance(out, Tensor) else out))
 
 
-def _agree(path: Path, model: nn.Module, x: Tensor, other: Callable[[Tensor], Tensor]) -> None:
+def agree(path: Path, model: nn.Module, x: Tensor, other: Callable[[Tensor], Tensor]) -> None:
+    """Refuse a file whose predictions for ``x`` are not the model's.
+
+    Raises: HeatproofError.
+    """
     want, got = model(x), other(x)
     error = float((want - got).abs().max()) if want.shape == got.shape else float("inf")
     if not error <= _CLOSE * max(1.0, float(want.abs().max())):

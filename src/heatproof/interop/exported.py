@@ -21,8 +21,10 @@ import torch
 from torch import nn
 
 from heatproof.errors import FileError, UsageError
-from heatproof.interop.export import placed, plain_copy, quiet
+from heatproof.interop.export import agree, placed, plain_copy, quiet
 from heatproof.interop.keras_files import first_line
+from heatproof.loading import Card, attach, foreign
+from heatproof.registry import Spec
 
 _LIMIT = 1 << 28
 _OPERATION = re.compile(
@@ -51,13 +53,27 @@ def load_exported(path: str | os.PathLike[str]) -> nn.Module:
             warnings.simplefilter("ignore")
             program = torch.export.load(archive)
             model = torch.export.unflatten(program)
+            card = _card(program)
     except Exception as error:  # torch raises anything for archives of another version
         raise FileError(f"torch {torch.__version__} cannot read {str(path)!r}: {first_line(error)}") from error
+    attach(model, card)
     return model.eval()
+
+
+def _card(program: Any) -> Card:
+    """What the program's signature tells: the shape of one sample, and how many classes there are."""
+    signature = program.graph_signature
+    shapes = {node.name: tuple(getattr(node.meta.get("val"), "shape", ())) for node in program.graph.nodes}
+    given, made = (shapes.get(next(iter(names), ""), ()) for names in (signature.user_inputs, signature.user_outputs))
+    sizes = tuple(length if isinstance(length, int) else None for length in given[1:])
+    count = max(2, made[1]) if len(made) == 2 and isinstance(made[1], int) else 0
+    return foreign(Spec("exported-program"), sizes, count)
 
 
 def save_exported(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequence[int]) -> Path:
     """The path of a .pt2 file that holds the model as a torch.export program for a batch of any size.
+
+    It is read back and must agree with the model on random inputs, or nothing is left behind.
 
     Raises: UsageError for a model that cannot be exported or another suffix; FileError where it cannot be written.
     """
@@ -72,6 +88,8 @@ def save_exported(model: nn.Module, path: str | os.PathLike[str], input_shape: S
         except Exception as error:  # tracing runs the user's own code, which may raise anything
             raise UsageError(f"the model cannot be exported: {first_line(error)}") from error
         torch.export.save(program, part)
+        with torch.no_grad():
+            agree(path, plain, torch.rand(3, *input_shape), load_exported(part))
     return path
 
 

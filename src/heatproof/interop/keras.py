@@ -13,6 +13,8 @@ from heatproof.errors import FileError
 from heatproof.interop import keras_files
 from heatproof.interop.keras_graph import KerasModel, Translator, axes_of, functional
 from heatproof.interop.keras_layers import Axes, Value
+from heatproof.loading import Card, attach, foreign
+from heatproof.registry import Spec
 
 
 def load_keras(path: str | os.PathLike[str]) -> KerasModel:
@@ -21,12 +23,23 @@ def load_keras(path: str | os.PathLike[str]) -> KerasModel:
     Takes (N, C, *S) and returns what the Keras model returns. Layers keep their Keras names (``conv2d_3``) and give
     their output after any activation fused into them; a final softmax is the last module. Rank-2 inputs (features)
     may have a channel axis of one, and so may square images without one. Layers without a torch twin run through Keras.
-    Nothing in the file is executed: Lambda layers and unknown classes are refused.
+    Nothing in the file is executed: Lambda layers and unknown classes are refused. The card tells the input's shape and
+    how many classes there are, which the file does not name.
 
-    Raises: FileError where the file is missing, empty, truncated, foreign or unsafe; UsageError without Keras.
+    Raises: FileError where the file is missing, empty, damaged, foreign or unsafe; UsageError without Keras.
     """
     file, model = read(Path(path))
-    return translate(model, name=repr(str(path)), exclude=file.excludes)
+    module = translate(model, name=repr(str(path)), exclude=file.excludes)
+    attach(module, _card(file, model, module))
+    return module
+
+
+def _card(file: keras_files.KerasFile, model: Any, module: KerasModel) -> Card:
+    shape = [length for length in functional(model).outputs[0].shape[1:] if length != 1] or [1]
+    count = max(2, int(shape[0] or 0)) if len(shape) == 1 else 0  # one column is read as two classes
+    kind = "sequential" if file.config["class_name"] == "Sequential" else "functional"
+    about = {"name": str(model.name), "layers": len(module.steps), "keras": file.version}
+    return foreign(Spec(f"keras-{kind}", tuple(sorted(about.items()))), module.input_shape, count)
 
 
 def translate(model: Any, *, name: str = "the Keras model", exclude: bool = False) -> KerasModel:

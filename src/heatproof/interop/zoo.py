@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 from torch import nn
 
 from heatproof.errors import UnknownName, UsageError
 from heatproof.interop.keras_files import first_line
-from heatproof.loading import resolve_factory
+from heatproof.loading import Card, foreign, resolve_factory
+from heatproof.registry import Spec
 
 _LIBRARIES = ("timm", "torchvision")
 
@@ -49,6 +53,52 @@ def names(library: str) -> list[str]:
         return sorted(_library("timm").list_models())
     models = _library("torchvision.models")
     return sorted(models.list_models(module=models))
+
+
+def library_of(name: str) -> str | None:
+    """The library that a name such as ``timm:resnet18`` or ``resnet18`` means; None for a name of anything else."""
+    library, colon, network = name.rpartition(":")
+    if colon:
+        return library if library in _LIBRARIES else None
+    if not re.fullmatch(r"[a-z]\w*(\.\w+)?", network):
+        return None
+    for offered in reversed(_LIBRARIES):
+        with suppress(UsageError):
+            if network.partition(".")[0] in names(offered):
+                return offered
+    return None
+
+
+def classes_in(name: str, weights: str | os.PathLike[str]) -> int | None:
+    """How many classes weights for a network were trained on; None for as many as the library has, or unfit weights."""
+    shapes, usual = _shapes(Path(weights)), build(name).state_dict()
+    found = [
+        (shape[0], usual[key].shape[0])
+        for key, shape in shapes.items()
+        if key in usual and shape != tuple(usual[key].shape) and shape[1:] == tuple(usual[key].shape[1:])
+    ]
+    return found[0][0] if found and len(set(found)) == 1 else None
+
+
+def card(name: str, network: nn.Module) -> Card:
+    """What a network of a library tells of itself; torchvision's take images of almost any size."""
+    last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+    width = last.out_features if isinstance(last, nn.Linear) else last.out_channels
+    usual: Any = getattr(network, "default_cfg", {})
+    shape = usual.get("input_size", (3, None, None))
+    count = getattr(network, "num_classes", None)
+    return foreign(Spec(name), shape, count if isinstance(count, int) and count > 1 else width)
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        if weights.suffix == ".safetensors":
+            with safetensors.safe_open(weights, framework="pt") as file:
+                return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        state = torch.load(weights, map_location="meta", weights_only=True)
+        return {key: tuple(value.shape) for key, value in state.get("state_dict", state).items()}
+    except Exception:  # filling the network with them tells what is wrong
+        return {}
 
 
 def _library(module: str) -> Any:

@@ -31,8 +31,9 @@ class Plan:
 
     Attributes:
         data, path: the data set and, if it lies on disk, where; None for what the model was trained on, else MNIST-1D.
-        model, weights: a trained model, see `classifier`; None for the one that is shipped for the data, or to train
-            ``net`` by ``recipe`` where either is given or none is shipped.
+        model, weights: a trained model, see `heatproof.interop.models.model`; None for the one that is shipped for the
+            data, or to train ``net`` by ``recipe`` where either is given or none is shipped.
+        classes: what the outputs of ``model`` are, in order; empty for what its card or else the data says.
         methods, metrics: specs; empty for the study's own choice.
         keep: put into every metric that has such an option and was not given it; None for 0.9 of an image, and else
             the study's own choice.
@@ -47,6 +48,7 @@ class Plan:
     path: str | None = None
     model: str | None = None
     weights: str | None = None
+    classes: tuple[str, ...] = ()
     net: str | None = None
     recipe: str | None = None
     methods: tuple[str, ...] = ()
@@ -106,6 +108,8 @@ def checked(plan: Plan) -> Plan:
             registry(kind).spec(name)
     if plan.keep is not None and not 0 < plan.keep < 1:
         raise UsageError(f"keep: got {plan.keep}, expected a share of the positions between 0 and 1")
+    if plan.classes and plan.model is None:
+        raise UsageError("got --classes without --model; they name the outputs of a model that is given")
     if plan.limit is not None and plan.limit < 1:
         raise UsageError(f"limit: got {plan.limit}, expected at least 1 sample")
     return plan
@@ -142,7 +146,7 @@ def plan_of(folder: Path) -> Plan:
     """
     try:
         found = json.loads((folder / RUN).read_text(encoding="utf-8"))["plan"]
-        known: dict[str, Any] = {f.name: found[f.name] for f in fields(Plan)}
+        known: dict[str, Any] = {f.name: found[f.name] for f in fields(Plan) if f.name in found}
         known = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
         return Plan(**known)
     except FileNotFoundError:
@@ -177,7 +181,7 @@ def read_plan(path: Path, given: Plan) -> Plan:
 
 
 def _setting(key: str, value: object) -> object:
-    if key in ("methods", "metrics", "layer", "fill"):
+    if key in ("methods", "metrics", "layer", "fill", "classes"):
         if not isinstance(value, (str, list)) or not all(isinstance(item, str) for item in value):
             raise UsageError(f"{key}: got {value!r}, expected a list of names")
         return (value,) if isinstance(value, str) else tuple(value)

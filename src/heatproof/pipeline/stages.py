@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from heatproof.errors import FileError, Interrupted, UsageError
-from heatproof.loading import card_of, load, resolve_factory, writing
+from heatproof.interop.models import model as model_named
+from heatproof.loading import card_of, writing
 from heatproof.pipeline.defaults import fills_of, keep_of, net_of, shipped_for, strictly, tell_shipped, told_of_both
+from heatproof.pipeline.matching import matched, sized
 from heatproof.pipeline.plan import Plan, checked, claim, registry
 from heatproof.pipeline.worked import cases, check_class
 from heatproof.probe import Probe
@@ -57,7 +59,7 @@ class Outcome:
 
 
 def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
-    """The plan's training and test samples; without a name, those that the model's card tells of.
+    """The plan's training and test samples, as the model takes them; without a name, those that its card tells of.
 
     Raises: UnknownName, UsageError, FileError as the data set has it.
     """
@@ -69,27 +71,28 @@ def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
         name = card.data if card else None if model is not None else "mnist1d"
         if not name or Spec.parse(name).name not in data.datasets:
             raise UsageError("the model does not tell what data it was trained on; name it with --data")
-    return told_of_both(data.load(name if plan.data is None else strictly(plan), plan.path))
+    found = told_of_both(data.load(name if plan.data is None else sized(strictly(plan), model), plan.path))
+    return found if model is None else matched(found, model)
 
 
 def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = None, quiet: bool = True) -> nn.Module:
     """The plan's model: loaded if it names one, else trained, with its files in ``out``.
 
-    A model is a path that `heatproof.load` reads, or "package.module:factory" with a file of weights.
+    A model is whatever `heatproof.interop.models.model` knows.
 
     Raises: UsageError, UnknownName, FileError, Interrupted.
     """
     if plan.model is not None:
-        return _loaded(plan.model, plan.weights)
+        return model_named(plan.model, weights=plan.weights, classes=plan.classes)
     if plan.weights is not None:
         raise UsageError(
-            "got --weights without --model; name the factory of the network as --model package.module:name"
+            "got --weights without --model; name the network with --model, as package.module:factory or resnet18"
         )
     shipped = shipped_for(plan)
     if shipped is not None:
         from heatproof.nets import weights
 
-        return _loaded(str(weights(shipped)), None)
+        return model_named(str(weights(shipped)))
     from heatproof.training import train
 
     samples = samples or splits(plan)
@@ -97,17 +100,6 @@ def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = 
     given = name if plan.path is None else samples
     net = net_of(plan, samples.train)
     return train(given, recipe=plan.recipe or "fast", net=net, seed=plan.seed, out=out, resume=True, quiet=quiet)
-
-
-def _loaded(model: str, weights: str | None) -> nn.Module:
-    if not Path(model).exists() and re.fullmatch(r"[\w.]+:\w+", model):
-        return resolve_factory(model, weights=weights)
-    if weights is not None:
-        raise UsageError(f"got --weights, but --model {model!r} is not package.module:factory")
-    found = load(model)
-    if not isinstance(found, nn.Module):
-        raise UsageError(f"{model!r} holds the results of a study, expected a model; give the run's folder")
-    return found
 
 
 def chosen(plan: Plan, samples: Samples) -> Samples:
@@ -250,11 +242,12 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
     """
     plan, folder = checked(plan), out or Path("runs", plan.name)
     claim(folder, plan)
-    known = splits(plan) if plan.data is not None else None  # once: many files take a while to check
+    given = classifier(plan) if plan.model is not None else None
+    known = splits(plan, given) if plan.data is not None else None  # once: many files take a while to check
     if known is not None:
         check_class(plan, known.test)
     with _kept_in(folder, "training"):
-        model = classifier(plan, known, out=folder, quiet=watch is None)
+        model = classifier(plan, known, out=folder, quiet=watch is None) if given is None else given
     with _kept_in(folder, "evaluating"):
         samples = (known or splits(plan, model)).test
         shipped = shipped_for(plan)
