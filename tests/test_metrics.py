@@ -50,7 +50,8 @@ def given_case(request: pytest.FixtureRequest) -> dict[str, Any]:
     mask = torch.zeros(N, *SIZE[rank], dtype=torch.bool)
     mask[(slice(None), *(slice(1, 4) for _ in SIZE[rank]))] = True
     map = explain(probe, x, target=None, index=torch.arange(N), seed=0)
-    return {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain}
+    other = ready(Plain(rank), seed=7)
+    return {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain, "relearnt": lambda _: other}
 
 
 def run(given: dict[str, Any], metric: str, **changes: Any) -> Tensor:

@@ -461,6 +461,16 @@ def random_logit(one: One) -> float:
     return structural(one.map, one.again(one.x, target=other))
 
 
+@oracle("label-randomisation")
+def label_randomisation(one: One) -> float:
+    return float(spearmanr(one.flat, one.again(one.x, probe=Probe(shuffled(one.probe.model))).ravel())[0])
+
+
+def shuffled(model: nn.Module) -> nn.Module:
+    """Stands in for a model that was trained on shuffled labels."""
+    return redrawn(model, ["dense"])
+
+
 # Axioms
 
 
@@ -519,7 +529,8 @@ def test_every_metric_has_an_oracle() -> None:
 @pytest.mark.parametrize("name", sorted(ORACLES))
 def test_metric_equals_its_oracle(name: str, cases: tuple[list[One], dict[str, Any]]) -> None:
     ones, given = cases
-    found = score(given["model"], given["x"], given["map"], name, mask=given["mask"], explain=given["explain"])
+    model, more = given["model"].model, {key: given[key] for key in ("mask", "explain")}
+    found = score(given["model"], given["x"], given["map"], name, relearnt=lambda _: shuffled(model), **more)
     want = torch.tensor([ORACLES[name](one) for one in ones], dtype=torch.float64)
     torch.testing.assert_close(found, want, rtol=2e-3, atol=2e-4, equal_nan=True)
     assert found.isfinite().any()

@@ -249,3 +249,9 @@ def test_as_probe() -> None:
     assert as_probe(model).model is model
     assert len(inputs(2)) == 3
     assert CLASSES == 4
+
+
+def test_another_sample_than_the_one_looked_at_first_is_no_sign_of_a_batch() -> None:
+    probe, x = Probe(ready(Plain(1))), inputs(1, 4)
+    probe.survey(x[:1])
+    probe.logits(x[1:])

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 import heatproof as hp
 from heatproof import nets
-from heatproof.errors import InputError
-from heatproof.records import Samples
-from heatproof.studying import cost, label_randomisation, shuffled_model, study
+from heatproof.errors import FolderInUse, UsageError
+from heatproof.loading import Card, attach
+from heatproof.records import Samples, Splits
+from heatproof.registry import Spec
+from heatproof.studying import Results, cost, shuffled_model, study
+from heatproof.studying.shuffled import MEMORISE
 from heatproof.studying.trials import SEEN, TRIED, TWINS
-from heatproof.training import Recipe
-
-QUICK = Recipe("quick", epochs=2, batch=16, learning_rate=0.01)
 
 
 def samples(n: int = 24) -> Samples:
@@ -30,29 +33,84 @@ def net() -> torch.nn.Module:
         return nets.build("mnist1d-cnn").eval()
 
 
-def test_maps_are_compared_with_those_of_shuffled_labels(tmp_path: Path) -> None:
-    model, data = net(), samples()
-    weights = {k: v.clone() for k, v in model.state_dict().items()}
-    results = study(model, data, ["grad-cam"], ["deletion:steps=4"])
-    other = shuffled_model(model, data, recipe=QUICK, out=tmp_path)
-    again = shuffled_model(model, data, recipe=QUICK, out=tmp_path)
-    for name, value in other.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value)
-    torch.testing.assert_close(model.state_dict(), weights)
-    found = label_randomisation(results, model, data, other)
-    assert found.metrics == ("deletion:steps=4", "label-randomisation")
-    np.testing.assert_allclose(found.scores["edge", "label-randomisation"], 1.0)
-    alike = found.scores["grad-cam", "label-randomisation"]
-    assert np.nanmean(np.abs(alike)) < 1
-    same = label_randomisation(results, model, data, model).scores["grad-cam", "label-randomisation"]
-    np.testing.assert_allclose(same[np.isfinite(same)], 1.0)
-    found.save(tmp_path / "study")
-    assert hp.load(tmp_path / "study").metrics == found.metrics
-    with pytest.raises(InputError, match="the 24 of the study"):
-        label_randomisation(results, model, data.take(range(5)), other)
+METRICS = ["deletion:steps=4", "label-randomisation:epochs=2"]
+NAME = METRICS[1]
 
 
-@pytest.mark.parametrize("n", [4, 40])
+@pytest.fixture(scope="module")
+def given() -> Splits:
+    return Splits(samples(32), samples(24))
+
+
+@pytest.fixture(scope="module")
+def results(given: Splits) -> Results:
+    return study(net(), given, ["grad-cam"], METRICS)
+
+
+def test_maps_are_compared_with_those_of_shuffled_labels(given: Splits, results: Results) -> None:
+    model = net()
+    other = shuffled_model(model, given.train, recipe=replace(MEMORISE, epochs=2))
+    maps = [
+        hp.explain(m, given.test.x, "grad-cam", target=torch.from_numpy(results.predictions)) for m in (model, other)
+    ]
+    want = [spearmanr(*(m[i].numpy() for m in maps)).statistic if maps[0][i].any() else np.nan for i in range(24)]
+    want = [0.0 if np.isnan(value) and maps[0][i].any() else value for i, value in enumerate(want)]
+    np.testing.assert_allclose(results.scores["grad-cam", NAME], want, atol=1e-6)
+    np.testing.assert_allclose(results.scores["edge", NAME], 1.0)
+    check = results.verdict().methods[0]
+    assert NAME in (*check.passed, *check.unmoved)
+
+
+def test_neither_the_model_nor_the_random_state_is_touched(given: Splits) -> None:
+    model = net()
+    weights, state = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
+    study(model, given, ["grad-cam"], METRICS, controls=False, trials=False)
+    torch.testing.assert_close(model.state_dict(), weights, rtol=0, atol=0)
+    assert not model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_other_model_is_trained_once_and_kept(
+    given: Splits, results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = study(net(), given, ["grad-cam"], METRICS, out=tmp_path)
+    np.testing.assert_array_equal(found.scores["grad-cam", NAME], results.scores["grad-cam", NAME])
+    assert (tmp_path / "shuffled-labels" / "2-epochs" / "model" / "card.json").is_file()
+    monkeypatch.setattr("heatproof.training.running._fit", lambda *_: pytest.fail("trained again"))
+    again = study(net(), given, ["grad-cam"], METRICS, out=tmp_path, fill=["mean", "black"])
+    np.testing.assert_array_equal(again[1].scores["grad-cam", NAME], results.scores["grad-cam", NAME])
+    with pytest.raises(FolderInUse, match="learn"):
+        study(net(), Splits(samples(20), given.test), ["grad-cam"], METRICS, out=tmp_path)
+
+
+def test_a_model_of_unknown_training_is_skipped_with_the_reason(given: Splits) -> None:
+    found = study(net(), given.test, ["grad-cam"], METRICS)
+    assert {skip.metric for skip in found.skips} == {NAME}
+    assert "not known what the model was trained on" in found.skips[0].reason
+    assert found.scores["grad-cam", METRICS[0]].shape == (24,)
+    model = net()
+    attach(model, Card(Spec("mnist1d-cnn"), (1, 40), given.classes, data="folder"))
+    reason = study(model, given.test, ["grad-cam"], METRICS).skips[0].reason
+    assert "'folder' cannot be loaded" in reason
+    few = study(net(), Splits(samples(1), given.test), ["grad-cam"], METRICS)
+    assert "cannot be trained" in few.skips[0].reason
+
+
+def test_training_samples_are_those_the_card_tells_of(monkeypatch: pytest.MonkeyPatch, given: Splits) -> None:
+    model = net()
+    attach(model, Card(Spec("mnist1d-cnn"), (1, 40), given.classes, data="mnist1d"))
+    monkeypatch.setattr("heatproof.data.load", {"mnist1d": given}.__getitem__)
+    found = study(model, given.test, ["grad-cam"], METRICS, controls=False, trials=False)
+    assert found.skips == ()
+
+
+def test_epochs_are_checked_before_anything_is_done(given: Splits) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        study(net(), given, ["grad-cam"], ["label-randomisation:epochs=0"])
+
+
+@pytest.mark.parametrize("n", [4, 100])
 def test_the_cost_told_is_the_cost_paid(n: int) -> None:
     model, data = net(), samples(n)
     given = (["grad-cam", "ablation-cam"], ["deletion:steps=4", "mu-fidelity:runs=5", "random-logit"])
@@ -63,3 +121,18 @@ def test_the_cost_told_is_the_cost_paid(n: int) -> None:
     assert told.passes == pytest.approx(paid, rel=0.02, abs=20)
     assert sum(told.trying.values()) > (1 + TWINS) * min(SEEN, n) + min(TRIED, n)
     assert f"{told.passes:,} passes" in str(told)
+
+
+@pytest.mark.parametrize("n", [4, 100])
+def test_trials_fills_and_training_are_part_of_the_cost(n: int) -> None:
+    model, data = net(), samples(n)
+    full, bare = (cost(model, data, ["grad-cam"], ["deletion:steps=4"], trials=trials) for trials in (True, False))
+    assert full.judging == bare.judging
+    assert sum(bare.trying.values()) == 0
+    both = cost(model, data, ["ablation-cam"], ["deletion:steps=4"], fill=["mean", "black"], trials=False)
+    one = cost(model, data, ["ablation-cam"], ["deletion:steps=4"], trials=False)
+    assert both.judging["tail"] == one.judging["tail"]
+    assert both.judging["forward"] > one.judging["forward"]
+    given = Splits(samples(16), data)
+    learning = cost(model, given, ["grad-cam"], ["label-randomisation:epochs=3"], trials=False)
+    assert learning.trying == {"forward": 48, "backward": 48}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,17 @@ from torch import Tensor, nn
 
 import heatproof as hp
 from heatproof import metrics as judging
+from heatproof import store
 from heatproof.errors import FolderInUse, InputError, Interrupted, NotApplicable, UnknownName, UsageError
 from heatproof.methods.engine import method, methods
 from heatproof.records import Samples
-from heatproof.studying import CONTROLS, METRICS, Results, study
+from heatproof.registry import Spec
+from heatproof.studying import CONTROLS, METRICS, Results, folders, study
+from heatproof.studying import plan as planning
 from heatproof.studying import run as running
+from heatproof.studying.baselines import dependence
+from heatproof.studying.chunk import explainer, removes
+from heatproof.studying.journal import Journal
 
 from .toys import SIZE, Plain, inputs, ready
 
@@ -39,7 +47,7 @@ def model() -> nn.Module:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "CHUNK", 5)
+    monkeypatch.setattr(planning, "CHUNK", 5)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +74,14 @@ def test_scores_are_those_of_explain_and_score(model: nn.Module, results: Result
             np.testing.assert_allclose(results.scores[name, metric], want.numpy(), atol=1e-6)
 
 
-def test_defaults_are_three_cams_four_controls_and_six_metrics(model: nn.Module) -> None:
+def test_defaults_are_three_cams_four_controls_and_seven_metrics(model: nn.Module) -> None:
     found = study(model, samples(4))
     assert found.methods == ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
     assert found.controls == CONTROLS
     assert found.metrics == tuple(m + ":keep=0.3" * (m in METRICS[:2]) for m in METRICS)
-    assert len(found.scores) == 7 * 6
+    assert len(found.scores) == 7 * 7
+    checks = {check.method: (*check.passed, *check.unmoved) for check in found.verdict().methods}
+    assert checks == dict.fromkeys(found.methods, ("random-logit",))
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -98,7 +108,8 @@ def test_an_interrupted_study_goes_on_with_the_same_numbers(
     monkeypatch.setattr(running, "_chunk", stopping)
     with pytest.raises(Interrupted, match="kept in"):
         study(model, samples(), ["grad-cam"], METRIC, out=tmp_path / "run")
-    assert len(list((tmp_path / "run" / "chunks").glob("*.npz"))) == 2
+    assert {path.stem for path in (tmp_path / "run" / "chunks").iterdir()} == {"begun", "000000", "000001"}
+    monkeypatch.setattr("heatproof.studying.trials.hits", lambda *_: pytest.fail("twins were asked again"))
     calls[:] = [0] * 10
     again = study(model, samples(), ["grad-cam"], METRIC, out=tmp_path / "run")
     assert len(calls) == 11
@@ -303,8 +314,8 @@ def test_bad_input(model: nn.Module) -> None:
 @pytest.mark.parametrize("rank", [2, 3])
 def test_images_and_volumes(rank: int) -> None:
     found = study(ready(Plain(rank)), samples(4, rank=rank), ["grad-cam"])
-    assert found.metrics[0] == "average-drop"
-    assert len(found.scores) == 5 * 6
+    assert found.metrics[0] == {2: "average-drop:keep=0.9", 3: "average-drop"}[rank]
+    assert len(found.scores) == 5 * 7
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -318,3 +329,156 @@ def test_the_seconds_of_every_method_and_metric_are_told(model: nn.Module, tmp_p
     again = hp.load(tmp_path)
     assert isinstance(again, Results)
     assert again.about["seconds"] == spent
+
+
+FILLS = ["mean", "black", "noise"]
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """A method that counts the samples it explains."""
+    seen: list[int] = []
+
+    @method("counting-cam")
+    def counting_cam(probe: hp.Probe, x: Tensor, goal: Any) -> Tensor:
+        seen.append(len(x))
+        return x[:, 0]
+
+    try:
+        yield seen
+    finally:
+        del methods._entries["counting-cam"]
+
+
+class TestSeveralFills:
+    EVERY = (*METRIC, "max-sensitivity:runs=2", "random-logit", "gini-sparseness")
+
+    def test_are_the_studies_with_each_of_them(self, model: nn.Module) -> None:
+        found = study(model, samples(), ["grad-cam", "rise:masks=5"], self.EVERY, fill=FILLS)
+        assert [one.about["fill"] for one in found] == FILLS
+        for one, fill in zip(found, FILLS, strict=True):
+            alone = study(model, samples(), ["grad-cam", "rise:masks=5"], self.EVERY, fill=fill)
+            same(one, alone)
+            assert one.trials is not None
+            assert alone.trials is not None
+            for kind in ("inverted", "noisy"):
+                ours, theirs = getattr(one.trials, kind), getattr(alone.trials, kind)
+                assert list(ours) == list(theirs)
+                for cell in ours:
+                    np.testing.assert_array_equal(ours[cell], theirs[cell])
+        assert not np.array_equal(found[0].scores["grad-cam", METRIC[0]], found[1].scores["grad-cam", METRIC[0]])
+
+    def test_cost_no_explanation_but_the_first(self, model: nn.Module) -> None:
+        with counted() as seen:
+            study(model, samples(), ["counting-cam"], self.EVERY)
+            alone, seen[:] = list(seen), []
+            study(model, samples(), ["counting-cam"], self.EVERY, fill=FILLS)
+            assert seen == alone
+
+    def test_cost_no_pass_through_the_model_that_removes_nothing(self, model: nn.Module) -> None:
+        metrics = ["max-sensitivity:runs=2", "random-logit", "pointing-game"]
+        made = []
+        for fill in (["mean"], FILLS):
+            probe = hp.Probe(model)
+            study(probe, samples(), ["ablation-cam"], metrics, fill=fill, trials=False)
+            made.append(dict(probe.passes))
+        assert made[0] == made[1]
+
+    @pytest.mark.usefixtures("small_chunks")
+    def test_go_on_after_an_interrupt_with_the_same_numbers(
+        self, model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = study(model, samples(), ["grad-cam"], METRIC, fill=FILLS)
+        write, writes = Journal.write, list[Any]()
+
+        def stopping(self: Journal, part: int | str, arrays: Any) -> None:
+            writes.append(part)
+            if len(writes) == 6:  # the second chunk is kept with the first fill only
+                raise KeyboardInterrupt
+            write(self, part, arrays)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "write", stopping)
+            with pytest.raises(Interrupted, match=r"of 540 scores"):
+                study(model, samples(), ["grad-cam"], METRIC, fill=FILLS, out=tmp_path)
+        seen: list[tuple[int, int]] = []
+        again = study(
+            model, samples(), ["grad-cam"], METRIC, fill=FILLS, out=tmp_path, progress=lambda *now: seen.append(now)
+        )
+        for one, other in zip(whole, again, strict=True):
+            same(one, other)
+        assert seen[-1] == (540, 540)
+        assert [path.name for path in folders(tmp_path)] == [tmp_path.name, "1-black", "2-noise"]
+        assert not (tmp_path / "chunks").exists()
+
+    def test_another_fill_joins_a_finished_study(self, model: nn.Module, tmp_path: Path) -> None:
+        first = study(model, samples(), ["grad-cam"], METRIC, out=tmp_path)
+        both = study(model, samples(), ["grad-cam"], METRIC, out=tmp_path, fill=["mean", "black"])
+        same(first, both[0])
+        same(study(model, samples(), ["grad-cam"], METRIC, fill="black"), both[1])
+
+    def test_are_named_once_and_at_least_one(self, model: nn.Module) -> None:
+        assert len(study(model, samples(2), ["grad-cam"], METRIC, fill=["mean", "mean"])) == 1
+        with pytest.raises(UsageError, match="empty list of fills"):
+            study(model, samples(2), ["grad-cam"], METRIC, fill=[])
+
+
+def test_metrics_that_remove_nothing_do_not_depend_on_the_fill(model: nn.Module) -> None:
+    x, mask = inputs(1, 4), torch.zeros(4, *SIZE[1], dtype=torch.bool)
+    mask[:, 3:8] = True
+    explain = explainer(Spec("grad-cam"))
+    fixed = [name for name in judging.metrics if not removes(judging.metrics.spec(name))]
+    fixed.remove("label-randomisation")
+    given = {"mask": mask, "explain": explain}
+    map = hp.explain(model, x, "grad-cam")
+    one, other = (hp.score(model, x, map, fixed, fill=fill, **given) for fill in ("mean", "noise"))
+    for name in fixed:
+        np.testing.assert_array_equal(one[name].numpy(), other[name].numpy(), err_msg=name)
+    assert removes(Spec("deletion"))
+    assert not removes(Spec("deletion", (("fill", "black"),)))
+    assert {"road", "monotonicity-correlation"} <= set(fixed)
+
+
+def test_trials_can_be_left_out(model: nn.Module, tmp_path: Path) -> None:
+    probes = hp.Probe(model), hp.Probe(model)
+    full, bare = (
+        study(probe, samples(), ["grad-cam"], METRIC, trials=trials)
+        for probe, trials in zip(probes, (True, False), strict=True)
+    )
+    same(full, bare)
+    assert bare.trials is None
+    assert bare.about["hits"] is None
+    assert bare.verdict().text
+    assert probes[1].passes["forward"] < probes[0].passes["forward"]
+    assert bare.about["passes"] == dict(probes[1].passes)
+    bare.save(tmp_path)
+    assert store.load(tmp_path).trials is None
+
+
+def test_a_study_of_controls_alone_has_an_empty_ranking(model: nn.Module) -> None:
+    found = study(model, samples(), ["random", "edge"], METRIC, fill=["mean", "black"])
+    for ranking in (found[0].ranking(), found[0].ranking(METRIC[0])):
+        assert ranking.rows == ()
+        assert ranking.top == ()
+        assert {row.method for row in ranking.controls} == set(CONTROLS)
+    assert found[0].estimates()["edge", METRIC[0]].n == N
+    assert "Only controls" in dependence(found)
+
+
+def test_the_ranking_rests_on_the_metrics_that_count() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=60)
+    scores = {("a", "d"): base + 2, ("b", "d"): base + 1, ("c:random", "d"): base}
+    scores = {(m.replace("c:", ""), k): v for (m, k), v in scores.items()}
+    scores |= {("a", "f"): rng.normal(size=60), ("b", "f"): rng.normal(size=60) + 3, ("random", "f"): base + 9}
+    facts = {k: {"better": "higher", "family": "faithfulness", "range": [None, None], "summary": ""} for k in "df"}
+    zero = np.zeros(60, dtype=np.int64)
+    found = Results(
+        scores, ("a", "b"), ("random",), ("d", "f"), zero, zero, np.ones(60), ("a",), about={"metrics": facts}
+    )
+    assert found.speaking == ("d", "f")
+    assert found.counting == ("d",)
+    assert found.ranking().top == ("a",)
+    assert found.ranking() is found.ranking()
+    assert [check.counts for check in found.verdict().metrics] == [True, False]
+    assert replace(found, scores={**scores, ("a", "d"): base + 0.5}).ranking().top == ("b",)

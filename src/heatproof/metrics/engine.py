@@ -23,10 +23,11 @@ from heatproof.records import Direction
 from heatproof.registry import Registry, Spec
 
 Family = Literal["faithfulness", "localisation", "robustness", "complexity", "randomisation", "axioms"]
-Need = Literal["mask", "explain", "probability"]
+Need = Literal["mask", "explain", "relearnt", "probability"]
 First = Literal["most", "least"]
 Function = Callable[..., Any]
 Names: TypeAlias = list[str] | list[Spec] | list[str | Spec] | tuple[str | Spec, ...]
+Relearnt = Callable[[int], nn.Module]
 T = TypeVar("T")
 FAMILIES: tuple[Family, ...] = (
     "faithfulness", "localisation", "robustness", "complexity", "randomisation", "axioms",
@@ -47,7 +48,8 @@ def metric(
     """Registers ``(case, *, options) -> (n,)``.
 
     Args:
-        needs: ``mask`` (planted truth), ``explain`` (the method, to explain other inputs), ``probability`` (as score).
+        needs: ``mask`` (planted truth), ``explain`` (the method, to explain other inputs), ``relearnt`` (a model
+            trained on shuffled labels), ``probability`` (as score).
         range: least and largest value, None where there is none. curve: it leaves a curve in ``case.curves``.
     """
     return metrics.add(name, paper=paper, better=better, family=family, needs=needs, range=range, curve=curve)
@@ -92,6 +94,7 @@ class Case:
         map: the maps (N, *S). index: the samples' own numbers; seed: that of the study; both set every draw.
         mask: planted truth (N, *S) or None. fill: what removed positions become, unless a metric says otherwise.
         pool: samples that the fill ``donor`` draws from. explain: the method itself, or None.
+        relearnt: epochs -> a model like this one, trained on shuffled labels for so long, or None.
         curves: left by metrics that reduce a curve, by their spec.
     """
 
@@ -105,6 +108,7 @@ class Case:
     fill: Spec = field(default_factory=lambda: Spec("mean"))
     pool: Tensor | None = None
     explain: Explain | None = None
+    relearnt: Relearnt | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     _own: dict[Any, Any] = field(default_factory=dict, repr=False)
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -236,14 +240,14 @@ def refuse(case: Case, spec: Spec) -> None:
 @overload
 def score(
     model: nn.Module | Probe, x: Tensor, map: Tensor, metric: str | Spec, *, target: Target | Goal = ...,
-    mask: Tensor | None = ..., fill: str | Spec | Tensor = ..., explain: Explain | None = ..., seed: int = ...,
-    index: Tensor | None = ...,
+    mask: Tensor | None = ..., fill: str | Spec | Tensor = ..., explain: Explain | None = ...,
+    relearnt: Relearnt | None = ..., seed: int = ..., index: Tensor | None = ...,
 ) -> Tensor: ...  # fmt: skip
 @overload
 def score(
     model: nn.Module | Probe, x: Tensor, map: Tensor, metric: Names, *, target: Target | Goal = ...,
-    mask: Tensor | None = ..., fill: str | Spec | Tensor = ..., explain: Explain | None = ..., seed: int = ...,
-    index: Tensor | None = ...,
+    mask: Tensor | None = ..., fill: str | Spec | Tensor = ..., explain: Explain | None = ...,
+    relearnt: Relearnt | None = ..., seed: int = ..., index: Tensor | None = ...,
 ) -> dict[str, Tensor]: ...  # fmt: skip
 def score(
     model: nn.Module | Probe,
@@ -255,6 +259,7 @@ def score(
     mask: Tensor | None = None,
     fill: str | Spec | Tensor = "mean",
     explain: Explain | None = None,
+    relearnt: Relearnt | None = None,
     seed: int = 0,
     index: Tensor | None = None,
 ) -> Tensor | dict[str, Tensor]:
@@ -265,7 +270,7 @@ def score(
         target: what the maps explain, None for the predicted class.
         fill: what removed positions become (black, mean, blur, noise, noisy-linear), or samples to draw donors from.
         explain: the method itself, ``functools.partial(hp.explain, method="grad-cam")``, for metrics that explain
-            other inputs.
+            other inputs. relearnt: epochs -> a model trained on shuffled labels (`heatproof.studying.shuffled_model`).
         index: the samples' own numbers, from which draws are made; 0 to N-1 by default.
 
     Raises: UnknownName, InputError, NotApplicable.
@@ -274,7 +279,10 @@ def score(
     specs = [metrics.spec(m) for m in ([metric] if isinstance(metric, (str, Spec)) else metric)]
     if not specs:
         raise UsageError("got an empty list of metrics; name at least one (heatproof list metrics shows them)")
-    whole = case(as_probe(model), x, map, target=target, mask=mask, fill=fill, explain=explain, seed=seed, index=index)
+    whole = case(
+        as_probe(model), x, map, target=target, mask=mask, fill=fill, explain=explain, relearnt=relearnt, seed=seed,
+        index=index,
+    )  # fmt: skip
     parts: dict[Spec, list[Tensor]] = {spec: [] for spec in specs}
     for rows in torch.arange(len(x)).split(whole.probe.rows(whole.x)):
         part = take(whole, rows)
@@ -293,6 +301,7 @@ def case(
     mask: Tensor | None = None,
     fill: str | Spec | Tensor = "mean",
     explain: Explain | None = None,
+    relearnt: Relearnt | None = None,
     seed: int = 0,
     index: Tensor | None = None,
 ) -> Case:
@@ -316,7 +325,7 @@ def case(
     device = goal.classes.device
     return Case(
         probe, x.to(device), goal, map.to(device, torch.float32), index, seed,
-        None if mask is None else mask.to(device), spec, pool, explain,
+        None if mask is None else mask.to(device), spec, pool, explain, relearnt,
     )  # fmt: skip
 
 

@@ -75,6 +75,22 @@ def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
     return _still(case.map, case.again(case.x, goal=Goal(other)), kind)
 
 
+@metric(
+    "label-randomisation", better="lower", family="randomisation", needs=("explain", "relearnt"), range=(-1, 1),
+    paper="1810.03292",
+)  # fmt: skip
+def label_randomisation(case: Case, *, kind: Similarity = "spearman", epochs: int = 60) -> Tensor:
+    """How alike the maps of the model and of one that was trained on shuffled labels are (section 3.2).
+
+    A study trains that model for so many ``epochs``, where it knows the training samples, and keeps it beside its
+    scores. Range: -1 to 1. NaN for a constant map. Cost: one training a study, one explanation.
+    """
+    if case.relearnt is None:
+        raise NotApplicable("label-randomisation: needs a model trained on shuffled labels; hp.study trains one")
+    other = of_model(case.probe, case.relearnt(epochs))
+    return _still(case.map, case.again(case.x, probe=other), kind)
+
+
 def randomised(probe: Probe, *, seed: int | str, order: Order, stages: int) -> Iterator[Probe]:
     """Probes of copies of the model with more and more layers randomised from the top, or one group of them each.
 

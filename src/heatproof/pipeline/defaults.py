@@ -13,7 +13,6 @@ from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 
 IMAGE_FILLS, FILL = ("black", "blur", "mean"), "mean"
-IMAGE_KEEP = 0.9
 LARGE = 64  # pixels; networks for tissue halve smaller images too often
 
 
@@ -23,8 +22,10 @@ def fills_of(plan: Plan, samples: Samples) -> tuple[str, ...]:
 
 
 def keep_of(plan: Plan, samples: Samples) -> float | None:
-    """The share of positions that metrics keep: the plan's, else 0.9 of an image; None for the study's own choice."""
-    return IMAGE_KEEP if plan.keep is None and samples.x.ndim == 4 else plan.keep
+    """The share of positions that metrics keep: the plan's, else the study's own choice; None for the metrics' own."""
+    from heatproof.studying import keep_of as by_default
+
+    return by_default(samples) if plan.keep is None else plan.keep
 
 
 def net_of(plan: Plan, samples: Samples) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from heatproof.errors import UnknownName
-from heatproof.pipeline.defaults import IMAGE_KEEP, fills_of, keep_of
+from heatproof.pipeline.defaults import fills_of, keep_of
 from heatproof.pipeline.plan import Plan, registry
 from heatproof.probe import Probe
 from heatproof.records import Samples
@@ -32,7 +32,8 @@ def cases(plan: Plan, model: nn.Module, samples: Samples, performance: Performan
     check_class(plan, samples)
     label = samples.classes[0] if plan.case_class is None else plan.case_class
     own = (samples.y == samples.classes.index(label)).nonzero()[:, 0]
-    if samples.x.ndim != 4 or not len(own):
+    keep, fill = keep_of(plan, samples), fills_of(plan, samples)[0]
+    if samples.x.ndim != 4 or not len(own) or keep is None:
         return None
     sure = np.asarray(performance.probabilities).max(axis=1)
     rows = own[choose(sure[own.numpy()])]
@@ -41,7 +42,6 @@ def cases(plan: Plan, model: nn.Module, samples: Samples, performance: Performan
     x = borrowed.check(few.x[:])
     target = borrowed.logits(x).argmax(1)
     maps = explain(borrowed, x, plan.methods or METHODS, target=target, seed=plan.seed, index=rows)
-    keep, fill = keep_of(plan, samples) or IMAGE_KEEP, fills_of(plan, samples)[0]
     canvas = Canvas(x, fill=registry("fills").spec(fill), seeds=rows, pool=x)
     kept = {name: canvas.without(~mask(found, at=keep)[None]) for name, found in maps.items()}
     after = {name: borrowed.probabilities(left).gather(1, target[:, None])[:, 0] for name, left in kept.items()}

@@ -248,7 +248,9 @@ class Probe:
         """
         key = ("survey", tuple(x.shape[1:]))
         if key not in self._cache:
-            self._cache[key] = layers.survey(self.model, self._to_model(x[:1]))
+            one = self._to_model(x[:1])
+            self._cache[key] = layers.survey(self.model, one)
+            self._cache["surveyed", key[1]] = one.clone()
         found: Survey = self._cache[key]
         return found
 
@@ -379,7 +381,7 @@ class Probe:
             self._cache.update(classes=seen.classes, probabilities=seen.probabilities, trouble=seen.trouble)
             self._cache["sigmoid"] = seen.sigmoid
             if seen.alone is not None and not seen.probabilities and not seen.sigmoid:
-                self._cache["first"] = (self._to_model(x[:1]).clone(), seen.alone)
+                self._cache["first"] = (self._cache["surveyed", tuple(x.shape[1:])], seen.alone)
         if self.engine != "plain":
             weights = (*self.model.parameters(), *self.model.buffers())
             self._cache["weights"] = tuple((t.data_ptr(), t._version, _print(t)) for t in weights)

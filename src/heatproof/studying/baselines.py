@@ -17,6 +17,8 @@ def leaders(studies: Sequence[Results]) -> dict[str, tuple[str, ...]]:
     found = {}
     for study in studies:
         ranking = study.ranking()
+        if not ranking.rows:
+            continue
         found[fill_of(study)] = (ranking.rows[0].method, *(m for m in ranking.top if m != ranking.rows[0].method))
     return found
 
@@ -24,6 +26,8 @@ def leaders(studies: Sequence[Results]) -> dict[str, tuple[str, ...]]:
 def dependence(studies: Sequence[Results]) -> str:
     """A sentence: whether another baseline would have put another method first."""
     tops = leaders(studies)
+    if not tops:
+        return "Only controls were judged, so no method can lead with any baseline."
     first = {fill: names[0] for fill, names in tops.items()}
     if len(set(first.values())) == 1:
         return f"The baseline does not change who leads: {next(iter(first.values()))} is first with {_and([*tops])}."

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 from heatproof.errors import FileError, FolderInUse
 from heatproof.loading import writing
 from heatproof.records import Samples
+from heatproof.registry import Spec
 
-PAGE, CHUNKS, RESULTS = "study.json", "chunks", "results.json"
+PAGE, CHUNKS, RESULTS, FILLS = "study.json", "chunks", "results.json", "fills"
+BEGUN = "begun"
 FOREIGN = (RESULTS, "run.json", "training.json", "card.json", "scores.csv", "scores.parquet")
 Arrays = dict[str, np.ndarray]
 
@@ -55,9 +58,9 @@ class Journal:
         """Whether the results were written."""
         return (self.folder / RESULTS).exists()
 
-    def read(self, number: int) -> Arrays | None:
-        """The arrays of a finished chunk, or None."""
-        path = self._path(number)
+    def read(self, part: int | str) -> Arrays | None:
+        """The arrays of a finished chunk, or of a part with a name, or None."""
+        path = self._path(part)
         if not path.exists():
             return None
         try:
@@ -66,9 +69,9 @@ class Journal:
         except Exception as error:  # zip and npy readers raise many kinds for a truncated file
             raise FileError(f"{str(path)!r} is damaged ({type(error).__name__}); delete it and run again") from None
 
-    def write(self, number: int, arrays: Arrays) -> None:
-        """Keep the arrays of a chunk."""
-        with writing(self._path(number)) as part, part.open("wb") as file:
+    def write(self, part: int | str, arrays: Arrays) -> None:
+        """Keep the arrays of a chunk, or of a part with a name."""
+        with writing(self._path(part)) as beside, beside.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def close(self) -> None:
@@ -78,8 +81,8 @@ class Journal:
         if (self.folder / CHUNKS).is_dir():
             (self.folder / CHUNKS).rmdir()
 
-    def _path(self, number: int) -> Path:
-        return self.folder / CHUNKS / f"{number:06d}.npz"
+    def _path(self, part: int | str) -> Path:
+        return self.folder / CHUNKS / (f"{part}.npz" if isinstance(part, str) else f"{part:06d}.npz")
 
     def _found(self) -> dict[str, Any] | None:
         path = self.folder / PAGE
@@ -90,6 +93,18 @@ class Journal:
             return dict(page["identity"])
         except (OSError, ValueError, KeyError, TypeError):
             raise FileError(f"{str(path)!r} is damaged; choose another folder") from None
+
+
+def folder_of(folder: Path, fills: Sequence[Spec], fill: Spec) -> Path:
+    """Where the study with one of several fills lies: that with the first in the folder itself."""
+    place = list(fills).index(fill)
+    return folder / FILLS / f"{place}-{re.sub(r'[^a-z0-9.-]+', '-', str(fill))}" if place else folder
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders of a study with several fills, in their order."""
+    others = (folder / FILLS).iterdir() if (folder / FILLS).is_dir() else ()
+    return [folder, *sorted(others, key=lambda path: int(path.name.partition("-")[0]))]
 
 
 def model_digest(model: nn.Module) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from heatproof.studying.calibration import Calibration
+    from heatproof.studying.checks import MetricCheck
     from heatproof.studying.verdict import Verdict
 
 Stratum = Literal["all", "right", "wrong"]
@@ -67,7 +68,8 @@ class Results:
         classes, ids: names of the classes, and of the samples or empty.
         curves: those of the metrics that reduce one. skips: cells that were not computed, and why.
         gallery: some samples with their maps.
-        about: settings, in plain types; ``about["metrics"][spec]`` has better, family, range, summary and paper.
+        about: settings, in plain types; ``about["metrics"][spec]`` has better, family, range, summary and paper,
+            ``about["seconds"]`` how long methods, metrics and trials took (see `studying.clock`).
         trials: scores of inverted maps and of slightly changed inputs, by which the metrics are checked.
     """
 
@@ -131,12 +133,18 @@ class Results:
         """The scores of one metric: a row a sample, a column a method (then the controls), NaN where there is none."""
         self._fact(metric, "better")
         names = (*self.methods, *(self.controls if controls else ()))
-        nothing = np.full(len(self), np.nan)
-        table = np.stack([self.scores.get((m, metric), nothing) for m in names], axis=1)
+        table = np.full((len(self), len(names)), np.nan)
+        for column, name in enumerate(names):
+            if (name, metric) in self.scores:
+                table[:, column] = self.scores[name, metric]
         return np.asarray(table[self.rows(stratum)])
 
     def estimates(self, stratum: Stratum = "all") -> dict[Cell, Estimate]:
         """The mean score of every (method, metric) with its BCa interval over samples."""
+        found: dict[Cell, Estimate] = self._once(("estimates", stratum), lambda: self._estimates(stratum))
+        return dict(found)
+
+    def _estimates(self, stratum: Stratum) -> dict[Cell, Estimate]:
         cells, rows = list(self.scores), self.rows(stratum)
         if not cells:
             return {}
@@ -145,18 +153,22 @@ class Results:
         return dict(zip(cells, found, strict=True))
 
     def ranking(self, metric: str | None = None, *, stratum: Stratum = "all") -> Ranking:
-        """The candidates from the best to the worst by one metric, or by all of them.
+        """The candidates from the best to the worst by one metric, or by all that count; empty without candidates.
 
         By all: each sample's ranks are averaged within a family of metrics, then over the families that speak on
         truth (faithfulness, localisation, robustness); lower is better. Against the controls robustness is silent.
 
         Raises: UnknownName for a metric that is not in the study.
         """
+        found: Ranking = self._once(("ranking", metric, stratum), lambda: self._ranking(metric, stratum))
+        return found
+
+    def _ranking(self, metric: str | None, stratum: Stratum) -> Ranking:
         if metric is not None:
             own, everyone = (self.table(metric, stratum=stratum, controls=c) for c in (False, True))
         else:
-            own = self.voices(stratum=stratum, controls=False)
-            truth = tuple(m for m in self.speaking if self.family(m) in TRUTH)
+            own = self.voices(stratum=stratum, controls=False, metrics=self.counting)
+            truth = tuple(m for m in self.counting if self.family(m) in TRUTH)
             everyone = self.voices(stratum=stratum, metrics=truth)
         better: Direction = "lower" if metric is None else self.better(metric)
         names = (self.methods, self.controls)
@@ -175,11 +187,24 @@ class Results:
 
     @cached_property
     def speaking(self) -> tuple[str, ...]:
-        """The metrics that count overall: of a family that speaks on truth, and computed for every method."""
+        """The metrics that could count overall: of a family that speaks on truth, and computed for every method."""
         everyone = (*self.methods, *self.controls)
         return tuple(
             m for m in self.metrics if self.family(m) in VOICES and all((name, m) in self.scores for name in everyone)
         )
+
+    @cached_property
+    def checks(self) -> tuple[MetricCheck, ...]:
+        """Whether each of the speaking metrics tells real maps from random and inverted ones on these samples."""
+        from heatproof.studying.checks import check_metric
+
+        return tuple(check_metric(self, metric) for metric in self.speaking) if self.methods else ()
+
+    @cached_property
+    def counting(self) -> tuple[str, ...]:
+        """The metrics that the ranking rests on: those that pass their checks; all that speak where none does."""
+        passed = tuple(check.metric for check in self.checks if check.counts)
+        return passed or self.speaking
 
     def to_frame(self) -> pd.DataFrame:
         """One row a score: sample, id, label, prediction, confidence, method, control, metric, value."""
@@ -221,7 +246,7 @@ class Results:
         Takes the effect seen here for the true one; infinite where none is seen.
         """
         if metric is None:
-            table = self.voices(stratum=stratum, controls=False)
+            table = self.voices(stratum=stratum, controls=False, metrics=self.counting)
         else:
             table = self.table(metric, stratum=stratum, controls=False)
         pairs = itertools.combinations(range(len(self.methods)), 2)
@@ -239,6 +264,16 @@ class Results:
     def report(self, path: str | os.PathLike[str]) -> Path:
         """The report, one self-contained HTML file at ``path``."""
         return cast(Path, importlib.import_module("heatproof.report").write(self, path))
+
+    @cached_property
+    def _known(self) -> dict[Any, Any]:
+        return {}
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, computed once."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
 
     def _fact(self, metric: str, name: str) -> Any:
         facts = self.about.get("metrics", {})

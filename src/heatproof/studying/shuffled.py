@@ -1,24 +1,30 @@
-"""Do the maps depend on the labels that the model learnt? Compared with a model trained on shuffled ones."""
+"""Do the maps depend on the labels that the model learnt? Models like it are trained on shuffled ones."""
 
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
-from heatproof import draws
-from heatproof import methods as attribution
-from heatproof.errors import InputError
-from heatproof.metrics.randomisation import of_model, randomised
-from heatproof.metrics.similarity import Similarity, similarity
-from heatproof.probe import Goal, Probe, as_probe
+from heatproof import data, draws
+from heatproof import metrics as judging
+from heatproof.errors import FolderInUse, HeatproofError, NotApplicable, UsageError
+from heatproof.loading import card_of
+from heatproof.metrics.randomisation import randomised
+from heatproof.probe import Probe, as_probe
 from heatproof.records import Samples
-from heatproof.studying.results import Results
+from heatproof.registry import Spec
 from heatproof.training import Recipe, train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from heatproof.studying.plan import Plan
 
 NAME, FOLDER = "label-randomisation", "shuffled-labels"
 MEMORISE = Recipe("memorise", epochs=60, batch=64, learning_rate=0.003)
@@ -38,50 +44,47 @@ def shuffled_model(
     """
     order = draws.uniform(draws.seeds(seed, "labels", torch.arange(len(learn))), ()).argsort()
     fresh = next(randomised(as_probe(model), seed=seed, order="cascading", stages=1)).model
-    folder = None if out is None else Path(out) / FOLDER
-    mixed = replace(learn, y=learn.y[order])
-    return train(mixed, recipe=recipe, out=folder, net=fresh, seed=seed, resume=True, quiet=True)
+    folder = None if out is None else Path(out) / FOLDER / f"{recipe.epochs}-epochs"
+    mixed, state = replace(learn, y=learn.y[order]), random.getstate()
+    try:
+        return train(mixed, recipe=recipe, out=folder, net=fresh, seed=seed, resume=True, quiet=True)
+    finally:
+        random.setstate(state)  # Lightning draws from it
 
 
-def label_randomisation(
-    results: Results,
-    model: nn.Module | Probe,
-    samples: Samples,
-    other: nn.Module,
-    *,
-    kind: Similarity = "spearman",
-) -> Results:
-    """The results with how alike each method's maps of the model and of one trained on shuffled labels are, in [-1, 1].
+def epochs_of(metrics: Sequence[Spec]) -> list[int]:
+    """For how many epochs models are to be trained on shuffled labels; empty where no metric asks for one.
 
-    Adebayo et al. 2018 (arXiv 1810.03292), section 3.2. Low is good; a method whose maps stay alike is barred by the
-    verdict. Cost: two explanations a method.
-
-    Args:
-        samples: those of the study. other: from `shuffled_model`.
-    Raises: InputError where the samples are not those of the study, or single targets were explained.
+    Raises: UsageError for a number below 1.
     """
-    probe = as_probe(model)
-    if len(samples) != len(results):
-        raise InputError(f"samples: got {len(samples)}, expected the {len(results)} of the study")
-    told = str(results.about.get("target", "None"))
-    if told not in ("None", "label"):
-        raise InputError(f"target: got {told!r}, expected a study of the predicted class or of the label")
-    goal = Goal(torch.as_tensor(results.y if told == "label" else results.predictions).to(probe.device))
-    specs = attribution.parse((*results.methods, *results.controls))
-    maps, again = (
-        attribution.attribute(p, probe.check(samples.x[:]), specs, target=goal, seed=results.seed)
-        for p in (probe, of_model(probe, other))
-    )
-    scores = dict(results.scores)
-    for spec in specs:
-        flat = maps[spec].flatten(1)
-        alike = similarity(maps[spec], again[spec], kind)
-        alike = torch.where(flat.amax(1) > flat.amin(1), alike.nan_to_num(0.0), torch.nan)
-        scores[str(spec), NAME] = np.asarray(alike.double().cpu())
-    facts = {
-        "better": "lower", "family": "randomisation", "range": [-1, 1], "paper": "1810.03292",
-        "summary": "How alike the maps of the model and of one trained on shuffled labels are.",
-    }  # fmt: skip
-    about = {**results.about, "metrics": {**results.about.get("metrics", {}), NAME: facts}}
-    metrics = tuple(dict.fromkeys((*results.metrics, NAME)))
-    return replace(results, scores=scores, metrics=metrics, about=about)
+    found = {int({**judging.metrics[NAME].options, **m.kwargs}["epochs"]) for m in metrics if m.name == NAME}
+    if found and min(found) < 1:
+        raise UsageError(f"{NAME}: option epochs got {min(found)}, expected at least 1")
+    return sorted(found)
+
+
+def learnt_on(model: nn.Module) -> tuple[Samples | None, str]:
+    """The samples that the model's card says it was trained on, or why they are not known."""
+    card = card_of(model)
+    if card is None or not card.data:
+        return None, "it is not known what the model was trained on; give hp.study the training samples too (Splits)"
+    try:
+        return data.load(card.data).train, ""
+    except HeatproofError as error:
+        return None, f"the training samples {card.data!r} cannot be loaded ({error}); give them to hp.study (Splits)"
+
+
+def with_shuffled(plan: Plan, out: Path | None) -> Plan:
+    """The plan with the models it needs, or with the reason why there are none."""
+    if plan.learn is None:
+        return plan
+    made = {}
+    try:
+        for epochs in epochs_of(plan.metrics):
+            recipe = replace(MEMORISE, epochs=epochs)
+            made[epochs] = shuffled_model(plan.probe, plan.learn, recipe=recipe, out=out, seed=plan.seed)
+    except FolderInUse:
+        raise
+    except (NotApplicable, UsageError) as error:
+        return replace(plan, absent=f"a model like this one cannot be trained ({error})")
+    return replace(plan, shuffled=made)

@@ -105,6 +105,8 @@ def standings(
 ) -> Ranking:
     """The ranking told by scores of the candidates (N, K), and of the candidates and the controls together (N, M)."""
     count = len(candidates)
+    if not count:
+        return Ranking(metric, better, (), _placed(everyone, controls, 0, better, alpha, seed), 1.0, len(everyone))
     beats = _beats(everyone, candidates, controls, better, alpha)
     order = stats.rank(own, candidates, better=better, alpha=alpha, seed=seed)
     first = own[:, list(candidates).index(order[0].name)] if order else own[:, 0]
@@ -116,15 +118,23 @@ def standings(
         Standing(r.name, r.place, r.score, r.rank, r.letters, r.share, beats[r.name], needed=apart[r.name])
         for r in order
     )
-    placed = stats.rank_intervals(everyone, better=better, confidence=1 - alpha, seed=seed)[count:]
-    scored = stats.estimates(everyone[:, count:], confidence=1 - alpha, seed=seed) if controls else ()
+    test = stats.friedman(own)
+    return Ranking(metric, better, rows, _placed(everyone, controls, count, better, alpha, seed), test.p, test.n)
+
+
+def _placed(
+    everyone: np.ndarray, controls: Sequence[str], first: int, better: Direction, alpha: float, seed: int
+) -> tuple[Standing, ...]:
+    """The controls, whose columns begin with the ``first``, by their mean ranks among everyone."""
+    if not controls:
+        return ()
+    placed = stats.rank_intervals(everyone, better=better, confidence=1 - alpha, seed=seed)[first:]
+    scored = stats.estimates(everyone[:, first:], confidence=1 - alpha, seed=seed)
     others = [
         Standing(name, 0, score, rank, "", 0.0, control=True)
         for name, score, rank in zip(controls, scored, placed, strict=True)
     ]
-    others.sort(key=lambda row: row.rank.mean)
-    test = stats.friedman(own)
-    return Ranking(metric, better, rows, tuple(others), test.p, test.n)
+    return tuple(sorted(others, key=lambda row: row.rank.mean))
 
 
 def _beats(

@@ -1,0 +1,143 @@
+"""The same work one item after another, in several processes, or by Ray: one signature, the same numbers.
+
+What decides the numbers is in what is sent; workers take over the number of threads, so that not a bit differs.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import multiprocessing
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+import torch
+
+from heatproof.errors import HeatproofError, UsageError
+
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+SERIAL = "serial"
+_held: list[Any] = []  # in a worker process: the work and what it shares
+
+
+def mapped(work: Callable[[S, T], R], shared: S, items: Sequence[T], *, workers: str = SERIAL) -> Iterator[R]:
+    """``work(shared, item)`` of every item, in their order.
+
+    Args:
+        work: a function at the top level of a module. shared: what all items need; sent to each worker once.
+        workers: "serial", "processes:4" for so many processes of this machine, or "ray" for a Ray cluster.
+
+    Raises: UsageError for other workers, where Ray is missing, or where what is shared cannot be sent;
+        HeatproofError where a worker dies.
+    """
+    count = processes(workers)
+    if count is None:
+        return _by_ray(work, shared, items)
+    if count == 1 or not items:
+        return (work(shared, item) for item in items)
+    return _by_processes(work, shared, items, min(count, len(items)))
+
+
+def processes(workers: str) -> int | None:
+    """How many processes the words ask for: 1 for serial, None for Ray.
+
+    >>> processes("processes:4")
+    4
+    """
+    found = re.fullmatch(r"processes:([1-9]\d*)", workers)
+    if workers not in (SERIAL, "ray") and found is None:
+        raise UsageError(f"workers: got {workers!r}, expected 'serial', 'processes:4' or 'ray'")
+    if workers == "ray":
+        _ray()
+        return None
+    return int(found[1]) if found else 1
+
+
+def _by_processes(work: Callable[[S, T], R], shared: S, items: Sequence[T], count: int) -> Iterator[R]:
+    context = multiprocessing.get_context("spawn")  # forks of a process with threads hang
+    given = (work, _sendable(shared), torch.get_num_threads())
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_hold, initargs=given) as pool:
+        try:
+            _start(pool)
+            yield from pool.map(_one, items)
+        except BrokenProcessPool:
+            raise HeatproofError(
+                "a worker process died; ask for fewer (memory), and in a script start the work below "
+                "if __name__ == '__main__':"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start(pool: ProcessPoolExecutor) -> None:
+    """Start the first worker, which is when what is shared is sent."""
+    try:
+        pool.submit(_idle)
+    except Exception as error:  # pickle raises many kinds
+        raise _unsendable(error) from error
+
+
+def _idle() -> None:
+    """Nothing."""
+
+
+def _hold(work: Any, shared: Any, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to the workers by the process that started them
+    torch.set_num_threads(threads)
+    _held[:] = [work, shared]
+
+
+def _one(item: Any) -> Any:
+    work, shared = _held
+    return work(shared, item)
+
+
+def _by_ray(work: Callable[[S, T], R], shared: S, items: Sequence[T]) -> Iterator[R]:
+    ray, threads = _ray(), torch.get_num_threads()
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+
+    @ray.remote
+    def remote(shared: Any, item: Any) -> Any:
+        torch.set_num_threads(threads)
+        return work(shared, item)
+
+    held = ray.put(_sendable(shared))
+    left = [remote.remote(held, item) for item in items]
+    try:
+        while left:
+            yield ray.get(left.pop(0))
+    finally:
+        for one in left:
+            ray.cancel(one)
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise UsageError("workers='ray' needs Ray; install it with: pip install 'heatproof[ray]'") from None
+
+
+def _sendable(shared: S) -> S:
+    """A copy: what is sent to other processes moves to shared memory, and the caller's tensors are to stay as they are.
+
+    Raises: UsageError where it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(shared)
+    except Exception as error:  # a model may hold anything
+        raise _unsendable(error) from error
+
+
+def _unsendable(error: Exception) -> UsageError:
+    return UsageError(
+        f"workers: the model or the samples cannot be sent to other processes ({type(error).__name__}: {error}); "
+        "use workers='serial'"
+    )
