@@ -248,12 +248,14 @@ def scores(probe: Probe, canvas: Canvas, goal: Goal, removals: Iterable[Bool[Ten
     """
     n, waiting = len(canvas.x), iter(removals)
     step = max(1, probe.rows(canvas.x) // n)
-    parts = []
-    while group := list(islice(waiting, step)):
-        rows = torch.arange(n, device=goal.classes.device).repeat(len(group))
-        found = probe.scored(canvas.without(torch.stack(group)), goal.take(rows))
-        parts.append(found.reshape(len(group), n))
-    return torch.cat(parts).T if parts else canvas.x.new_zeros(n, 0)
+
+    def parts() -> Iterator[tuple[Tensor, Goal]]:
+        while group := list(islice(waiting, step)):
+            rows = torch.arange(n, device=goal.classes.device).repeat(len(group))
+            yield canvas.without(torch.stack(group)), goal.take(rows)
+
+    found = [part.reshape(-1, n) for part in probe.stream(parts())]
+    return torch.cat(found).T if found else canvas.x.new_zeros(n, 0)
 
 
 def removals(

@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn import functional as F
 
 from heatproof.probe.graph import Cut
 from heatproof.probe.outputs import class_scores
 from heatproof.probe.state import borrowed
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_MAKERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_LAID_OUT: dict[int, type[nn.Module]] = {3: nn.Conv1d, 4: nn.Conv2d}  # by the axes of the input
 
 
 def optimised(model: nn.Module, x: Tensor) -> nn.Module:
-    """A copy with BatchNorm folded into the convolutions and, for images on the CPU, weights stored channels-last.
+    """A copy with BatchNorm folded into the convolutions and, for signals and images on the CPU, channels-last memory.
 
     The model itself where nothing can be gained, or where the copy's class scores differ from the model's by more than
     1e-5 of their scale.
     """
     norms = any(isinstance(module, _NORMS) for module in model.modules())
-    images = x.ndim == 4 and x.device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in model.modules())
-    if not (norms or images):
+    kind = _LAID_OUT.get(x.ndim) if x.device.type == "cpu" else None
+    convolutions = kind is not None and any(isinstance(module, kind) for module in model.modules())
+    if not (norms or convolutions):
         return model
     with borrowed(model):
         try:
             want = class_scores(model(x[:2]))
             fast = copy.deepcopy(model)
-            if norms:
-                fast = _folded(fast)
-            if images:
+            fast = _folded(fast)
+            if convolutions and kind is nn.Conv1d:
+                fast = _widened(fast, {})
+            elif convolutions:
                 fast = fast.to(memory_format=torch.channels_last)
             got = class_scores(fast(x[:2]))
         except torch.OutOfMemoryError:
@@ -63,8 +68,57 @@ def quickened(cut: Cut, out: Tensor, live: tuple[Any, ...]) -> Cut:
 
 
 def _folded(model: nn.Module) -> nn.Module:
+    """The model with BatchNorm folded into the convolutions, and ReLU written over what a layer has just made."""
     try:
-        folded: nn.Module = fuse(model)
+        folded = fuse(model)
     except Exception:  # a model that cannot be traced keeps its BatchNorm
         return model
+    if not isinstance(folded, fx.GraphModule):
+        return model
+    layers = dict(folded.named_modules())
+    for node in list(folded.graph.nodes):
+        module = layers.get(str(node.target)) if node.op == "call_module" else None
+        if type(module) is not nn.ReLU and not (node.op == "call_function" and node.target in (F.relu, torch.relu)):
+            continue
+        source = node.all_input_nodes[0]
+        fresh = source.op == "call_module" and type(layers[str(source.target)]) in _MAKERS
+        if fresh and len(source.users) == 1:
+            with folded.graph.inserting_after(node):
+                node.replace_all_uses_with(folded.graph.call_function(torch.relu_, (source,)))
+            folded.graph.erase_node(node)
+    folded.recompile()
     return folded
+
+
+class _Row(nn.Module):
+    """A convolution of signals, done as one of images one position high: those can keep their channels together."""
+
+    def __init__(self, given: nn.Conv1d) -> None:
+        super().__init__()
+        reach = given.dilation[0] * (given.kernel_size[0] - 1)
+        padding = (
+            given.padding[0] if isinstance(given.padding, tuple) else {"same": reach // 2, "valid": 0}[given.padding]
+        )
+        flat = given.weight.detach()[:, :, None]
+        self.weight = torch.empty_like(flat, memory_format=torch.channels_last).copy_(flat)
+        self.bias = None if given.bias is None else given.bias.detach()
+        self.how = ((1, given.stride[0]), (0, padding), (1, given.dilation[0]), given.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x[:, :, None], self.weight, self.bias, *self.how)[:, :, 0]
+
+
+def _widened(model: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+    """The model with its convolutions of signals exchanged, where that changes nothing but the layout."""
+    for name, child in model.named_children():
+        if child not in known:
+            known[child] = _Row(child) if _is_plain(child) else _widened(child, known)
+        setattr(model, name, known[child])
+    return model
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[nn.Conv1d]:
+    if type(module) is not nn.Conv1d or module.padding_mode != "zeros":
+        return False
+    uneven = module.padding == "same" and module.dilation[0] * (module.kernel_size[0] - 1) % 2 == 1
+    return not (uneven or module._forward_hooks or module._forward_pre_hooks)

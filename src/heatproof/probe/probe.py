@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, InputError, LayerError
 from heatproof.probe import attention, graph, layers
+from heatproof.probe.inputs import checked
 from heatproof.probe.layers import Survey, Tap
 from heatproof.probe.optimise import optimised, quickened
 from heatproof.probe.outputs import Goal, Score, Target, class_scores, pick
@@ -24,6 +26,8 @@ from heatproof.probe.state import Hook, SoftmaxWatch, borrowed, device_and_dtype
 Engine = Literal["auto", "plain", "optimised"]
 Layers = str | nn.Module | Sequence[str | nn.Module] | None
 T = TypeVar("T")
+MOST = 1024  # rows a pass
+CACHED = 2**19  # numbers of one layer's output that stay near the processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +39,11 @@ class Probe:
         layer: the layer for CAMs, by name or module; several are fused; None for the last convolution.
         score: what masking and ablating methods and all metrics compare: a probability in [0, 1], or a logit.
             Gradients are those of the logit in both cases, as the papers of the gradient methods have it.
-        batch: rows a pass; None for as many as fit about 10 MiB of input, at most 1024.
-        engine: ``optimised`` runs passes without gradient on a copy with folded BatchNorm and, for images on the CPU,
-            channels-last memory, provided that it agrees to 1e-5; ``auto`` does so for perturbed inputs only.
+        batch: rows a pass; None for as many as fit about 10 MiB of input, at most 1024, and on the CPU no more than
+            keep a layer's output near the processor.
+        engine: ``optimised`` runs passes without gradient on a copy with folded BatchNorm and, for signals and images
+            on the CPU, channels-last memory, provided that it agrees to 1e-5; ``auto`` does so for perturbed inputs
+            only.
         autocast: the type to compute in where torch.autocast allows it, bfloat16 say; None for the model's own type. A
             surrounding torch.autocast has no effect.
         passes: rows sent through the model so far: forward, backward, and tail (only what lies behind a layer).
@@ -98,13 +104,19 @@ class Probe:
 
     def scored(self, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, " n"]:
         """The score for a resolved goal, without any look at the input: the inner loop of perturbation."""
+        return next(self.stream([(x, goal)]))
 
-        def work(part: Tensor, rows: slice) -> Tensor:
-            some = goal.take(rows)
-            raw, logits = self._run(part, some, many=True)
-            return some.score(logits, self.score, raw)
+    def stream(self, parts: Iterable[tuple[Float[Tensor, "m c *s"], Goal]]) -> Iterator[Float[Tensor, " m"]]:
+        """The scores of inputs of one shape that are made when their turn comes; what `scored` gives for each part."""
+        for number, (x, goal) in enumerate(parts):
+            if not number:
+                self._prepare(x)
+            yield torch.cat(list(self.batches(len(x), x, partial(self._scored, x, goal))))
 
-        return torch.cat(list(self._each(x, work)))
+    def _scored(self, x: Tensor, goal: Goal, rows: slice) -> Tensor:
+        some = goal.take(rows)
+        raw, logits = self._run(self._to_model(x[rows]), some, many=True)
+        return some.score(logits, self.score, raw)
 
     def variants(
         self, x: Float[Tensor, "n c *s"], goal: Goal, count: int, make: Callable[[Tensor, Tensor], Tensor]
@@ -143,6 +155,7 @@ class Probe:
                 some = Goal.of(None, logits.detach()) if goal is None else goal.take(rows)
                 value = some.score(logits, "logit", raw)
                 slope = torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0] if value.requires_grad else None
+            self.compare(part, logits)
             if slope is None:
                 raise HeatproofError("the model's output depends on its input by no path that has a gradient")
             self.count("forward", len(part))
@@ -259,30 +272,11 @@ class Probe:
 
         Raises: InputError for an empty batch, NaN or infinite values, or other than one to three position axes.
         """
-        given: object = x
-        if not isinstance(given, Tensor):
-            try:
-                x = torch.as_tensor(given)
-            except (TypeError, ValueError, RuntimeError) as error:
-                raise InputError(f"{what}: got a {type(given).__name__}, expected a tensor (N, C, *S)") from error
-        if not 3 <= x.ndim <= 5:
-            raise InputError(
-                f"{what}: got shape {tuple(x.shape)}, expected (N, C, *S) with one to three position axes; "
-                "add the missing batch or channel axis"
-            )
-        if x.numel() == 0:
-            raise InputError(f"{what}: got an empty batch of shape {tuple(x.shape)}, expected at least one sample")
-        if not x.is_floating_point():
-            raise InputError(f"{what}: got {x.dtype}, expected floating point values; call .float() and scale them")
-        if not bool(torch.isfinite(x).all()):
-            bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero()[:, 0].tolist()
-            raise InputError(f"{what}: NaN or infinite values in {len(bad)} of {len(x)} samples (the first is number "
-                             f"{bad[0]}); remove or replace them")  # fmt: skip
-        return x.detach()
+        return checked(x, what)
 
     def rows(self, x: Tensor) -> int:
         """How many rows one pass takes."""
-        limit = self.batch or max(1, min(1024, 2_500_000 // max(1, math.prod(x.shape[1:]))))
+        limit = self.batch or max(1, min(MOST, 2_500_000 // max(1, math.prod(x.shape[1:]))))
         return min(limit, int(self._cache.get("rows", limit)))
 
     def count(self, kind: str, rows: int) -> None:
@@ -324,8 +318,9 @@ class Probe:
             stack.enter_context(borrowed(self.model, hooks))
             if self._cache.get("probabilities"):
                 stack.enter_context(SoftmaxWatch(seen))
-            on = self.autocast is not None
-            stack.enter_context(torch.autocast(self.device.type, dtype=self.autocast, enabled=on))
+            kind, on = self.device.type, self.autocast is not None
+            if on or torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, dtype=self.autocast, enabled=on))
             yield seen
 
     def batches(self, count: int, x: Tensor, work: Callable[[slice], T]) -> Iterator[T]:
@@ -335,7 +330,7 @@ class Probe:
         """
         start = 0
         while start < count:
-            rows = slice(start, min(start + self.rows(x), count))
+            rows = slice(start, min(start + self._at_once(x), count))
             try:
                 found = work(rows)
             except torch.OutOfMemoryError as error:
@@ -347,6 +342,11 @@ class Probe:
                 continue
             start = rows.stop
             yield found
+
+    def _at_once(self, x: Tensor) -> int:
+        """How many rows one pass takes so that, on the CPU, the next layer finds what one has written still near."""
+        rows = self.rows(x)
+        return rows if self.batch is not None else min(rows, int(self._cache.get("near", rows)))
 
     def _each(self, x: Tensor, work: Callable[[Tensor, slice], T]) -> Iterator[T]:
         self._prepare(x)
@@ -364,18 +364,41 @@ class Probe:
         self.count("forward", len(part))
         return raw, logits
 
+    @contextmanager
+    def overhearing(self, x: Float[Tensor, "n c *s"]) -> Iterator[list[Tensor]]:
+        """Keeps the logits of plain passes over exactly these inputs, in order, that others make within the block.
+
+        Yields the list they are put in, part by part; they are whole where the parts have as many rows as ``x``.
+        """
+        outer, heard = self._cache.get("overhearing"), list[Tensor]()
+        self._cache["overhearing"] = (self._to_model(x), heard)
+        try:
+            yield heard
+        finally:
+            self._cache["overhearing"] = outer
+
     def compare(self, part: Tensor, logits: Tensor) -> None:
-        """Says once if a sample's scores depend on the batch it is in, by the first pass that shows it."""
+        """Takes note of a plain pass; says once if a sample's scores depend on the batch it is in."""
+        if self._cache.get("overhearing") is not None:
+            x, heard = self._cache["overhearing"]
+            start = sum(map(len, heard))
+            if torch.equal(x[start : start + len(part)], part):
+                heard.append(logits.detach())
         first: tuple[Tensor, Tensor] | None = self._cache.get("first")
         if first is None or len(part) < 2 or not torch.equal(first[0], part[:1]):
             return
         del self._cache["first"]
-        alone, among = first[1], logits[:1].detach()
+        alone, among = first[1].detach(), logits[:1].detach()
         if not torch.allclose(alone, among, rtol=1e-2, atol=1e-3 + 1e-2 * float(alone.abs().max())):
             note("the model's output for a sample depends on the other samples in its batch; maps and scores will "
                  "change with the batch size")  # fmt: skip
 
     def _prepare(self, x: Tensor) -> None:
+        wide = self._cache.get(key := ("near", tuple(x.shape[1:])))
+        if wide is None:
+            widest = max((math.prod(call.shape or ()) for call in self.survey(x).calls), default=1)
+            self._cache[key] = wide = max(16, CACHED // widest)
+        self._cache["near"] = wide if self.device.type == "cpu" else MOST
         if "classes" not in self._cache:
             seen = self.survey(x)
             self._cache.update(classes=seen.classes, probabilities=seen.probabilities, trouble=seen.trouble)

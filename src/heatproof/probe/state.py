@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def borrowed(model: nn.Module, hooks: Mapping[nn.Module, Hook] | None = None) ->
 
 def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where the model's first floating parameter or buffer lives, and its type; CPU and float32 without any."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in chain(model.parameters(), model.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
