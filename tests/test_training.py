@@ -21,6 +21,7 @@ from heatproof.records import Samples, Splits
 from heatproof.training import Progress, Recipe, history_of, read_history, recipes, resolve
 from heatproof.training.batches import InOrder, Shuffled, Stretches, augment, generator, hold_out
 from heatproof.training.fitting import fit
+from heatproof.training.task import averaging
 from heatproof.training.watching import strips
 
 TINY = Recipe("tiny", 3, 16, 0.01, schedule="one-cycle", weight_decay=0.01, shift=2, average=0.9, validation=0.25)
@@ -153,6 +154,14 @@ def test_training_returns_an_evaluating_model_with_card_and_history(signals: Spl
     with torch.no_grad():
         accuracy = float((model(signals.test.x).argmax(1) == signals.test.y).float().mean())
     assert card.metrics["test_accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(("decay", "steps"), [(0.99, 60), (0.998, 60), (0.5, 20)])
+def test_a_short_training_is_not_averaged_with_its_start(decay: float, steps: int) -> None:
+    kept, current = [torch.zeros(2)], [torch.ones(2)]
+    for count in range(1, steps + 1):
+        averaging(decay)(kept, current, torch.tensor(count))
+    torch.testing.assert_close(kept, current, rtol=0, atol=1e-4)
 
 
 def test_averaged_weights_can_be_trained_on(signals: Splits) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,16 @@ from typing_extensions import override
 
 from heatproof.training.batches import Batch, Labels, Stretch, generator
 from heatproof.training.recipes import Recipe
+
+
+def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
+    """The update of averaged weights; its decay rises to ``decay``, so that a short training forgets where it began."""
+
+    def update(kept: Any, current: Any, count: Any) -> None:
+        steps = float(count)
+        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(kept, current, count)
+
+    return update
 
 
 class Task(LightningModule):
@@ -32,7 +43,7 @@ class Task(LightningModule):
         self.steps, self.done = steps, 0
         self.average: AveragedModel | None = None
         if recipe.average:
-            self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True)
+            self.average = AveragedModel(net, multi_avg_fn=averaging(recipe.average), use_buffers=True)
             self.average.requires_grad_(False)
         self.weights = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
         self.others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
