@@ -20,6 +20,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from heatproof.data import arrays, datasets, fetch, folder, hmt, load
 from heatproof.data.archives import building, unpack
@@ -108,7 +109,7 @@ class TestReading:
         assert pixels[:, 0, 0].tolist() == [255, 0, 0]
         assert "CMYK" in remarks[0]
 
-    @pytest.mark.parametrize("suffix", [".webp", ".tif", ".png"])
+    @pytest.mark.parametrize("suffix", [".webp", ".tif", ".png", ".gif"])
     def test_first_frame_of_an_animation(self, tmp_path: Path, suffix: str) -> None:
         frames = [Image.new("RGB", (4, 4), colour) for colour in ((250, 0, 0), (0, 250, 0))]
         frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], lossless=True)
@@ -148,6 +149,11 @@ def spoil(path: Path, kind: str) -> None:
         chunks = (b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"0"))
         body = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(body))
+    elif kind == "text bomb":
+        body = Image.new("RGB", (4, 4))
+        note = PngInfo()
+        note.add_text("comment", "x" * (80 << 20), zip=True)
+        body.save(path, format="PNG", pnginfo=note)
     elif kind == "float":
         Image.fromarray(np.zeros((4, 4), np.float32)).save(path, format="TIFF")
 
@@ -158,6 +164,7 @@ BAD = {
     "truncated": "truncated",
     "header only": "(not an image|truncated)",
     "bomb": "pixels",
+    "text bomb": "too large",
     "float": "no fixed range",
 }
 
@@ -169,6 +176,14 @@ class TestBadFiles:
         with pytest.raises(FileError, match=rf"bad\.jpg: .*{reason}") as error:
             read_image(tmp_path / "bad.jpg")
         assert "\n" not in str(error.value)
+
+    def test_what_may_not_be_read_says_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def locked(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Image, "open", locked)
+        with pytest.raises(FileError, match=r"a\.png: may not be read"):
+            read_image(picture(tmp_path / "a.png"))
 
     def test_are_left_out_and_listed(self, tmp_path: Path) -> None:
         tree(tmp_path)
@@ -248,6 +263,11 @@ class TestFolder:
         splits = folder(root, size=4, strict=True)
         assert len(splits.train) + len(splits.test) == 10
 
+    def test_a_broken_link_is_listed(self, tmp_path: Path) -> None:
+        root = tree(tmp_path)
+        (root / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+        assert folder(root, size=4).train.about["bad"] == {"a/gone.png": "no such image file"}
+
     def test_grey(self, tmp_path: Path) -> None:
         assert folder(tree(tmp_path), size=4, channels=1).train.x.shape == (8, 1, 4, 4)
 
@@ -261,6 +281,7 @@ class TestFolder:
             ("class lacks in test", "test: has no folder for class b"),
             ("no test", "has train/ but no test/"),
             ("class without images", "b: no images"),
+            ("class of one image", "class b has one image that can be read; expected two at least"),
             ("class of bad images", r"b: 1 images, none readable; the first: .*empty"),
         ],
     )
@@ -282,7 +303,9 @@ class TestFolder:
         elif spoiled.startswith("class"):
             tree(root, classes=("a",))
             (root / "b").mkdir()
-            if "bad" in spoiled:
+            if "one image" in spoiled:
+                picture(root / "b" / "0.png")
+            elif "bad" in spoiled:
                 (root / "b" / "0.png").write_bytes(b"")
         with pytest.raises(FileError, match=message):
             folder(root, size=4)
@@ -541,7 +564,7 @@ class TestUnpacking:
 
         path = self.pack(tmp_path / "good.zip", "a.txt")
         monkeypatch.setattr("shutil.disk_usage", lambda place: disk_usage(place)._replace(free=3))
-        with pytest.raises(FileError, match=r"no space; good\.zip needs"):
+        with pytest.raises(FileError, match=r"good\.zip: no space to unpack it: it needs"):
             unpack(path, tmp_path / "tree")
         monkeypatch.undo()
 

@@ -52,7 +52,7 @@ def unpack(archive: Path, folder: Path) -> None:
             entries = [_safe(entry, archive) for entry in file.infolist()]
             need, free = sum(entry.file_size for entry in entries), shutil.disk_usage(temporary).free
             if need > free:
-                raise FileError(f"{folder}: no space; {archive.name} needs {_mebi(need)}, {_mebi(free)} are free")
+                raise FileError(f"{archive}: no space to unpack it: it needs {_mebi(need)}, {_mebi(free)} are free")
             for entry in entries:
                 file.extract(entry, temporary)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:

@@ -89,6 +89,12 @@ def tree(
             f"{root}: has {found}/ but no {lacks}/; give both, or the class folders directly in {root.name}/"
         )
     everything = samples(root, _classes(root), transform, strict=strict, name=root.name, about=facts, names=names)
+    for label, count in enumerate(torch.bincount(everything.y, minlength=len(everything.classes)).tolist()):
+        if count == 1:
+            raise FileError(
+                f"{root}: class {everything.classes[label]} has one image that can be read; expected two at least, "
+                "for training and for testing"
+            )
     chosen, how = pick(everything)
     parts = [_about(everything.take(rows.nonzero()[:, 0]), {"split": how}) for rows in (~chosen, chosen)]
     return Splits(parts[0], parts[1])
@@ -166,7 +172,7 @@ def image_files(path: Path) -> list[Path]:
     """The images directly inside, by name."""
     # Names that begin with a dot are left by other systems' file managers beside the images.
     found = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in found if p.is_file())
+    return sorted(p for p in found if not p.is_dir())
 
 
 def _problems(checked: Checked, root: Path) -> dict[str, Any]:

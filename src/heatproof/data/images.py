@@ -18,7 +18,7 @@ from torch import Tensor
 
 from heatproof.errors import FileError, InputError, UsageError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 Normalise = Literal["unit", "signed", "imagenet"]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -102,6 +102,8 @@ def _read(path: Path, transform: Transform) -> tuple[Pixels, tuple[str, ...]]:
             return _decode(path, image, transform)
     except UnidentifiedImageError:
         raise FileError(f"{path}: not an image that can be read; expected {', '.join(SUFFIXES)}") from None
+    except PermissionError:
+        raise FileError(f"{path}: may not be read; change its permissions") from None
     except Image.DecompressionBombError:
         raise FileError(
             f"{path}: more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels (a decompression bomb?); cut it into tiles"
