@@ -221,7 +221,7 @@ def test_confusions_and_findings() -> None:
     assert (second.true, second.predicted, second.count) == ("dog", "cat", 1)
     assert found.confusions(1) == (first,)
     text = " ".join(found.findings)
-    assert text.startswith("9 of 12 samples (75.0%")
+    assert text.startswith("9 of 12 samples (75.0 %")
     assert "lowest is cat" in text
     assert "mostly taken for dog (2 of 6)" in text
     assert "cat and dog: 3 of the 3 errors" in text
@@ -234,7 +234,7 @@ def test_findings_name_a_class_that_is_hard_and_a_boast() -> None:
     given[:60] = 1
     found = measure(0.01 + 0.97 * np.eye(3)[given], y, ["three", "eight", "one"], resamples=300)
     text = " ".join(found.findings)
-    assert "Harder than the rest is three (40.0%" in text
+    assert "Harder than the rest is three (40.0 %" in text
     assert "mostly taken for eight (60 of 100)" in text
     assert "overconfident" in text
 

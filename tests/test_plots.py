@@ -21,8 +21,10 @@ from heatproof import plots, stats
 from heatproof.errors import FileError, InputError
 from heatproof.performance import measure
 from heatproof.plots import maps as drawn_maps
+from heatproof.plots.colours import heat
 from heatproof.plots.files import _smaller
-from heatproof.plots.tables import shade
+from heatproof.plots.tables import crowded, shade
+from heatproof.records import Estimate
 
 METHODS = ["grad-cam", "integrated-gradients:steps=20", "random", "edge"]
 CONTROLS = ["random", "edge"]
@@ -119,6 +121,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ["lower", "higher"],
         controls=CONTROLS,
         strong=np.eye(4, 2),
+    ),
+    "intervals": lambda: plots.intervals(METHODS, stats.estimates(_scores()), label="tau", line=0.0),
+    "times": lambda: plots.times([("method", name, 10.0**-i) for i, name in enumerate(METHODS)]),
+    "table of images": lambda: plots.panels(
+        np.repeat(_inputs(IMAGE)[0], 2, axis=0), ["0.98"] * 6, columns=2, rows=["a (0.98)"] * 3, heads=METHODS[:2]
     ),
     "agreement": lambda: plots.agreement(np.corrcoef(_scores().T), METHODS),
     "agreement of many": lambda: plots.agreement(
@@ -302,17 +309,76 @@ def test_metric_table_is_shaded_against_the_best_control() -> None:
     figure = plots.metric_table(
         [[0.9], [0.1], [0.5]], ["good", "bad", "random"], ["m"], ["higher"], controls=["random"]
     )
-    colours = np.asarray(figure.axes[0].images[0].get_array())[:, 0]
+    colours = np.asarray(figure.axes[0].images[0].get_array())[0]
     assert colours[2, 3] == 0.0
     assert colours[0, 3] == colours[1, 3] > 0
     turned = plots.metric_table([[0.9], [0.1], [0.5]], ["good", "bad", "random"], ["m"], ["lower"], controls=["random"])
-    other = np.asarray(turned.axes[0].images[0].get_array())[:, 0]
+    other = np.asarray(turned.axes[0].images[0].get_array())[0]
     np.testing.assert_array_equal(other[[1, 0, 2]], colours)
+
+
+def test_metric_table_has_a_row_a_metric_whose_numbers_have_as_many_decimals() -> None:
+    figure = plots.metric_table(
+        [[0.3, 120.0, 2e-5], [-0.05, 7.0, np.nan]], ["a", "b"], ["m", "n", "o"], ["higher", "higher", "lower"]
+    )
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["m ↑", "n ↑", "o ↓"]
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said == ["0.300", "−0.050", "120", "7", "2e-5", "–"]
+
+
+def test_intervals_are_drawn_and_quiet_ones_grey() -> None:
+    found = [Estimate(0.5, 0.2, 0.7, 9), Estimate(-0.1, -0.3, 0.1, 9)]
+    axes = plots.intervals(["a", "b"], found, quiet=[False, True], line=0.0).axes[0]
+    drawn = [part.get_segments()[0][:, 0].tolist() for part in axes.collections]
+    assert drawn == [[0.2, 0.7], [-0.3, 0.1]]
+    colours = [part.get_color()[0].tolist() for part in axes.collections]
+    assert colours[0] != colours[1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_times_are_bars_of_their_kind() -> None:
+    axes = plots.times([("method", "grad-cam", 2.5), ("metric", "deletion", 1.0), ("check", "all", 0.25)]).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [2.5, 1.0, 0.25]
+    assert len({bar.get_facecolor() for bar in axes.patches}) == 3
+    assert [text.get_text() for text in axes.texts] == [" 2.5", " 1", " 0.25"]
+
+
+def test_heat_is_clear_at_zero_warm_above_and_deepens() -> None:
+    colours = heat(np.array([0.0, 0.3, 1.0, -0.3, -1.0, np.nan, 7.0]))
+    assert colours[0, 3] == colours[5, 3] == 0.0
+    np.testing.assert_array_equal(colours[6], colours[2])
+    assert colours[1, 3] < colours[2, 3]
+    assert colours[1, :3].sum() > colours[2, :3].sum(), "more relevance is darker"
+    assert colours[2, 0] > colours[2, 2]
+    assert colours[4, 2] > colours[4, 0]
+
+
+def test_heatmaps_have_a_scale_that_reaches_below_zero_only_where_maps_do() -> None:
+    x, signed, _ = _inputs(IMAGE)
+    words = [
+        [tick.get_text() for tick in plots.gallery(x, {"a": maps}).axes[-1].get_xticklabels()]
+        for maps in (signed, np.abs(signed))
+    ]
+    assert words == [["most against", "none", "most for the class"], ["none", "most for the class"]]
+
+
+def test_images_in_panels_stand_beside_their_maps() -> None:
+    x, maps, _ = _inputs(IMAGE)
+    figure = plots.panels(x, ["a", "b", "c"], maps=maps)
+    assert [axes.get_title() for axes in figure.axes[:6]] == ["a", "its map", "b", "its map", "c", "its map"]
+    signals, heats, _ = _inputs(SIGNAL)
+    assert len(plots.panels(signals, ["a", "b", "c"], maps=heats).axes) == 4
+
+
+def test_labels_are_turned_where_they_would_touch() -> None:
+    assert crowded(["STROMA", "COMPLEX", "LYMPHO", "ADIPOSE"] * 2, 5.0)
+    assert not crowded(["0", "1", "2"], 5.0)
 
 
 @pytest.mark.parametrize(
     ("call", "word"),
     [
+        (lambda: plots.intervals(["a"], []), "one each"),
         (lambda: plots.attribution(np.zeros(5)), "one to three"),
         (lambda: plots.attribution(np.zeros((1, 5)), np.zeros(4)), "map"),
         (lambda: plots.attribution(np.zeros((1, 5)), mask=np.zeros(4)), "mask"),

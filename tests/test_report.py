@@ -196,13 +196,16 @@ def test_the_verdict_comes_first_and_every_section_is_there(everything: Path) ->
         "Verdict",
         "Findings",
         "Ranking of the methods",
+        "Heatmaps",
         "Scores by metric",
+        "Do the judges pass their own tests?",
+        "Which metrics agree with the planted truth?",
         "Curves",
         "Right and wrong, class by class",
-        "Agreement",
-        "Heatmaps",
+        "Who agrees with whom",
         "Worst explained samples",
         "The classifier",
+        "What it cost",
         "Settings",
         "How to reproduce this",
     ]
@@ -218,7 +221,7 @@ def test_foreign_strings_are_escaped(everything: Path) -> None:
 def test_what_decided_the_numbers_is_told(everything: Path) -> None:
     words = Outline(everything.read_text(encoding="utf-8")).words
     for told in (
-        "conv3: the last convolution", "probability", "mean: The mean of each sample.", "1,200 forward", "Licence",
+        "conv3: the last convolution", "probability", "mean: The mean of each sample.", "1,200", "Licence",
         "heatproof run --data", "hp.study(", "no " + NASTY, "What deletion measures with keep.", "lower ↓",
         "bad-cam says nothing about 5 samples of 40",
     ):  # fmt: skip
@@ -408,7 +411,16 @@ def test_figures_and_tables_lie_beside_the_page(everything: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0.5, "0.500"), (0.0, "0.000"), (1e-5, "1.0e-05"), (float("nan"), "–"), (float("inf"), "∞")]
+    ("value", "expected"),
+    [
+        (0.5, "0.500"),
+        (0.0, "0.000"),
+        (1e-5, "1 × 10⁻⁵"),
+        (-0.0002, "−0.0002"),
+        (31234.5, "31,234"),
+        (float("nan"), "–"),
+        (float("inf"), "∞"),
+    ],
 )
 def test_numbers_are_short(value: float, expected: str) -> None:
     assert parts.number(value) == expected

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heatproof.pipeline import Compared, Outcome, Step, Watch
     from heatproof.records import Estimate
     from heatproof.registry import Entry, Registry
-    from heatproof.studying import Results
+    from heatproof.studying import Ranking, Results
 
 _HEADS = {"methods": "Attribution methods", "metrics": "Metrics", "data": "Data sets"}
 _HEADS |= {"recipes": "Training recipes", "nets": "Networks", "fills": "Fills for removed positions"}
@@ -238,37 +238,65 @@ def _estimate(found: Estimate) -> tuple[str, str]:
 
 def outcome(found: Outcome) -> None:
     """The short summary at the end of a run."""
-    accuracy = found.performance.intervals["accuracy"]
+    accuracy, count = found.performance.intervals["accuracy"], len(found.performance)
     results(found.results, *found.others)
-    say(
-        f"Accuracy {accuracy.mean:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}) on {len(found.performance)} samples."
-    )
+    say(f"{_share(accuracy.mean)} ({_ends(accuracy, 100, 1)}) of {count:,} samples are classified rightly.")
     place("Report", found.report)
 
 
 def results(found: Results, *others: Results) -> None:
-    """Where every method stands over all metrics, the mean scores with the controls', and what it comes to."""
-    ranking = found.ranking()
-    title = f"Ranking over {len(found)} samples and {len(found.speaking)} metrics; methods that share a letter are tied"
-    columns = ("Place", "Method", "Mean rank", "95 % interval", "Group", "First in", "Not better than")
-    made = table(title, *columns, right=("Place", "Mean rank", "First in"))
-    for row in ranking.rows:
-        lost = ", ".join(ranking.unbeaten[row.method]) or "-"
-        made.add_row(str(row.place), escape(row.method), *_estimate(row.rank), row.letters, f"{row.share:.0%}", lost)
-    out().print(made)
+    """Where every method stands over all metrics that count, the best by each metric, and what it comes to."""
+    verdict = found.verdict(*others)
+    counting = sum(check.counts for check in verdict.metrics) or len(found.speaking)
+    ranking(found.ranking(), f"Ranking over {len(found):,} samples and {counting} metrics; who shares a letter is tied")
     scores(found)
-    for skip in found.skips[:3]:
-        say(f"Skipped {skip.method} x {skip.metric}: {skip.reason}")
-    if len(found.skips) > 3:
-        say(f"Skipped {len(found.skips) - 3} more; the report lists them.")
+    for reason, metrics in _skipped(found).items():
+        say(f"Skipped {', '.join(metrics)}: {reason}")
     if others:
         from heatproof.studying.baselines import dependence
 
         say(dependence((found, *others)))
-    verdict = found.verdict(*others)
     out().print(Text(verdict.text, style="bold"), soft_wrap=True)
     say(*verdict.findings[:5])
+    if len(verdict.findings) > 5:
+        say(f"So it goes on for {len(verdict.findings) - 5} more; the report has them all.")
     data(found.about.get("data_about", {}))
+
+
+def ranking(found: Ranking, title: str) -> None:
+    """A row a method: its mean rank, who it is tied with, how often it leads, and which controls it does not beat."""
+    columns = ("Place", "Method", "Mean rank", "95 % interval", "Group", "First in", "Not better than")
+    made = table(title, *columns, right=("Place", "Mean rank", "First in"))
+    made.columns[1].no_wrap = made.columns[3].no_wrap = True
+    for row in found.rows:
+        lost = ", ".join(found.unbeaten[row.method]) or "-"
+        rank = f"{row.score.mean:.2f}", _ends(row.score, 1, 2)
+        made.add_row(str(row.place), escape(row.method), *rank, row.letters, f"{100 * row.share:.0f} %", lost)
+    out().print(made)
+
+
+def _skipped(found: Results, most: int = 4) -> dict[str, list[str]]:
+    """The metrics (or cells) that were not computed, by the reason."""
+    everyone = len(found.methods) + len(found.controls)
+    cells: dict[tuple[str, str], list[str]] = {}
+    for skip in found.skips:
+        cells.setdefault((skip.reason.removeprefix(f"{skip.metric}: "), skip.metric), []).append(skip.method)
+    reasons: dict[str, list[str]] = {}
+    for (reason, metric), methods in cells.items():
+        whom = "" if len(methods) >= everyone else f" of {', '.join(methods[:3])}{' …' * (len(methods) > 3)}"
+        reasons.setdefault(reason, []).append(metric + whom)
+    if len(reasons) > most:
+        rest = {"the reasons are in the report": [f"{len(reasons) - most + 1} more kinds"]}
+        return dict([*reasons.items()][: most - 1]) | rest
+    return reasons
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _ends(found: Estimate, times: float, digits: int) -> str:
+    return f"{times * found.low:.{digits}f} to {times * found.high:.{digits}f}"
 
 
 def data(about: Mapping[str, Any]) -> None:
@@ -286,6 +314,7 @@ def scores(found: Results) -> None:
     """A row a metric: the best method and the best control by it, with their mean scores."""
     estimates = found.estimates()
     made = table("Best by each metric", "Metric", "Better", "Method", "Mean", "Control", "Mean", right=("Mean",))
+    made.columns[0].overflow = "fold"
     for metric in found.metrics:
         row = [metric, found.better(metric)]
         for names in (found.methods, found.controls):

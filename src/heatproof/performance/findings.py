@@ -23,7 +23,8 @@ def sentences(found: Performance) -> tuple[str, ...]:
 
 def _overall(found: Performance) -> str:
     right, n = int(found.right.sum()), len(found)
-    return f"{right} of {n} {_plural('sample', n)} ({_percent(found.intervals['accuracy'])}) are classified correctly."
+    share = _percent(found.intervals["accuracy"])
+    return f"{right:,} of {n:,} {_plural('sample', n)} ({share}) are classified correctly."
 
 
 def _hard(found: Performance) -> str:
@@ -71,7 +72,7 @@ def _pairs(found: Performance) -> str:
 def _calibration(found: Performance) -> str:
     gap = float(found.confidence.mean()) - found.accuracy
     ece = f"expected calibration error {found.ece:.3f}"
-    means = f"mean confidence {found.confidence.mean():.1%} against {found.accuracy:.1%} right, {ece}"
+    means = f"mean confidence {_share(found.confidence.mean())} against {_share(found.accuracy)} right, {ece}"
     interval = found.intervals["accuracy"]
     if interval.low <= found.accuracy + gap <= interval.high or not np.isfinite(interval.low):
         return f"Its confidence fits its accuracy on the whole ({means})."
@@ -80,8 +81,12 @@ def _calibration(found: Performance) -> str:
 
 def _percent(found: Estimate) -> str:
     if not np.isfinite(found.low):
-        return f"{found.mean:.1%}"
-    return f"{found.mean:.1%}, 95 % interval {100 * found.low:.1f} to {100 * found.high:.1f}"
+        return _share(found.mean)
+    return f"{_share(found.mean)}, 95 % interval {100 * found.low:.1f} to {100 * found.high:.1f}"
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _plural(word: str, n: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heatproof.plots.classifier import confusion, examples, history, per_class, reliability, roc
 from heatproof.plots.files import png, save, svg
-from heatproof.plots.judging import agreement, critical_difference, curves, metric_table, ranking
+from heatproof.plots.judging import agreement, critical_difference, curves, intervals, metric_table, ranking, times
 from heatproof.plots.maps import attribution, gallery, panels
 from heatproof.plots.style import INK, PALETTE, STYLE
 
@@ -20,6 +20,7 @@ __all__ = [
     "examples",
     "gallery",
     "history",
+    "intervals",
     "metric_table",
     "panels",
     "per_class",
@@ -29,4 +30,5 @@ __all__ = [
     "roc",
     "save",
     "svg",
+    "times",
 ]

@@ -114,7 +114,7 @@ def confusion(performance: Performance) -> Figure:
     numbers = [[str(n) if n else "" for n in row] for row in performance.confusion] if k <= 30 else None
     right = np.eye(k, dtype=bool)
     signed = np.where(right, share, -share)
-    cells(axes, signed, rows=names, columns=names, numbers=numbers)
+    cells(axes, signed, rows=names, columns=names, numbers=numbers, width=side)
     axes.set(xlabel="predicted class", ylabel="true class")
     return drawn
 

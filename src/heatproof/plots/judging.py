@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
 from heatproof.plots.style import BLUE, DASHES, GREY, INK, ORANGE, WIDTH, figure, line_style, longest, short, styled
-from heatproof.plots.tables import cells
-from heatproof.records import Direction
+from heatproof.plots.tables import cells, crowded
+from heatproof.records import Direction, Estimate
 from heatproof.stats import Rank, estimates
 
 
@@ -147,7 +147,7 @@ def metric_table(
     controls: Collection[str] = (),
     strong: ArrayLike | None = None,
 ) -> Figure:
-    """Mean scores (methods, metrics) as a heat table: blue is better, orange worse than the metric's best control.
+    """Mean scores (methods, metrics) as a heat table, a row a metric: blue beats its best control, orange loses to it.
 
     Without controls the metric's median takes their place. ``strong`` (methods, metrics) sets numbers in bold: those
     that beat every control beyond doubt, say.
@@ -160,19 +160,18 @@ def metric_table(
             f"got scores {table.shape} for {len(methods)} methods, {len(metrics)} metrics and {len(better)} directions"
         )
     known = [i for i, name in enumerate(methods) if name in controls]
-    shaded = np.zeros_like(table)
+    shaded = np.zeros_like(table.T)
     for j, direction in enumerate(better):
         column = table[:, j] if direction == "higher" else -table[:, j]
-        shaded[:, j] = _against(column, column[known])
-    digits = 3 if len(metrics) <= 10 else 2
-    numbers = [["–" if math.isnan(v) else _number(v, digits) for v in row] for row in table]
-    heads = [f"{short(name, 26)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
-    rows = [f"{short(name, 30)}{' (control)' if name in controls else ''}" for name in methods]
-    drawn = figure(WIDTH, 0.27 * len(rows) + 0.06 * longest(heads) + 0.4)
-    bold = None if strong is None else np.asarray(strong, dtype=bool)
-    cells(
-        drawn.subplots(), shaded, rows=rows, columns=heads, numbers=numbers if len(metrics) <= 20 else None, strong=bold
-    )
+        shaded[j] = _against(column, column[known])
+    digits = 3 if len(methods) <= 12 else 2
+    rows = [f"{short(name, 40)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
+    heads = [f"{short(name, 24)}{' (control)' if name in controls else ''}" for name in methods]
+    upright = crowded(heads, WIDTH)
+    drawn = figure(WIDTH, 0.27 * len(rows) + (0.058 * longest(heads) if upright else 0.1) + 0.4)
+    bold = None if strong is None else np.asarray(strong, dtype=bool).T
+    numbers = [_alike(line, digits) for line in table.T] if len(methods) <= 20 else None
+    cells(drawn.subplots(), shaded, rows=rows, columns=heads, numbers=numbers, strong=bold)
     return drawn
 
 
@@ -186,10 +185,16 @@ def _against(column: Float[np.ndarray, " m"], controls: Float[np.ndarray, " c"])
     return np.asarray(0.8 * gap / widest) if widest > 0 else np.zeros_like(column)
 
 
-def _number(value: float, digits: int) -> str:
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+def _alike(values: Float[np.ndarray, " k"], digits: int) -> list[str]:
+    """Numbers that are compared with each other, with as many decimals each; a dash where one is undefined."""
+    size = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    if size >= 1e4 or 0 < size < 1e-3:
+        said = [f"{v:.0e}".replace("e-0", "e-").replace("e+0", "e") for v in values]
+    else:
+        places = digits - max(0, math.floor(math.log10(size)) + 1) if size else 0
+        said = [f"{v:.{max(0, places)}f}" for v in values]
+    said = [f"−{one[1:]}" if one.startswith("-") else one for one in said]
+    return [one if math.isfinite(v) else "–" for v, one in zip(values, said, strict=True)]
 
 
 @styled
@@ -201,11 +206,66 @@ def agreement(matrix: ArrayLike, names: Sequence[str], *, label: str = "Spearman
     table = np.asarray(matrix, dtype=np.float64)
     if table.shape != (len(names), len(names)):
         raise InputError(f"got a matrix {table.shape} for {len(names)} names, expected a row and a column a name")
-    shown = [short(name, 24) for name in names]
+    shown = [short(name, 32) for name in names]
     side = min(WIDTH, 0.4 * len(names) + 0.075 * longest(shown) + 0.6)
     drawn = figure(side, side)
     axes = drawn.subplots()
-    numbers = [["–" if math.isnan(v) else f"{v:.2f}".replace("0.", ".") for v in row] for row in table]
-    cells(axes, table, rows=shown, columns=shown, numbers=numbers if len(names) <= 20 else None)
+    numbers = [["–" if math.isnan(v) else _signed(v) for v in row] for row in table]
+    cells(axes, table, rows=shown, columns=shown, numbers=numbers if len(names) <= 20 else None, width=side)
     axes.set_title(label, fontweight="normal", fontsize=9)
+    return drawn
+
+
+def _signed(value: float) -> str:
+    """A correlation without its leading zero: .52, −.10, 1.00."""
+    said = f"{abs(value):.2f}"
+    return ("−" if value < 0 and float(said) else "") + said.replace("0.", ".")
+
+
+@styled
+def intervals(
+    names: Sequence[str],
+    found: Sequence[Estimate],
+    *,
+    label: str = "",
+    quiet: Sequence[bool] = (),
+    line: float | None = None,
+) -> Figure:
+    """Estimates with their intervals one below the other, ``quiet`` ones grey, and a line to compare them with.
+
+    Raises: InputError where names and estimates do not fit.
+    """
+    if len(names) != len(found):
+        raise InputError(f"got {len(names)} names and {len(found)} estimates; expected one each")
+    drawn = figure(height=0.24 * max(len(names), 1) + 0.75)
+    axes = drawn.subplots()
+    if line is not None:
+        axes.axvline(line, color=ORANGE, linewidth=1.2)
+    for y, row in enumerate(found):
+        colour = GREY if y < len(quiet) and quiet[y] else BLUE
+        axes.hlines(y, row.low, row.high, color=colour, linewidth=2.2, alpha=0.7)
+        axes.plot(row.mean, y, marker="o", color=colour, markersize=5.5, linestyle="none")
+    axes.set_yticks(range(len(names)), [short(name, 40) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(label)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    return drawn
+
+
+@styled
+def times(spent: Sequence[tuple[str, str, float]]) -> Figure:
+    """Seconds as bars by (kind, name, seconds): methods blue, metrics orange, anything else grey."""
+    colours = {"method": BLUE, "metric": ORANGE}
+    drawn = figure(height=0.24 * max(len(spent), 1) + 0.75)
+    axes = drawn.subplots()
+    for y, (kind, _, seconds) in enumerate(spent):
+        axes.barh(y, seconds, height=0.7, color=colours.get(kind, GREY), alpha=0.8)
+        axes.text(seconds, y, f" {seconds:.3g}", va="center", fontsize=8)
+    axes.set_yticks(range(len(spent)), [short(name, 40) for _, name, _ in spent])
+    axes.set_ylim(len(spent) - 0.4, -0.6)
+    axes.margins(x=0.08)
+    axes.set_xlabel("seconds")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
     return drawn

@@ -1,7 +1,7 @@
 """Heatmaps drawn over what they explain: signals, images and volumes.
 
-Warm is evidence for the explained class, cold against it, clear is none. Each map is scaled by its own largest absolute
-value, zero staying zero; that is for display only.
+Warm is evidence for the explained class, cold against it, clear is none, and deeper is more. Each map is scaled by its
+own largest absolute value, zero staying zero; that is for display only.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
+from heatproof.plots.colours import heat as coloured
+from heatproof.plots.colours import scale
 from heatproof.plots.style import BLUE, GREEN, INK, ORANGE, PALETTE, WIDTH, bare, figure, longest, short, styled
-from heatproof.plots.tables import shade
 
 Drawing = Literal["overlay", "contour"]
 SIDE = 224  # pixels of a single image; larger ones are shrunk
@@ -98,8 +99,13 @@ def panels(
     mask: ArrayLike | None = None,
     wrong: Sequence[bool] = (),
     columns: int = 4,
+    rows: Sequence[str] = (),
+    heads: Sequence[str] = (),
 ) -> Figure:
-    """Inputs x (N, C, *S) one after the other, each under its caption; ``wrong`` ones have it in orange."""
+    """Inputs x (N, C, *S) one after the other, each under its caption; ``wrong`` ones have it in orange.
+
+    Images and volumes with maps are shown by themselves too, before the map. ``rows`` and ``heads`` name a table's.
+    """
     inputs = np.asarray(x, dtype=np.float64)
     if len(captions) != len(inputs):
         raise InputError(f"got {len(captions)} captions for {len(inputs)} inputs; expected one each")
@@ -108,12 +114,17 @@ def panels(
     for name, part in (("maps", heats), ("mask", truth)):
         if part is not None:
             _fit(part, (len(inputs), *inputs.shape[2:]), name)
-    cells = []
+    cells: list[Cell] = []
+    double = heats is not None and inputs.ndim > 3
     for i, one in enumerate(inputs):
-        rows = {} if heats is None else {"map": heats[i]}
-        one, rows, own = _flattened(one, rows, None if truth is None else truth[i])
-        cells.append((one, rows.get("map"), own))
-    return _grid(cells, max(1, min(columns, len(cells))), captions=captions, wrong=wrong)
+        shown = {} if heats is None else {"map": heats[i]}
+        one, shown, own = _flattened(one, shown, None if truth is None else truth[i])
+        cells += [(one, None, own)] * double + [(one, shown.get("map"), own)]
+    if double:
+        captions = [said for caption in captions for said in (caption, "its map")]
+        wrong = [flag for one in wrong for flag in (one, False)]
+    count = max(1, min(columns, len(cells)))
+    return _grid(cells, count, tops=heads, sides=rows, captions=captions, wrong=wrong)
 
 
 Cell = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
@@ -134,12 +145,13 @@ def _grid(
     flat = not cells or cells[0][0].ndim == 2
     sides = [_folded(side, 1.1) for side in sides]
     left = 0.1 + 0.068 * longest([line for side in sides for line in side.split("\n")]) if any(sides) else 0.05
-    gap, head = (0.2 if captions else 0.05), (0.34 if tops else 0.22)
+    gap, head = (0.2 if captions else 0.05), (0.34 if tops else 0.0) + (0.22 if captions or not tops else 0.0)
     wide = (WIDTH - left - 0.05 * columns) / columns
     wide = wide if flat else min(wide, 1.6)
     one = cells[0][0].shape if cells else (1, 1)
     tall = 0.62 * min(wide, 1.4) if flat else wide * one[-2] / one[-1]
-    width, height = left + columns * (wide + 0.05), head + rows * (tall + gap)
+    foot = 0.36 if any(heat is not None for _, heat, _ in cells) and drawing == "overlay" else 0.0
+    width, height = left + columns * (wide + 0.05), head + rows * (tall + gap) + foot
     drawn = Figure(figsize=(width, height))
     for i, (x, heat, mask) in enumerate(cells):
         row, column = divmod(i, columns)
@@ -147,12 +159,20 @@ def _grid(
         axes = drawn.add_axes(((left + column * (wide + 0.05)) / width, bottom / height, wide / width, tall / height))
         panel(axes, x, heat, mask, drawing, side=THUMB, small=True)
         if row == 0 and tops:
-            axes.set_title(_folded(tops[column], wide), fontsize=8, pad=3)
+            at = axes.get_position()
+            low = at.y1 + (0.24 if captions else 0.04) / height
+            drawn.text((at.x0 + at.x1) / 2, low, _folded(tops[column], wide), ha="center", va="bottom", fontsize=8,
+                       fontweight="bold")  # fmt: skip
         if column == 0 and any(sides):
             axes.text(-0.05, 0.5, sides[row], ha="right", va="center", transform=axes.transAxes, fontsize=8)
         if captions:
             colour = ORANGE if i < len(wrong) and wrong[i] else INK
             axes.set_title(captions[i], fontsize=7.5, pad=2, color=colour, fontweight="normal")
+    if foot:
+        signed = any(heat is not None and (scaled(heat) < 0).any() for _, heat, _ in cells)
+        long = min(3.0 if signed else 2.0, width - left - 0.6)
+        strip = drawn.add_axes(((left + 0.3) / width, 0.2 / height, long / width, 0.1 / height))
+        scale(strip, signed=signed)
     return drawn
 
 
@@ -193,7 +213,7 @@ def _signal(
     space = 0.08 * (high - low) or 1.0
     low, high = low - (2.2 if mask is not None else 1.0) * space, high + space
     if map is not None:
-        band = shade(map, above=ORANGE, below=BLUE, strength=0.8)[None]
+        band = coloured(map)[None]
         axes.imshow(
             band, extent=(-0.5, length - 0.5, low, high), aspect="auto", interpolation="none", zorder=0, clip_on=False
         )
@@ -246,7 +266,7 @@ def _picture(
     if map is None:
         return np.moveaxis(colour, 0, -1)
     grey = np.tensordot([0.299, 0.587, 0.114], colour, axes=1)[..., None]
-    heat = shade(_shrunk(map[None], side)[0], above=ORANGE, below=BLUE, strength=0.85)
+    heat = coloured(_shrunk(map[None], side)[0])
     return np.asarray(heat[..., :3] * heat[..., 3:] + (0.15 + 0.85 * grey) * (1.0 - heat[..., 3:]))
 
 

@@ -9,7 +9,12 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from heatproof.plots.style import BLUE, ORANGE, longest
+from heatproof.plots.style import BLUE, ORANGE, WIDTH, longest
+
+
+def crowded(names: Sequence[str], width: float) -> bool:
+    """Whether names do not fit side by side below a table in a figure so many inches wide."""
+    return longest(names) * len(names) * 0.07 > 0.68 * width
 
 
 def shade(
@@ -29,8 +34,9 @@ def cells(
     columns: Sequence[str],
     numbers: Sequence[Sequence[str]] | None = None,
     strong: np.ndarray | None = None,
+    width: float = WIDTH,
 ) -> None:
-    """Draw a shaded table; ``strong`` sets numbers in bold."""
+    """Draw a shaded table into a figure so many inches wide; ``strong`` sets numbers in bold."""
     r, c = values.shape
     axes.imshow(
         shade(values), aspect="auto", interpolation="none", extent=(-0.5, c - 0.5, r - 0.5, -0.5), clip_on=False
@@ -41,7 +47,7 @@ def cells(
             weight = "bold" if strong is not None and strong[i, j] else "normal"
             cell = axes.text(j, i, text, ha="center", va="center_baseline", fontsize=size, fontweight=weight)
             cell.set_in_layout(False)  # it lies inside; measuring hundreds takes seconds
-    upright = longest(columns) * c > 70
+    upright = crowded(columns, width)
     axes.set_xticks(range(c), columns, rotation=45 if upright else 0, ha="right" if upright else "center")
     if upright:
         for label in axes.get_xticklabels():

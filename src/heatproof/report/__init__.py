@@ -3,12 +3,15 @@
 parts          what a page is made of: sections, tables, pictures, paragraphs
 findings       the verdict, and what else has to be known first
 explanations   ranking and scores
+heatmaps       the gallery and the worst explained samples
+cases          three inputs of one class, looked at closely
+checks         what the model, the metrics and the methods were tested for
+planted        which metrics agree with the planted truth
+baselines      how much depends on what removed positions become
 slices         curves, right and wrong predictions, classes
 agreement      between metrics, and between methods
-cases          three inputs of one class, looked at closely
-baselines      how much depends on what removed positions become
-heatmaps       the gallery and the worst explained samples
 classifier     how good the classifier is
+cost           passes through the model, and time
 settings       everything that decided the numbers, and how to get them again
 tables         tables as Markdown, CSV and LaTeX
 writing        `write`

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from heatproof.report.findings import Told
 from heatproof.report.parts import Cell, Finding, Kind, Listing, Part, Section, Table, listed, section
-from heatproof.studying import Results, Standing
+from heatproof.studying import Ranking, Results
 from heatproof.studying.baselines import dependence, fill_of
 
 
@@ -14,14 +16,7 @@ def baselines(told: Told) -> Section | None:
     if len(studies) < 2 or not told.rows:
         return None
     fills = [fill_of(study) for study in studies]
-    rankings = [{row.method: row for row in study.ranking().rows} for study in studies]
-    rows: list[tuple[Cell, ...]] = [
-        (row.method, *(_place(found.get(row.method)) for found in rankings)) for row in told.rows
-    ]
-    caption = (
-        f"Place, mean rank (1 is best) with its {told.level} interval, and group by what removed positions become; "
-        "methods that share a letter cannot be told apart with that baseline."
-    )
+    rankings = [study.ranking() for study in studies]
     said = dependence(studies)
     kind: Kind = "good" if "does not change" in said else "note" if "beyond doubt" in said else "bad"
     lead = (
@@ -31,16 +26,36 @@ def baselines(told: Told) -> Section | None:
     )
     parts: list[Part | None] = [
         Listing((Finding(kind, said),)),
-        Table("baselines", caption, ("Method", *fills), tuple(rows), digits=2),
+        _ranks(told, rankings, fills),
+        _unbeaten(told, rankings, fills),
         _by_metric(told, studies, fills),
     ]
     return section("baselines", "How much depends on the baseline", "Baselines", lead, parts)
 
 
-def _place(row: Standing | None) -> str:
-    if row is None:
-        return "–"
-    return f"{row.place}. {row.score.mean:.2f} [{row.score.low:.2f}, {row.score.high:.2f}] {row.letters}".strip()
+def _ranks(told: Told, rankings: Sequence[Ranking], fills: Sequence[str]) -> Table:
+    """Mean rank and group of each method by fill."""
+    placed = [{row.method: row for row in ranking.rows} for ranking in rankings]
+    rows: list[tuple[Cell, ...]] = []
+    for method in (row.method for row in told.rows):
+        found = [rows_.get(method) for rows_ in placed]
+        rows.append((method, *(cell for row in found for cell in ((row.score, row.letters) if row else (None, "")))))
+    caption = (
+        f"Mean rank (1 is best) with its {told.level} interval, by what removed positions become; methods that share a "
+        "letter cannot be told apart with that baseline."
+    )
+    heads = ("Method", *(head for fill in fills for head in (fill, "Group")))
+    return Table("baselines", caption, heads, tuple(rows), digits=2)
+
+
+def _unbeaten(told: Told, rankings: Sequence[Ranking], fills: Sequence[str]) -> Table | None:
+    """The controls that each method does not beat, by fill."""
+    if not told.results.controls:
+        return None
+    lost = [ranking.unbeaten for ranking in rankings]
+    rows = tuple((row.method, *(listed(one.get(row.method, ())) or "none" for one in lost)) for row in told.rows)
+    caption = "The controls that a method is not better than, with each baseline. It counts only where none is left."
+    return Table("baselines-controls", caption, ("Method", *fills), rows)
 
 
 def _by_metric(told: Told, studies: tuple[Results, ...], fills: list[str]) -> Table | None:

@@ -66,7 +66,7 @@ def cases(found: Cases | None) -> Section | None:
         _table(found),
         Picture(
             "cases-maps",
-            "Heatmaps of every method; warm speaks for the predicted class, cold against it, and clear is zero.",
+            "Heatmaps of every method, each scaled by its own largest value: the deeper, the more relevant.",
             f"Worked cases with their heatmaps. {said}",
             plots.gallery(found.x, found.maps, labels=labels),
         ),
@@ -104,10 +104,11 @@ def _table(found: Cases) -> Table:
 
 def _kept(found: Cases, methods: Sequence[str]) -> Picture:
     inputs = np.concatenate([np.stack([found.kept[name][i] for name in methods]) for i in range(len(found.x))])
-    captions = [f"{name} {found.after[name][i]:.2f}" for i in range(len(found.x)) for name in methods]
+    captions = [f"{found.after[name][i]:.2f}" for i in range(len(found.x)) for name in methods]
+    labels = [_label(found, i) for i in range(len(found.x))]
     return Picture(
         "cases-kept",
-        f"What stays of each case (a row) at {percent(found.keep)}; above it the probability that remains.",
+        f"What stays of each case at {percent(found.keep)}; above it what remains of the probability.",
         f"The inputs with only the top {percent(found.keep)} of each map",
-        plots.panels(inputs, captions, columns=len(methods)),
+        plots.panels(inputs, captions, columns=len(methods), rows=labels, heads=methods),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from heatproof import plots
 from heatproof.performance import Performance
 from heatproof.records import Samples
-from heatproof.report.parts import Cell, Finding, Listing, Part, Picture, Section, Table, listed, plural, section
+from heatproof.report.parts import Cell, Finding, Listing, Part, Picture, Section, Share, Table, listed, plural, section
 from heatproof.training.history import Epoch
 
 NUMBERS = {
@@ -100,7 +100,7 @@ def _accuracies(found: Performance, *, many: bool) -> Picture:
 
 def _errors(found: Performance, samples: Samples | None) -> list[Part | None]:
     parts: list[Part | None] = []
-    pairs = tuple((c.true, c.predicted, c.count, f"{c.share:.1%}") for c in found.confusions())
+    pairs = tuple((c.true, c.predicted, c.count, Share(c.share, 1)) for c in found.confusions())
     if pairs:
         columns = ("True class", "Taken for", "Samples", "Share of the true class")
         parts.append(Table("confused", "The pairs of classes most often confused.", columns, pairs))
@@ -117,5 +117,6 @@ def _errors(found: Performance, samples: Samples | None) -> list[Part | None]:
             continue
         figure = plots.examples(found, samples.x, kind)
         label = f"{said}{hard}, up to two a class"
-        parts.append(Picture(f"examples-{kind}", f"{label}{how}.", f"{label}; classes {listed(found.classes)}", figure))
+        read = f"{label}; classes {listed(found.classes)}"
+        parts.append(Picture(f"examples-{kind}", f"{label}{how}.", read, figure, kind != "wrong", said))
     return parts

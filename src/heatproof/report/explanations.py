@@ -9,17 +9,14 @@ import numpy as np
 
 from heatproof import plots, stats
 from heatproof.records import Estimate
-from heatproof.report.findings import Told
-from heatproof.report.parts import Cell, Part, Picture, Section, Table, listed, percent, plural, section
+from heatproof.report.findings import MANY, Told
+from heatproof.report.parts import Cell, Part, Picture, Section, Share, Table, listed, plural, rounded, section
 from heatproof.studying import Standing
-from heatproof.studying.standing import TRUTH, VOICES
+from heatproof.studying.baselines import fill_of
+from heatproof.studying.standing import TRUTH
 
 OPEN = 12  # rows of a glossary that need not be opened
-
-
-def sections(told: Told) -> list[Section | None]:
-    """The sections that the scores alone can tell."""
-    return [ranking(told), scores(told)]
+PAIRS = 15  # of methods, in a table that lists all of them
 
 
 def ranking(told: Told) -> Section | None:
@@ -30,41 +27,83 @@ def ranking(told: Told) -> Section | None:
     tests = "Friedman's test, then Wilcoxon's" if len(found.rows) > 2 else "Wilcoxon's test"
     lead = (
         "Each sample ranks the methods by every metric. Ranks are averaged within a kind of metric, then over the "
-        "kinds, so that many variants of one metric have one voice; 1 is the best. Methods that share a "
+        "kinds, so that many variants of one metric have one voice; 1 is the best. Methods that share a group "
         f"letter cannot be told apart ({tests}, Holm's correction)."
     )
+    if told.others:
+        lead += f" Removed positions become {fill_of(told.results)} here; see Baselines for what else was tried."
     parts: list[Part | None] = [
         _ranking_table(told),
         Picture(
             "ranking",
-            f"Mean rank among methods and controls (grey) with {told.level} intervals; 1 is best.{_apart(told)}",
+            f"Mean rank among methods and controls (grey): the further left, the better. Bars: {told.level} intervals. "
+            f"Methods that share a letter, on the right, cannot be told apart.{_apart(told)}",
             "Mean ranks: " + "; ".join(f"{name} {e.mean:.2f}" for name, e in told.among_all.items()),
             plots.ranking([_rank(told, row) for row in (*told.rows, *found.controls)], controls=told.results.controls),
         ),
         _critical_difference(told.rows),
+        _power(told),
     ]
     return section("ranking", "Ranking of the methods", "Ranking", lead, parts)
 
 
 def _ranking_table(told: Told) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    lost = told.ranking.unbeaten
+    lost = told.unbeaten
     for row in told.rows:
-        share = percent(told.shares[row.method])
+        share = Share(told.shares[row.method])
         worse = listed(lost[row.method]) if lost[row.method] else "none" if told.results.controls else "no control run"
-        rows.append((row.place, row.method, row.score, row.letters, share, told.among_all.get(row.method), worse))
+        against = told.among_all.get(row.method)
+        rows.append((row.method, row.place, row.score, row.letters, share, _needed(told, row.method), against, worse))
     faint = range(len(rows), len(rows) + len(told.ranking.controls))
     rows += [
-        (None, f"{row.method} (control)", None, "", "", told.among_all.get(row.method), "")
+        (f"{row.method} (control)", None, None, "", None, None, told.among_all.get(row.method), "")
         for row in told.ranking.controls
     ]
-    columns = ("Place", "Method", "Mean rank", "Group", "First in", "Rank with controls", "Not better than")
+    columns = ("Method", "Place", "Mean rank", "Group", "First in", "Samples needed", "Rank with controls",
+               "Not better than")  # fmt: skip
     basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.counting), 'metric')}"
     caption = (
         f"Ranking over {basis}, with {told.level} bootstrap intervals. First in: share of resamples in which the "
-        f"method leads. Controls are maps that know nothing of the model.{_apart(told)}"
+        "method leads. Samples needed: how many in all would tell it from the first. Controls are maps that know "
+        f"nothing of the model.{_apart(told)}"
     )
     return Table("ranking", caption, columns, tuple(rows), frozenset(faint), digits=2)
+
+
+def _needed(told: Told, method: str) -> float | int | None:
+    first = told.rows[0].method
+    found = None if method == first else told.needed[first, method]
+    return found if found is None or not np.isfinite(found) else rounded(found)
+
+
+def _power(told: Told) -> Table | str | None:
+    """How many samples would tell the pairs apart that these do not."""
+    if len(told.rows) < 2:
+        return None
+    letters = {row.method: set(row.letters) for row in told.rows}
+    pairs = {pair: needed for pair, needed in told.needed.items() if letters[pair[0]] & letters[pair[1]]}
+    samples = plural(told.ranking.samples, "sample")
+    if not pairs:
+        return f"Every two methods are told apart by these {samples}."
+    voices = told.voices()
+    column = {row.method: voices[:, told.results.methods.index(row.method)] for row in told.rows}
+    level, seed = told.results.level, told.results.seed
+    rows: list[tuple[Cell, ...]] = []
+    for (a, b), needed in [*pairs.items()][:PAIRS]:
+        if np.nanmean(column[b]) < np.nanmean(column[a]):
+            a, b = b, a
+        ahead = stats.estimate(column[b] - column[a], confidence=level, seed=seed)
+        rows.append((a, b, ahead, rounded(needed) if needed < MANY else float("inf")))
+    caption = (
+        f"Pairs that these {samples} cannot tell apart, and how many in all would, with a chance of 80 %, were the "
+        "difference seen here the true one; ∞ where none is seen. A guess for planning, not a promise."
+    )
+    if len(pairs) > PAIRS:
+        caption += f" The first {PAIRS} of {len(pairs)} pairs."
+    heads = ("Better here", "Worse here", "Ahead by (mean ranks)", "Samples needed")
+    short = f"{plural(len(pairs), 'pair')} of methods that these {samples} cannot tell apart"
+    return Table("samples-needed", caption, heads, tuple(rows), digits=2, folded=len(rows) > OPEN, short=short)
 
 
 def _apart(told: Told) -> str:
@@ -106,8 +145,9 @@ def scores(told: Told) -> Section | None:
     strong = [[_beats_all(told, name, m) for m in metrics] for name in told.everyone]
     heat = Picture(
         "scores",
-        "Mean scores. Blue is better and orange worse than the best control; bold: better than every control beyond "
-        "doubt. Arrows: ↑ higher is better, ↓ lower is better.",
+        "Mean scores, a row a metric. Blue: better than the best control by this metric; orange: worse; the deeper, "
+        "the further. Bold: better than every control beyond doubt. ↑ higher is better, ↓ lower is "
+        f"better.{_unfair(told)}",
         f"Heat table of {len(metrics)} metrics by {len(told.everyone)} methods and controls; a table has its numbers",
         plots.metric_table(
             means,
@@ -128,6 +168,12 @@ def scores(told: Told) -> Section | None:
     return section("scores", "Scores by metric", "Scores", lead, [heat, _meanings(told), table, _methods(told)])
 
 
+def _unfair(told: Told) -> str:
+    """By which metrics a control cannot be beaten."""
+    families = {told.results.family(m) for m in told.results.metrics}
+    return " By robustness no control can be beaten: it ignores the model." if "robustness" in families else ""
+
+
 def _beats_all(told: Told, name: str, metric: str) -> bool:
     if not told.results.controls or metric not in told.by_metric:
         return False
@@ -140,20 +186,11 @@ def _meanings(told: Told) -> Table | None:
     rows = []
     for metric in told.results.metrics:
         fact = facts.get(metric, {})
-        counts = "yes" if metric in told.counting and metric not in told.reasons else _why_silent(told, metric)
         better = f"{told.results.better(metric)} {arrow(told, metric)}"
-        rows.append((metric, str(fact.get("summary", "")), better, told.results.family(metric), counts, _paper(fact)))
-    columns = ("Metric", "What it measures", "Better", "Kind", "Counts in the ranking", "Source")
+        rows.append((metric, str(fact.get("summary", "")), better, told.results.family(metric), _paper(fact)))
+    columns = ("Metric", "What it measures", "Better", "Kind", "Source")
     many = len(rows) > OPEN
     return Table("metrics", "What each metric measures.", columns, tuple(rows), folded=many) if rows else None
-
-
-def _why_silent(told: Told, metric: str) -> str:
-    if metric in told.reasons:
-        return f"no: {told.reasons[metric]}"
-    if told.results.family(metric) not in VOICES:
-        return "no, it cannot say which map is true"
-    return "no, not computed for all"
 
 
 def _methods(told: Told) -> Table | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +13,8 @@ from jaxtyping import Float
 
 from heatproof import stats
 from heatproof.records import Estimate
-from heatproof.report.parts import Finding, Kind, listed, percent, plural
-from heatproof.studying import Ranking, Results, Standing
+from heatproof.report.parts import Finding, Kind, counted, listed, percent, plural, rounded
+from heatproof.studying import Calibration, Ranking, Results, Standing
 from heatproof.studying.results import Stratum
 from heatproof.studying.standing import TRUTH, standings
 from heatproof.studying.verdict import Verdict
@@ -38,6 +40,11 @@ class Told:
         """Methods, then controls, each from the best to the worst where that is known."""
         rows = (*self.rows, *self.ranking.controls)
         return tuple(row.method for row in rows) if rows else (*self.results.methods, *self.results.controls)
+
+    @cached_property
+    def unbeaten(self) -> dict[str, tuple[str, ...]]:
+        """For each method the controls it is not better than, with one baseline or another."""
+        return {check.method: check.unbeaten for check in self.verdict.methods} if self.results.methods else {}
 
     @property
     def level(self) -> str:
@@ -107,6 +114,29 @@ class Told:
         return self.results.verdict(*self.others)
 
     @cached_property
+    def calibration(self) -> Calibration:
+        """Which faithfulness metrics agree with the planted masks."""
+        return self.results.calibration()
+
+    @property
+    def calibrated(self) -> Finding:
+        """What the calibration says; only where it has rows."""
+        rows = self.calibration.rows
+        kind: Kind = "good" if all(r.agrees for r in rows) else "note" if any(r.agrees for r in rows) else "bad"
+        return Finding(kind, self.calibration.text)
+
+    @cached_property
+    def needed(self) -> dict[tuple[str, str], float]:
+        """How many samples would separate each two methods, the better first, by the metrics that count."""
+        voices, names = self.voices(), [row.method for row in self.rows]
+        column = {name: voices[:, self.results.methods.index(name)] for name in names}
+        alpha = 1 - self.results.level
+        return {
+            (a, b): stats.samples_needed(column[b] - column[a], alpha=alpha)
+            for a, b in itertools.combinations(names, 2)
+        }
+
+    @cached_property
     def families(self) -> dict[str, tuple[str, ...]]:
         """The metrics that count overall, by family."""
         families = dict.fromkeys(self.results.family(m) for m in self.counting)
@@ -137,20 +167,41 @@ def banner(told: Told) -> Banner:
         if names
     ]
     known = tuple(f"{m.method} is no better than" for m in found.methods if m.unbeaten)
-    fails += [
-        Finding("bad" if "hardly changes" in said else "note", said)
-        for said in found.findings
-        if not (known and said.startswith(known))
-    ]
+    fails += _together([said for said in found.findings if not (known and said.startswith(known))])
     kind: Kind = "good" if found.winner else "note" if found.group else "bad"
     counting = sum(check.counts for check in found.metrics)
     sure = f"It rests on {plural(len(told.results), 'sample')} and {plural(counting, 'metric')}"
     if len(told.results.methods) > 1 and np.isfinite(found.agreement):
-        sure += f", which order the methods {_alike(found.agreement)} (Kendall's W {found.agreement:.2f})"
+        sure += f", which order the methods {alike(found.agreement)} (Kendall's W {found.agreement:.2f})"
     return Banner(found.text, kind, f"{sure}.", tuple(fails))
 
 
-def _alike(w: float) -> str:
+def _together(sentences: Sequence[str]) -> list[Finding]:
+    """The sentences, those that say the same of several methods or metrics as one."""
+    groups: dict[str, list[str]] = {}
+    for said in sentences:
+        name, _, rest = said.partition(" ")
+        shared = re.match(r"is left out|hardly changes|disagrees", rest)
+        groups.setdefault(rest if shared else said, []).append(name if shared else "")
+    found = []
+    for rest, names in groups.items():
+        kind: Kind = "bad" if "hardly change" in rest else "note"
+        said = rest if names == [""] else f"{listed(names, 9)} {rest if len(names) == 1 else _many(rest)}"
+        found.append(Finding(kind, said))
+    return found
+
+
+def _many(rest: str) -> str:
+    """What is said of one metric or method, said of several."""
+    pairs = (("is left", "are left"), ("hardly changes", "hardly change"), ("disagrees: it puts", "disagree: they put"),
+             (": it cannot", ": they cannot"), (": it is", ": they are"), ("moves it", "moves them"))  # fmt: skip
+    for one, several in pairs:
+        rest = rest.replace(one, several)
+    return rest
+
+
+def alike(w: float) -> str:
+    """Kendall's W in words."""
     return "much alike" if w >= 0.7 else "somewhat alike" if w >= 0.4 else "differently"
 
 
@@ -163,7 +214,7 @@ def findings(told: Told) -> tuple[Finding, ...]:
     """What the study found, bad news first."""
     if not told.results.methods or not told.results.metrics:
         return ()
-    parts = (_controls, _by_metric, _families, _strata, _ties, _holes)
+    parts = (_controls, _by_metric, _families, _planted, _strata, _ties, _holes)
     found = [finding for part in parts for finding in part(told)]
     order = ("bad", "note", "good")
     return tuple(sorted(found, key=lambda item: order.index(item.kind)))
@@ -171,18 +222,19 @@ def findings(told: Told) -> tuple[Finding, ...]:
 
 def _controls(told: Told) -> list[Finding]:
     """Whether all methods beat all controls; those that do not are part of the verdict."""
-    known, lost = told.results.controls, told.ranking.unbeaten
+    known, lost = told.results.controls, told.unbeaten
     if not known:
         return [_note("No control was run, so nothing shows that these maps beat a map that ignores the model.")]
     if not told.among_all or any(lost.values()):
         return []
     who = "The method is" if len(lost) == 1 else f"All {len(lost)} methods are"
-    return [Finding("good", f"{who} better than {controls(known)} over all metrics together.")]
+    always = ", whatever removed positions become" if told.others else ""
+    return [Finding("good", f"{who} better than {controls(known)} over all metrics together{always}.")]
 
 
-def _by_metric(told: Told, most: int = 6) -> list[Finding]:
-    """Metrics by which some method does not beat every control."""
-    found = []
+def _by_metric(told: Told, most: int = 4) -> list[Finding]:
+    """Metrics by which some method does not beat every control; those that say the same together."""
+    groups: dict[tuple[str, Kind], list[str]] = {}
     for metric, ranking in told.by_metric.items():
         losers = [method for method, names in ranking.unbeaten.items() if names]
         if not losers or metric in told.reasons or told.results.family(metric) not in TRUTH:
@@ -190,14 +242,27 @@ def _by_metric(told: Told, most: int = 6) -> list[Finding]:
         names = list(dict.fromkeys(c for method in losers for c in ranking.unbeaten[method]))
         none = len(losers) == len(ranking.rows) > 1
         if len(losers) > SEVERAL and not none:
-            found.append(_note(f"By {metric}, {len(losers)} of {len(ranking.rows)} methods do not beat every control."))
-            continue
-        who = "no method beats" if none else f"{listed(losers)} {'does' if len(losers) == 1 else 'do'} not beat"
-        alone = "" if len(names) == 1 else "all of " if none else "one or more of "
-        found.append(Finding("bad" if none else "note", f"By {metric}, {who} {alone}{controls(names)}."))
+            said = f"{len(losers)} of {len(ranking.rows)} methods do not beat every control."
+        else:
+            who = "no method beats" if none else f"{listed(losers)} {'does' if len(losers) == 1 else 'do'} not beat"
+            alone = "" if len(names) == 1 else "all of " if none else "one or more of "
+            said = f"{who} {alone}{controls(names)}."
+        groups.setdefault((said, "bad" if none else "note"), []).append(metric)
+    found = [Finding(kind, f"By {listed(metrics)}, {said}") for (said, kind), metrics in groups.items()]
     found.sort(key=lambda item: item.kind)
     rest = len(found) - most
-    return found if rest <= 0 else [*found[:most], _note(f"So it is by {plural(rest, 'other metric')}; see Scores.")]
+    return found if rest <= 0 else [*found[:most], _note("So it is by other metrics; see Scores.")]
+
+
+def _planted(told: Told) -> list[Finding]:
+    """Whether the metrics agree with the planted truth, where there is one."""
+    rows = told.calibration.rows
+    if not rows:
+        return []
+    good, against = sum(row.agrees for row in rows), [row.metric for row in rows if row.methods.high < 0]
+    said = f"{counted(good, len(rows)).capitalize()} faithfulness metrics agree with the planted truth"
+    said += f"; {listed(against)} {'contradicts' if len(against) == 1 else 'contradict'} it" if against else ""
+    return [Finding(told.calibrated.kind, f"{said}.")]
 
 
 def _families(told: Told) -> list[Finding]:
@@ -236,15 +301,12 @@ def _ties(told: Told) -> list[Finding]:
     rows = told.rows
     if len(rows) < 2 or not set(rows[0].letters) & set(rows[1].letters):
         return []
-    voices = told.voices()
-    a, b = (told.results.methods.index(row.method) for row in rows[:2])
-    needed, n = stats.samples_needed(voices[:, a] - voices[:, b]), told.ranking.samples
-    pair = f"{rows[0].method} and {rows[1].method}"
+    first, second = rows[0].method, rows[1].method
+    needed, n = told.needed[first, second], told.ranking.samples
     if not np.isfinite(needed) or needed > MANY:
-        return [_note(f"Nothing suggests that more samples would tell {pair} apart.")]
-    return [_note(f"To tell {pair} apart, about {int(needed):,} samples are needed in all; these are {n:,}.")] * (
-        needed > n
-    )
+        return [_note(f"Nothing suggests that more samples would tell {first} and {second} apart.")]
+    said = f"To tell {first} and {second} apart, about {rounded(needed):,} samples are needed in all; these are {n:,}."
+    return [_note(said)] * (needed > n)
 
 
 def _holes(told: Told) -> list[Finding]:

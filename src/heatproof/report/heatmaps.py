@@ -13,10 +13,10 @@ from heatproof import plots
 from heatproof.records import Samples
 from heatproof.report.cases import Cases
 from heatproof.report.findings import Told
-from heatproof.report.parts import Finding, Listing, Part, Picture, Section, Table, listed, plural, section
+from heatproof.report.parts import Finding, Listing, Part, Picture, Section, Share, Table, listed, plural, section
 
 COLUMNS = 8  # maps side by side
-PANELS = 100  # panels in a gallery
+PANELS = 160  # panels in a gallery
 WORST, METRICS = 8, 6  # samples, and columns of their scores
 
 
@@ -33,11 +33,6 @@ class Pictures:
     judged: Samples | None = None
     maps: Mapping[str, Any] = field(default_factory=dict)
     cases: Cases | None = None
-
-
-def sections(told: Told, pictures: Pictures) -> list[Section | None]:
-    """The gallery and the worst explained samples."""
-    return [gallery(told, pictures), worst(told, pictures)]
 
 
 def at_hand(told: Told, pictures: Pictures) -> dict[str, np.ndarray]:
@@ -72,8 +67,8 @@ def gallery(told: Told, pictures: Pictures) -> Section | None:
         caption = f"{said}, with the confidence of the prediction."
         parts.append(Picture(f"gallery-{kind}", caption, f"{said} with the maps of {listed(names, 9)}", figure))
     lead = (
-        "Warm: evidence for the explained class; cold: against it. Each map is scaled by its own largest value, so "
-        "shades compare positions within a map, not maps with each other."
+        "Warm colours: evidence for the explained class; cold ones: against it; the deeper, the more. Each map is "
+        "scaled by its own largest value, so shades compare positions within a map, not maps with each other."
     )
     if shown.mask is not None:
         lead += " Green marks the positions that decide the class by construction."
@@ -135,10 +130,12 @@ def _worst_table(told: Told, method: str, rows: list[int], standing: np.ndarray)
         name = results.ids[i] if results.ids else f"#{i}"
         label, said = (results.classes[k[i]] for k in (results.y, results.predictions))
         values = [float(results.scores[method, m][i]) for m in metrics]
-        cells.append((name, label, said, float(results.confidence[i]), float(standing[i]), *values))
-    heads = ("Sample", "Label", "Prediction", "Confidence", "Standing", *metrics)
+        shown = label if label == said else f"{label} → {said}"
+        cells.append((name, shown, float(results.confidence[i]), Share(float(standing[i])), *values))
+    heads = ("Sample", "Class", "Confidence", "Standing", *metrics)
     caption = (
-        f"Standing: the share of the {len(results):,} samples that are explained worse, averaged over the metrics."
+        f"Standing: which share of the {len(results):,} samples this method explains worse, averaged over the metrics. "
+        "Class: label → prediction where they differ. Behind it the scores."
     )
     return Table("worst-explained", caption, heads, tuple(cells), digits=2)
 
@@ -187,5 +184,7 @@ def _drawn(told: Told, pictures: Pictures, method: str, rows: list[int]) -> Pict
     wrong = [bool(results.y[i] != results.predictions[i]) for i in rows]
     figure = plots.panels(x, [_label(told, i) for i in rows], maps=heat, mask=mask, wrong=wrong)
     caption = f"The samples that {method} explains worst, the worst first; above each the class and its confidence."
+    if x.ndim > 3:
+        caption += " Left the input, right its map."
     label = f"{plural(len(rows), 'sample')} that {method} explains worst, with its maps"
     return Picture("worst-explained", caption, label, figure)

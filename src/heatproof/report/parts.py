@@ -9,8 +9,20 @@ from typing import Any, Literal
 
 from heatproof.records import Estimate
 
-Cell = str | int | float | Estimate | None
 Kind = Literal["good", "bad", "note"]
+LONG = 32  # letters of a cell that is set in several lines
+SMALL = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share in [0, 1], shown in percent with so many digits after the point."""
+
+    value: float
+    digits: int = 0
+
+
+Cell = str | int | float | Estimate | Share | None
 
 
 @dataclass(frozen=True)
@@ -19,7 +31,7 @@ class Table:
 
     Attributes:
         name: that of its files. rows: of cells; an Estimate is shown with its interval.
-        faint: rows set in grey. digits: after the point. folded: whether it has to be opened.
+        faint: rows set in grey. digits: after the point. folded: whether it has to be opened, showing ``short``.
     """
 
     name: str
@@ -29,6 +41,7 @@ class Table:
     faint: frozenset[int] = frozenset()
     digits: int = 3
     folded: bool = False
+    short: str = ""
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -36,16 +49,25 @@ class Table:
         columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.columns)
         return tuple(not any(isinstance(cell, str) for cell in column) for column in columns)
 
+    @property
+    def wordy(self) -> bool:
+        """Whether some cell behind the first is too long for one line."""
+        return any(isinstance(cell, str) and len(cell) > LONG for row in self.rows for cell in row[1:])
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its caption; ``label`` is read out by screen readers, ``name`` is that of its files."""
+    """A figure with its caption.
+
+    ``label`` is read out by screen readers, ``name`` is that of its files, ``short`` what is seen while it is folded.
+    """
 
     name: str
     caption: str
     label: str
     figure: Any
     folded: bool = False
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,12 +114,21 @@ def section(key: str, title: str, short: str, lead: str, parts: Sequence[Part | 
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number as text; a dash where it is undefined."""
+    """A number as text; a dash where it is undefined.
+
+    >>> number(0.5), number(0.00042), number(-2e-6), number(31000.0)
+    ('0.500', '0.0004', '−2 × 10⁻⁶', '31,000')
+    """
     if not math.isfinite(value):
         return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    if value and not 10.0**-digits <= abs(value) < 1e6:
-        return f"{value:.1e}"
-    return f"{value:.{digits}f}"
+    size, sign = abs(value), "−" if value < 0 else ""
+    if size >= 1e6 or 0 < size < 5e-5:
+        head, tail = f"{size:.0e}".split("e")
+        return f"{sign}{head} × 10{str(int(tail)).translate(SMALL)}"
+    if 0 < size < 0.5 * 10.0**-digits:
+        digits = 1 - math.ceil(math.log10(size))
+    said = f"{size:,.{digits if size < 1e4 else 0}f}"
+    return sign + said if float(said.replace(",", "")) else said
 
 
 def interval(found: Estimate, digits: int = 3) -> str:
@@ -113,18 +144,39 @@ def text(cell: Cell, digits: int = 3) -> str:
         return "–"
     if isinstance(cell, Estimate):
         return f"{number(cell.mean, digits)} {interval(cell, digits)}".strip()
+    if isinstance(cell, Share):
+        return percent(cell.value, cell.digits)
     if isinstance(cell, float):
         return number(cell, digits)
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def percent(share: float) -> str:
-    """A share as text.
+def percent(share: float, digits: int = 0) -> str:
+    """A share as text; a dash where it is undefined.
 
-    >>> percent(0.5415)
-    '54 %'
+    >>> percent(0.5415), percent(0.9781, 1)
+    ('54 %', '97.8 %')
     """
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.{digits}f} %" if math.isfinite(share) else "–"
+
+
+def counted(some: int, of: int) -> str:
+    """How many of a few.
+
+    >>> counted(0, 3), counted(2, 3), counted(3, 3)
+    ('none', '2 of 3', 'all 3')
+    """
+    return "none" if not some else f"all {of}" if some == of > 1 else f"{some} of {of}"
+
+
+def rounded(count: float) -> int:
+    """A large count to two digits.
+
+    >>> rounded(47.0), rounded(2903.0)
+    (47, 2900)
+    """
+    step = 10 ** max(0, len(str(int(count))) - 2)
+    return int(round(count / step) * step)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -49,11 +49,6 @@ def _study(results: Results) -> Table:
         ("Controls", ", ".join(results.controls) or "none"),
         ("Metrics", ", ".join(results.metrics)),
     ]
-    passes = about.get("passes", {})
-    if passes:
-        told = [f"{int(n):,} {kind}" for kind, n in passes.items() if n]
-        rows.append(("Inputs through the model", ", ".join(told)))
-    rows += [("Time", _plain(about[key])) for key in ("seconds", "timings") if key in about]
     return Table("settings", "The study.", ("Setting", "Value"), tuple(rows))
 
 
@@ -61,9 +56,10 @@ def _data(name: str, about: Mapping[str, Any]) -> Table | None:
     if not about and not name:
         return None
     about = {key: value for key, value in about.items() if key != "bad"}
-    keys = [*(key for key in SAID if key in about), *(key for key in about if key not in SAID)]
     rows = [("Name", name)] if name else []
-    rows += [(SAID.get(key, key.replace("_", " ").capitalize()), _plain(about[key])) for key in keys]
+    rows += [(said, _plain(about[key])) for key, said in SAID.items() if key in about]
+    options = [f"{key.replace('_', ' ')} {_plain(value)}" for key, value in about.items() if key not in SAID]
+    rows += [("Options", "; ".join(options))] if options else []
     return Table("data", "The data.", ("Fact", "Value"), tuple(rows))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from heatproof import plots, stats
 from heatproof.records import Estimate
 from heatproof.report.explanations import arrow
@@ -16,8 +14,15 @@ from heatproof.studying.results import Stratum
 LINES = 7  # methods in a figure of curves
 OPEN = 4  # figures of curves that need not be opened
 CLASSES = 40  # in a table
-ALONG = {"insertion": "share of positions put back", "sensitivity-n": "share of positions in a subset"}
+SPACIOUS = 4  # methods up to which a table has room for intervals
+ALONG = {
+    "insertion": "share of positions put back",
+    "sensitivity-n": "share of positions in a subset",
+    "parameter-randomisation": "share of layers with random weights, from the top",
+}
 SCORES = ("deletion", "insertion", "road")  # their curves are the model's score itself
+YLABEL = {"parameter-randomisation": "likeness to the true map"}
+SANITY = "parameter-randomisation"
 
 
 def curves(told: Told) -> Section | None:
@@ -27,31 +32,48 @@ def curves(told: Told) -> Section | None:
     shown = [*told.everyone[:count][:LINES], *told.everyone[count:]]
     parts: list[Part | None] = []
     for metric in results.metrics:
-        if any((name, metric) in results.curves for name in shown):
-            parts.append(_curve(told, metric, shown, folded=len(parts) >= OPEN))
-    lead = "The most relevant positions are removed (or put back) step by step, and the model's answer is watched."
+        if not sanity(metric) and any((name, metric) in results.curves for name in shown):
+            parts.append(curve(told, metric, shown, folded=len(parts) >= OPEN))
+    lead = (
+        "The most relevant positions are removed (or put back) step by step, and the model's answer is watched. A map "
+        "is better than a control only where its band leaves the control's."
+    )
     if count > LINES:
         lead += f" Of {count} methods the {LINES} best are drawn."
     return section("curves", "Curves", "Curves", lead, parts)
 
 
-def _curve(told: Told, metric: str, shown: Sequence[str], *, folded: bool) -> Picture:
+def sanity(metric: str) -> bool:
+    """Whether the metric is a sanity check, with curves over randomised layers."""
+    return metric.partition(":")[0] == SANITY
+
+
+def curve(told: Told, metric: str, shown: Sequence[str], *, folded: bool) -> Picture:
+    """The curves of some methods by one metric."""
     results, plain = told.results, metric.partition(":")[0]
+    alone = "order=independent" in metric
     bands = {name: results.curves[name, metric] for name in shown if (name, metric) in results.curves}
     score = str(results.about.get("score", "score"))
     figure = plots.curves(
         next(iter(bands.values())).at,
         {name: band.values for name, band in bands.items()},
         controls=results.controls,
-        xlabel=ALONG.get(plain, "share of positions removed"),
-        ylabel=f"{score} of the explained class" if plain in SCORES else plain,
+        xlabel="place of the layers with random weights, from the top" if alone else _along(plain),
+        ylabel=f"{score} of the explained class" if plain in SCORES else YLABEL.get(plain, plain),
         seed=results.seed,
     )
     want = "high" if results.better(metric) == "higher" else "low"
-    caption = f"{metric}: mean over samples in its 95 % band. A good map has a {want} curve."
+    caption = f"{metric}: line, the mean over samples; band, its 95 % interval. A good map has a {want} curve."
+    if sanity(metric):
+        caption += " A map that stays alike does not depend on what the model has learnt."
     found = {name: told.estimates.get((name, metric)) for name in bands}
     ends = "; ".join(f"{name} {e.mean:.3f}" for name, e in found.items() if e is not None)
-    return Picture(f"curve-{_stem(metric)}", caption, f"Curves of {metric}. Mean scores: {ends}", figure, folded=folded)
+    label = f"Curves of {metric}. Mean scores: {ends}"
+    return Picture(f"curve-{_stem(metric)}", caption, label, figure, folded, f"Curves of {metric}")
+
+
+def _along(plain: str) -> str:
+    return ALONG.get(plain, "share of positions removed")
 
 
 def _stem(metric: str) -> str:
@@ -70,10 +92,10 @@ def strata(told: Told) -> Section | None:
         _by_class(told, order),
         _scores(told) if both else None,
     ]
-    lead = "A method that explains successes well need not explain errors well."
+    lead = "A method that explains successes well need not explain errors well, nor every class."
     if not both:
         how = "rightly" if results.right.all() else "wrongly"
-        lead = f"Every sample is classified {how}, so there is nothing to compare."
+        lead = f"All {len(results):,} samples judged are classified {how}, so only classes can be compared."
     return section("strata", "Right and wrong, class by class", "Right or wrong", lead, parts)
 
 
@@ -100,14 +122,16 @@ def _by_class(told: Told, order: Sequence[int]) -> Table | None:
     present = [k for k in range(len(results.classes)) if (results.y == k).any()]
     if not 2 <= len(present) <= CLASSES or len(results.methods) < 2:
         return None
-    placed = told.voices()
+    placed, wide = told.voices(), len(order) > SPACIOUS
     rows: list[tuple[Cell, ...]] = []
     for k in present:
-        own = placed[results.y == k]
-        own = own[np.isfinite(own).all(axis=1)]
-        rows.append((results.classes[k], len(own), *(float(own[:, i].mean()) if len(own) else None for i in order)))
+        own = placed[results.y == k][:, list(order)]
+        found = stats.estimates(own, confidence=results.level, seed=results.seed)
+        cells: list[Cell] = [e.mean if wide else e for e in found]
+        rows.append((results.classes[k], int((results.y == k).sum()), *cells))
     heads = ("Class", "Samples", *(results.methods[i] for i in order))
-    caption = "Mean rank among the methods (1 is best) for each class."
+    ends = "" if wide else f" with {told.level} intervals"
+    caption = f"Mean rank among the methods (1 is best){ends}, class by class. Few samples tell little."
     return Table("by-class", caption, heads, tuple(rows), digits=2, folded=len(rows) > 12)
 
 

@@ -7,7 +7,7 @@ import io
 import re
 
 from heatproof.records import Estimate
-from heatproof.report.parts import Cell, Table, text
+from heatproof.report.parts import SMALL, Cell, Share, Table, text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -33,7 +33,9 @@ _LATEX = {
     "↓": r"$\downarrow$",
     "∞": r"$\infty$",
     "×": r"$\times$",
+    "±": r"$\pm$",
 }
+_LATEX |= {chr(raised): f"$^{{{chr(plain)}}}$" for plain, raised in SMALL.items()}
 
 
 def markdown(table: Table) -> str:
@@ -80,7 +82,7 @@ def comma_separated(table: Table) -> str:
     for row in table.rows:
         line: list[object] = []
         for cell, three in zip(row, wide, strict=True):
-            line += _three(cell) if three else ["" if cell is None else cell]
+            line += _three(cell) if three else [_raw(cell)]
         writer.writerow(line)
     return stream.getvalue()
 
@@ -88,7 +90,11 @@ def comma_separated(table: Table) -> str:
 def _three(cell: Cell) -> list[object]:
     if isinstance(cell, Estimate):
         return [cell.mean, cell.low, cell.high]
-    return ["" if cell is None else cell, "", ""]
+    return [_raw(cell), "", ""]
+
+
+def _raw(cell: Cell) -> object:
+    return "" if cell is None else cell.value if isinstance(cell, Share) else cell
 
 
 def _marked(words: str) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import jinja2
+import numpy as np
 from markupsafe import Markup, escape
 
 import heatproof
@@ -21,9 +22,12 @@ from heatproof.report import classifier, explanations, heatmaps, settings, slice
 from heatproof.report.agreement import agreement
 from heatproof.report.baselines import baselines
 from heatproof.report.cases import cases
+from heatproof.report.checks import checks
+from heatproof.report.cost import cost
 from heatproof.report.findings import Banner, Told, banner, findings
 from heatproof.report.heatmaps import Pictures
-from heatproof.report.parts import Cell, Finding, Picture, Section, Table, interval, number, plural, text
+from heatproof.report.parts import Cell, Finding, Picture, Section, Table, interval, number, percent, plural, text
+from heatproof.report.planted import planted
 from heatproof.studying import Results
 from heatproof.training.history import Epoch
 
@@ -84,20 +88,31 @@ def _sections(
     results = told.results if told is not None else None
     data: Mapping[str, object] = pictures.evaluated.about if pictures.evaluated is not None else {}
     found = [
-        *(explanations.sections(told) if told is not None else ()),
-        baselines(told) if told is not None else None,
-        *(_looks(told, pictures) if told is not None else ()),
-        cases(pictures.cases),
+        *(_judged(told, pictures) if told is not None else ()),
         classifier.classifier(performance, history, pictures.evaluated),
+        cost(results),
         settings.settings(results, card, data),
         settings.reproduce(results, card, command),
     ]
     return [section for section in found if section is not None]
 
 
-def _looks(told: Told, pictures: Pictures) -> list[Section | None]:
+def _judged(told: Told, pictures: Pictures) -> list[Section | None]:
+    """What the study found, the answers before the reasons for them."""
     maps = heatmaps.at_hand(told, pictures)
-    return [slices.curves(told), slices.strata(told), agreement(told, maps), *heatmaps.sections(told, pictures)]
+    return [
+        explanations.ranking(told),
+        heatmaps.gallery(told, pictures),
+        cases(pictures.cases),
+        explanations.scores(told),
+        checks(told),
+        planted(told),
+        baselines(told),
+        slices.curves(told),
+        slices.strata(told),
+        agreement(told, maps),
+        heatmaps.worst(told, pictures),
+    ]
 
 
 def _title(results: Results | None, performance: Performance | None) -> str:
@@ -116,7 +131,9 @@ def _subtitle(results: Results | None, performance: Performance | None, card: Ca
     if card is not None:
         parts.append(f"model {card.architecture}")
     if performance is not None:
-        parts.append(f"accuracy {text(performance.intervals['accuracy'])} on {plural(len(performance), 'sample')}")
+        found = performance.intervals["accuracy"]
+        ends = f" ({100 * found.low:.1f} to {100 * found.high:.1f})" if np.isfinite(found.low) else ""
+        parts.append(f"{percent(found.mean, 1)}{ends} of {plural(len(performance), 'sample')} classified rightly")
     return "; ".join(parts) + "." if parts else ""
 
 
@@ -147,7 +164,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters |= {"cell": _cell, "rich": _rich, "kind": lambda part: type(part).__name__.lower(), "drawn": _drawn}
+    made.filters |= {"cell": _cell, "rich": _rich, "broken": _broken, "drawn": _drawn}
+    made.filters["kind"] = lambda part: type(part).__name__.lower()
     made.tests["finding"] = lambda part: isinstance(part, Finding)
     return made
 
@@ -165,6 +183,11 @@ def _cell(cell: Cell, digits: int, heading: str = "") -> Markup:
     words = text(cell, digits)
     link = _link(words) if heading == "Source" else ""
     return Markup('<a href="{}">{}</a>').format(link, link.removeprefix("https://")) if link else _rich(words)
+
+
+def _broken(name: str) -> Markup:
+    """A name that may be broken before its options."""
+    return Markup(re.sub(r"(?<=\w)([:=])(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
 def _link(paper: str) -> str:
