@@ -85,6 +85,24 @@ def test_noisy_linear_solves_the_system(rank: int) -> None:
     torch.testing.assert_close(found.double(), want, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [(27, 22), (19, 5, 4)])
+@pytest.mark.parametrize("near", [perturb.NEAR, 1])
+def test_noisy_linear_fills_large_holes(size: tuple[int, ...], near: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From coarse to fine, and no further than the hole and its rim; nothing left in one of the samples."""
+    monkeypatch.setattr(perturb, "NEAR", near)
+    x = torch.randn(3, 2, *size, generator=torch.Generator().manual_seed(1))
+    removed = torch.zeros(3, *size, dtype=torch.bool)
+    removed[0, 2:-1, 1:-1] = True
+    removed[1, 10:17, 2:4] = True
+    removed[2] = True
+    found = canvas(x, "noisy-linear:noise=0.0").without(removed[None])
+    want = torch.stack([dense(a, m) for a, m in zip(x[:2], removed[:2], strict=True)])
+    error = (found[:2].double() - want).flatten(1).square().mean(1).sqrt()
+    assert float(error.amax()) < 0.03
+    torch.testing.assert_close(found[2], spatial.like(spatial.mean(x[2:]), x)[0].expand_as(x[2]))
+    torch.testing.assert_close(torch.where(removed[:, None], x, found), x, rtol=0, atol=0)
+
+
 def test_noisy_linear_adds_noise_of_the_stated_size() -> None:
     x = torch.randn(1, 1, 4000, generator=torch.Generator().manual_seed(0))
     removed = torch.ones(1, 4000, dtype=torch.bool)

@@ -25,6 +25,7 @@ from heatproof.probe import Goal, Probe
 from heatproof.registry import Registry, Spec
 
 fills = Registry("fill")
+NEAR = 2**18  # numbers that are worked on at once on the CPU
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -98,37 +99,76 @@ def _interpolated(x: Float[Tensor, "m c p"], removed: Bool[Tensor, "m p"]) -> Fl
     return start + (end - start) * share
 
 
-def _diffused(
-    x: Float[Tensor, "m c *s"], removed: Bool[Tensor, "m *s"], tolerance: float = 3e-3, steps: int = 1000
-) -> Float[Tensor, "m c *s"]:
-    """The solution of the linear system on a grid, by conjugate gradients; a row that is done is left alone.
+def _diffused(x: Float[Tensor, "m c *s"], removed: Bool[Tensor, "m *s"]) -> Float[Tensor, "m c *s"]:
+    """The solution of the linear system on a grid; large samples one at a time and no further than their holes reach.
 
-    Preconditioned by all coarser grids at once (Bramble, Pasciak and Xu 1990), so that large holes need few steps. The
-    tolerance leaves an error of less than half the default noise.
+    What is left of the error is a few thousandths of the sample's deviation, and up to three hundredths where nine
+    tenths are one hole.
     """
-    free = removed[:, None].to(x)
+    step = max(1, NEAR // x[0].numel()) if x.device.type == "cpu" else len(x)
+    out = x.clone()
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        place = (rows, slice(None), *(_reach(removed[rows]) if step == 1 else ()))
+        free = removed[place[:1] + place[2:]][:, None]
+        out[place] = torch.where(free, _solved(x[place], free.to(x)), x[place])
+    return out
+
+
+def _reach(removed: Bool[Tensor, "1 *s"]) -> list[slice]:
+    """The box of the removed positions and of their neighbours."""
+    found = []
+    for axis in range(1, removed.ndim):
+        lines = removed.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0].tolist() or [0]
+        found.append(slice(max(0, lines[0] - 1), lines[-1] + 2))
+    return found
+
+
+def _solved(x: Float[Tensor, "m c *s"], free: Float[Tensor, "m 1 *s"]) -> Float[Tensor, "m c *s"]:
+    """The free positions; the first guess is the solution on a grid four times as coarse, on a small one the mean."""
+    held, size = 1 - free, x.shape[2:]
+    if max(size) <= 16:
+        known = held.flatten(2).sum(2).clamp_min(1)
+        return _refined(x, free, spatial.like(spatial.total(x * held) / known, x) * free)
+    count, total = _pooled(_pooled(held)), _pooled(_pooled(x * held))
+    empty, middle = (count == 0).to(x), total / count.clamp_min(1)
+    coarse = torch.where(empty > 0, _solved(middle, empty), middle)
+    guess = F.interpolate(coarse, scale_factor=4.0, mode=spatial.MODES[len(size)], align_corners=False)
+    return _refined(x, free, guess[(..., *map(slice, size))] * free)
+
+
+def _refined(
+    x: Float[Tensor, "m c *s"],
+    free: Float[Tensor, "m 1 *s"],
+    guess: Float[Tensor, "m c *s"],
+    tolerance: float = 3e-3,
+    steps: int = 1000,
+) -> Float[Tensor, "m c *s"]:
+    """The guess brought to the solution by conjugate gradients; a row that is done is left alone.
+
+    Preconditioned by all coarser grids at once (Bramble, Pasciak and Xu 1990), so that large holes need few steps.
+    """
+    held = 1 - free
     degree = _around(torch.ones_like(x[:1, :1]))
-    coarse = _coarser(free, _around(1 - free) * free)
-    right = _around(x * (1 - free)) * free
-    known = (1 - free).flatten(2).sum(2).clamp_min(1)
-    guess = spatial.like(spatial.total(x * (1 - free)) / known, x) * free
-    residual = right - (degree * guess - _around(guess)) * free
-    scaled = _preconditioned(residual, degree, coarse) * free
+    inverse, coarse, degree = free / degree, _coarser(free, _around(held) * free), degree * free
+    right = _around(x * held).mul_(free)
+    residual = right - (degree * guess).sub_(_around(guess).mul_(free))
+    scaled = _preconditioned(residual, inverse, coarse).mul_(free)
     direction, size = scaled, _dot(residual, scaled)
-    goal = (tolerance**2 * _dot(right, right / degree)).clamp_min(torch.finfo(x.dtype).tiny)
+    goal = (tolerance**2 * _dot(right, right * inverse)).clamp_min(torch.finfo(x.dtype).tiny)
     for _ in range(steps):
         active = size > goal
         if not bool(active.any()):
             break
-        pushed = (degree * direction - _around(direction)) * free
+        pushed = (degree * direction).sub_(_around(direction).mul_(free))
         length = torch.where(active, size / _dot(direction, pushed).clamp_min(1e-30), 0)
-        guess = guess + length * direction
-        residual = residual - length * pushed
-        scaled = _preconditioned(residual, degree, coarse) * free
+        guess.addcmul_(length, direction)
+        residual.addcmul_(-length, pushed)
+        scaled = _preconditioned(residual, inverse, coarse).mul_(free)
         fresh = torch.where(active, _dot(residual, scaled), size)
-        direction = scaled + torch.where(active, fresh / size.clamp_min(1e-30), 0) * direction
+        direction = torch.addcmul(scaled, torch.where(active, fresh / size.clamp_min(1e-30), 0), direction)
         size = fresh
-    return guess + x * (1 - free)
+    return guess
 
 
 def _dot(a: Float[Tensor, "m c *s"], b: Float[Tensor, "m c *s"]) -> Float[Tensor, "m c ..."]:
@@ -166,28 +206,25 @@ def _coarser(free: Float[Tensor, "m 1 *s"], held: Float[Tensor, "m 1 *s"]) -> li
 
 def _pooled(x: Float[Tensor, "m c *s"]) -> Tensor:
     """The sum over boxes of two positions an axis."""
-    size = x.shape[2:]
-    full = F.pad(x, [n for length in reversed(size) for n in (0, length % 2)])
-    boxes = full.reshape(*x.shape[:2], *(n for length in full.shape[2:] for n in (length // 2, 2)))
-    return boxes.sum(dim=tuple(range(3, boxes.ndim, 2)))
+    for axis in range(2, x.ndim):
+        pairs, odd = divmod(x.shape[axis], 2)
+        both = x.narrow(axis, 0, 2 * pairs).unflatten(axis, (pairs, 2))
+        total = both.select(axis + 1, 0) + both.select(axis + 1, 1)
+        x = torch.cat([total, x.narrow(axis, 2 * pairs, 1)], dim=axis) if odd else total
+    return x
 
 
-def _preconditioned(residual: Tensor, degree: Tensor, coarse: list[Tensor]) -> Tensor:
-    parts, pooled = [residual / degree], residual
-    for inverse in coarse:
+def _preconditioned(residual: Tensor, inverse: Tensor, coarse: list[Tensor]) -> Tensor:
+    parts, pooled = [residual * inverse], residual
+    for diagonal in coarse:
         pooled = _pooled(pooled)
-        parts.append(pooled * inverse)
+        parts.append(pooled * diagonal)
     total = parts.pop()
     while parts:
         finer = parts.pop()
-        total = finer + _spread(total, finer.shape[2:])
+        spread = F.interpolate(total, scale_factor=2.0, mode="nearest")
+        total = finer.add_(spread[(..., *map(slice, finer.shape[2:]))])
     return total
-
-
-def _spread(x: Tensor, size: torch.Size) -> Tensor:
-    for axis, length in enumerate(size, start=2):
-        x = x.repeat_interleave(2, dim=axis).narrow(axis, 0, length)
-    return x
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +289,7 @@ def scores(probe: Probe, canvas: Canvas, goal: Goal, removals: Iterable[Bool[Ten
     def parts() -> Iterator[tuple[Tensor, Goal]]:
         while group := list(islice(waiting, step)):
             rows = torch.arange(n, device=goal.classes.device).repeat(len(group))
-            yield canvas.without(torch.stack(group)), goal.take(rows)
+            yield canvas.without(torch.stack(group)), goal if len(group) == 1 else goal.take(rows)
 
     found = [part.reshape(-1, n) for part in probe.stream(parts())]
     return torch.cat(found).T if found else canvas.x.new_zeros(n, 0)

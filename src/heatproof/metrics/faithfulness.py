@@ -149,7 +149,8 @@ def _drawn(case: Case, runs: int, size: int, labels: Tensor, count: int) -> Iter
     else:
         chosen = case.shared(("chosen", runs, size, count), lambda: list(_chosen(case, runs, size, count)))
     for some in chosen:
-        yield some[:, labels.flatten()].reshape(len(some), *labels.shape)
+        alone = count == labels.numel()  # every position is a part
+        yield some.reshape(-1, *labels.shape) if alone else some[:, labels.flatten()].reshape(len(some), *labels.shape)
 
 
 def _chosen(case: Case, runs: int, size: int, count: int) -> Iterator[Bool[Tensor, "n b"]]:
