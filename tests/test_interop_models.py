@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,3 +316,17 @@ def test_a_factory_has_to_give_a_module(kind: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("heatproof.interop.models.made_up", UNFIT[kind], raising=False)
     with pytest.raises(UsageError, match=r"expected a torch\.nn\.Module"):
         models.model("heatproof.interop.models:made_up")
+
+
+@pytest.mark.parametrize("name", ["out.keras", "out.h5", "out.onnx", "out.pt2"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    keras: Any, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    code, _, line = command("export", VOLUME, "--to", name)
+    assert code == 1
+    assert f"no space left to write {name!r}" in line
+    assert list(tmp_path.iterdir()) == []

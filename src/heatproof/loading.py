@@ -193,11 +193,11 @@ def resolve_factory(
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well and vanishes when it does not.
+    """A path beside ``path``, with its ending, that takes its place when the block ends well and else vanishes.
 
     Raises: FileError, in one line, where the disk is full or the place cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
@@ -216,7 +216,7 @@ def _refuse_writing(path: Path, error: Exception) -> NoReturn:
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
     if full:
         raise FileError(f"no space left to write {str(path)!r}; free some or choose another folder") from error
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
     raise FileError(f"cannot write {str(path)!r}: {reason}; choose another folder") from error
 
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heatproof.errors import FileError, HeatproofError, UsageError
+from heatproof.errors import HeatproofError, UsageError
 from heatproof.interop.keras_files import first_line, import_keras
+from heatproof.loading import writing
 
 _CLOSE = 1e-5
 
@@ -37,7 +38,7 @@ def to_keras(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequen
     plain = plain_copy(model)
     with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         made = _rebuilt(keras, plain, input_shape)
-        with placed(path) as part:
+        with writing(path) as part:
             made.save(part)
             again = keras.saving.load_model(part, compile=False)
             agree(path, plain, torch.rand(3, *input_shape), lambda x: _keras_call(keras, again, x))
@@ -60,7 +61,7 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequenc
         raise UsageError(f'export to ONNX needs {error.name}; pip install "heatproof[onnx]"') from None
     plain = plain_copy(model)
     x = torch.rand(2, *input_shape)
-    with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad(), placed(path) as part:
+    with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad(), writing(path) as part:
         try:
             torch.onnx.export(
                 plain,
@@ -75,6 +76,8 @@ def to_onnx(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequenc
             )
         except Exception as error:  # the exporter wraps whatever the model or torch raised
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            if isinstance(cause, OSError):
+                raise cause from None
             raise UsageError(f"the model cannot be exported to ONNX: {first_line(cause)}") from error
         session = onnx.ReferenceEvaluator(str(part))
         agree(
@@ -119,20 +122,6 @@ def agree(path: Path, model: nn.Module, x: Tensor, other: Callable[[Tensor], Ten
     error = float((want - got).abs().max()) if want.shape == got.shape else float("inf")
     if not error <= _CLOSE * max(1.0, float(want.abs().max())):
         raise HeatproofError(f"{path.name!r} would predict otherwise than the model (by {error:.2g}); not written")
-
-
-@contextmanager
-def placed(path: Path) -> Iterator[Path]:
-    """A path beside ``path``, with its suffix, that takes its place when the block ends well."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise FileError(f"cannot write {str(path)!r}: {error.strerror or first_line(error)}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

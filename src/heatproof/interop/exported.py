@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 from heatproof.errors import FileError, UsageError
-from heatproof.interop.export import agree, placed, plain_copy, quiet
+from heatproof.interop.export import agree, plain_copy, quiet
 from heatproof.interop.keras_files import first_line
-from heatproof.loading import Card, attach, foreign
+from heatproof.loading import Card, attach, foreign, writing
 from heatproof.registry import Spec
 
 _LIMIT = 1 << 28
@@ -82,12 +82,14 @@ def save_exported(model: nn.Module, path: str | os.PathLike[str], input_shape: S
         raise UsageError(f"got {path.name!r}, expected a name that ends in .pt2")
     plain = plain_copy(model)
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
-    with quiet(), torch.random.fork_rng(devices=[]), placed(path) as part:
+    with quiet(), torch.random.fork_rng(devices=[]), writing(path) as part:
         try:
             program = torch.export.export(plain, (torch.zeros(2, *input_shape),), dynamic_shapes=({0: batch},))
         except Exception as error:  # tracing runs the user's own code, which may raise anything
             raise UsageError(f"the model cannot be exported: {first_line(error)}") from error
-        torch.export.save(program, part)
+        whole = io.BytesIO()  # torch's own writer ends the process where the disk is full
+        torch.export.save(program, whole)
+        part.write_bytes(whole.getbuffer())
         with torch.no_grad():
             agree(path, plain, torch.rand(3, *input_shape), load_exported(part))
     return path
