@@ -1,8 +1,14 @@
-"""Scores equal those of Quantus where Quantus is right; skipped where it is not installed."""
+"""Scores equal those of Quantus where Quantus is right; skipped where it is not installed.
+
+`PAIRS` lists the metrics. What is left out on purpose: SSIM of flattened maps, ROAD and sensitivity-n (which count the
+first batch only), and completeness as an exact comparison of floating-point numbers.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +23,8 @@ from heatproof.probe import Probe
 from .toys import SIZE, Plain, inputs, ready
 
 N = 4
+Given = dict[str, Any]
+Pair = tuple[np.ndarray, np.ndarray]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -33,7 +41,7 @@ class Softmaxed(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def given() -> dict[str, Any]:
+def given() -> Given:
     model, x = ready(Plain(1, channels=1)), inputs(1, N, channels=1)
     mask = torch.zeros(N, *SIZE[1], dtype=torch.bool)
     mask[:, 5:14] = True
@@ -42,8 +50,14 @@ def given() -> dict[str, Any]:
 
 
 def theirs(
-    name: str, given: dict[str, Any], *, mask: bool = False, map: torch.Tensor | None = None, **options: Any
-) -> Any:
+    name: str,
+    given: Given,
+    *,
+    mask: bool = False,
+    map: torch.Tensor | None = None,
+    explain: Callable[..., np.ndarray] | None = None,
+    **options: Any,
+) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metric = getattr(quantus, name)(
@@ -57,44 +71,32 @@ def theirs(
             device="cpu",
             softmax=False,
             **({"s_batch": given["mask"][:, None].numpy()} if mask else {}),
+            **({"explain_func": explain} if explain else {}),
         )
     return np.asarray(found, dtype=np.float64)
 
 
-def ours(metric: str, given: dict[str, Any], map: torch.Tensor | None = None, **options: Any) -> np.ndarray:
+def ours(metric: str, given: Given, map: torch.Tensor | None = None, **options: Any) -> np.ndarray:
     map = given["map"] if map is None else map
     return score(
         Probe(given["model"]), given["x"], map, metric, target=given["target"], mask=given["mask"], **options
     ).numpy()
 
 
-def test_gini_and_entropy(given: dict[str, Any]) -> None:
-    map = given["map"].abs()
-    np.testing.assert_allclose(ours("gini-sparseness", given, map), theirs("Sparseness", given, map=map), rtol=1e-5)
-    np.testing.assert_allclose(ours("entropy", given, map), theirs("Complexity", given, map=map), rtol=1e-5)
+def of_map(metric: str, name: str, given: Given, _: pytest.MonkeyPatch, *, mask: bool = False, signed: bool) -> Pair:
+    """Metrics that look at the map alone, and at the mask."""
+    map = given["map"] if signed else given["map"].abs()
+    return ours(metric, given, map), theirs(name, given, map=map, mask=mask)
 
 
-def test_localisation(given: dict[str, Any]) -> None:
-    map = given["map"].abs()
-    np.testing.assert_allclose(ours("pointing-game", given, map), theirs("PointingGame", given, mask=True, map=map))
-    np.testing.assert_allclose(
-        ours("relevance-rank", given, map), theirs("RelevanceRankAccuracy", given, mask=True, map=map)
-    )
-    np.testing.assert_allclose(
-        ours("relevance-mass", given, map), theirs("RelevanceMassAccuracy", given, mask=True, map=map), rtol=1e-5
-    )
-    np.testing.assert_allclose(ours("roc-auc", given), theirs("AUC", given, mask=True), rtol=1e-6)
-
-
-def test_pixel_flipping(given: dict[str, Any]) -> None:
+def pixel_flipping(given: Given, _: pytest.MonkeyPatch) -> Pair:
     """Their curve starts after the first step, ours before it."""
-    want = theirs("PixelFlipping", given, features_in_step=1, perturb_baseline=0.0)
     whole = case(Probe(given["model"]), given["x"], given["map"], target=given["target"], fill="black")
     found = whole.removal_curve(first="most", steps=SIZE[1][0]).values[:, 1:]
-    np.testing.assert_allclose(found.numpy(), want, rtol=1e-4, atol=1e-6)
+    return found.numpy(), theirs("PixelFlipping", given, features_in_step=1, perturb_baseline=0.0)
 
 
-def test_faithfulness_correlation_of_the_same_subsets(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def correlation_of_the_same_subsets(given: Given, monkeypatch: pytest.MonkeyPatch) -> Pair:
     count, runs, size = SIZE[1][0], 30, 5
     whole = case(Probe(given["model"]), given["x"], given["map"], target=given["target"], fill="black")
     subsets = [
@@ -107,5 +109,72 @@ def test_faithfulness_correlation_of_the_same_subsets(given: dict[str, Any], mon
     want = theirs(
         "FaithfulnessCorrelation", given, nr_runs=runs, subset_size=size, perturb_baseline=0.0, return_aggregate=False
     )
-    found = ours(f"faithfulness-correlation:runs={runs},subset={size / count}", given, fill="black")
+    return ours(f"faithfulness-correlation:runs={runs},subset={size / count}", given, fill="black"), want
+
+
+def input_x_gradient(model: Any, x: torch.Tensor, *, target: Any, index: torch.Tensor, seed: int) -> torch.Tensor:
+    return (model.gradient(x, target) * x).sum(1)
+
+
+def random_logit(kind: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """Both against the same other class, which each side draws in its own way."""
+    asked: list[torch.Tensor] = []
+
+    def own(model: Any, x: torch.Tensor, *, target: Any, index: torch.Tensor, seed: int) -> torch.Tensor:
+        asked.append(target.classes)
+        return input_x_gradient(model, x, target=target, index=index, seed=seed)
+
+    def other(model: Any, inputs: np.ndarray, targets: np.ndarray, **_: Any) -> np.ndarray:
+        probe, x = Probe(given["model"]), torch.as_tensor(inputs)
+        goal = torch.as_tensor(np.asarray(targets), dtype=torch.int64)
+        return input_x_gradient(probe, x, target=goal, index=torch.arange(len(x)), seed=0)[:, None].numpy()
+
+    map = input_x_gradient(Probe(given["model"]), given["x"], target=given["target"], index=torch.arange(N), seed=0)
+    found = ours(f"random-logit:kind={kind}", given, map, explain=own)
+    (classes,) = asked
+    place = (classes - (classes > given["target"]).long()).numpy()  # among the classes that are not the target
+    monkeypatch.setattr(np.random, "randint", lambda *_, **__: place)
+    alike = getattr(quantus.similarity_func, f"correlation_{kind}")
+    count = given["model"](given["x"]).shape[1]
+    return found, theirs("RandomLogit", given, map=map, explain=other, num_classes=count, similarity_func=alike)
+
+
+def completeness(given: Given, _: pytest.MonkeyPatch) -> Pair:
+    """They compare two numbers with ==; our residual is that of the same two numbers."""
+    lost: list[np.ndarray] = []
+    theirs("Completeness", given, perturb_baseline=0.0, output_func=lambda change: lost.append(change) or change)
+    total = given["map"].double().flatten(1).sum(1).numpy()
+    (change,) = lost
+    return ours("completeness", given, fill="black"), np.abs(total - change) / np.abs(change)
+
+
+PAIRS: dict[str, Callable[[Given, pytest.MonkeyPatch], Pair]] = {
+    "pixel flipping": pixel_flipping,
+    "faithfulness correlation": correlation_of_the_same_subsets,
+    "Gini": partial(of_map, "gini-sparseness", "Sparseness", signed=False),
+    "entropy": partial(of_map, "entropy", "Complexity", signed=False),
+    "pointing game": partial(of_map, "pointing-game", "PointingGame", mask=True, signed=False),
+    "relevance mass": partial(of_map, "relevance-mass", "RelevanceMassAccuracy", mask=True, signed=False),
+    "relevance rank": partial(of_map, "relevance-rank", "RelevanceRankAccuracy", mask=True, signed=False),
+    "ROC AUC": partial(of_map, "roc-auc", "AUC", mask=True, signed=True),
+    "random logit, Pearson": partial(random_logit, "pearson"),
+    "random logit, Spearman": partial(random_logit, "spearman"),
+    "completeness, residual": completeness,
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_scores_are_those_of_quantus(name: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, want = PAIRS[name](given, monkeypatch)
     np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-5)
+    assert np.isfinite(found).all()
+
+
+def test_where_they_find_completeness_the_residual_is_none(given: Given) -> None:
+    lost: list[np.ndarray] = []
+    options: dict[str, Any] = {"perturb_baseline": 0.0, "output_func": lambda change: lost.append(change) or change}
+    assert not theirs("Completeness", given, **options).any()
+    map = torch.zeros_like(given["map"])
+    map[:, 3] = torch.from_numpy(lost[0])
+    assert theirs("Completeness", given, map=map, **options).all()
+    np.testing.assert_allclose(ours("completeness", given, map, fill="black"), 0, atol=1e-5)
