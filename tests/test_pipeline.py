@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,10 @@ from PIL import Image
 
 from heatproof import data, nets, pipeline
 from heatproof.cli import main
-from heatproof.errors import FileError, UnknownName
+from heatproof.errors import FileError, UnknownName, UsageError
 from heatproof.loading import Card, save
 from heatproof.nets import build
-from heatproof.pipeline import Plan, defaults, worked
+from heatproof.pipeline import Plan, defaults, past, worked
 from heatproof.probe import HeatproofWarning
 from heatproof.registry import Spec
 from heatproof.report import choose
@@ -33,18 +36,30 @@ def plan_for(name: str, **more: Any) -> Plan:
     return replace(plan, **more)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_figure_files() -> Iterator[None]:
+    """Figures are drawn into the page only: as files beside it they take half of a small run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heatproof.report.writing._files", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def image_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pipeline.Outcome]:
     folder = tmp_path_factory.mktemp("image") / "run"
-    return folder, pipeline.run(plan_for("synthetic-2d:samples=40,size=16"), folder)
+    found = pipeline.run(plan_for("synthetic-2d:samples=40,size=16"), folder)
+    shutil.copytree(folder, folder.parent / "as finished")
+    return folder, found
 
 
 @pytest.mark.parametrize(("rank", "size"), [(1, 24), (3, 12)])
 def test_signals_and_volumes_run_from_data_to_report(rank: int, size: int, tmp_path: Path) -> None:
-    found = pipeline.run(plan_for(f"synthetic-{rank}d:samples=40,size={size}"), tmp_path / "run")
+    found = pipeline.run(plan_for(f"synthetic-{rank}d:samples=40,size={size}", trials=False), tmp_path / "run")
     page = found.report.read_text(encoding="utf-8")
     assert found.results.about["fill"] == "mean"
     assert found.others == ()
+    assert found.results.trials is None
+    assert found.results.metrics[0] == {1: "average-drop:keep=0.3", 3: "average-drop"}[rank]
     assert found.results.gallery is not None
     assert found.results.gallery.x.shape[2:] == (size,) * rank
     assert 'id="heatmaps"' in page
@@ -79,20 +94,18 @@ class TestImages:
         (folder / pipeline.REPORT).unlink()
         assert pipeline.report(folder).read_text(encoding="utf-8").count("<figure") == page.count("<figure")
 
-    def test_a_finished_run_is_not_done_again(
-        self, image_run: tuple[Path, pipeline.Outcome], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        folder, found = image_run
-
-        def refuse(*_: object, **__: object) -> None:
-            raise AssertionError("judged again")
-
-        monkeypatch.setattr("heatproof.metrics.measure", refuse)
-        again = pipeline.run(plan_for("synthetic-2d:samples=40,size=16"), folder)
-        for old, new in zip(found.others, again.others, strict=True):
-            assert old.metrics == new.metrics
-            for cell, scores in old.scores.items():
-                np.testing.assert_allclose(new.scores[cell], scores)
+    def test_labels_can_be_shuffled(self, image_run: tuple[Path, pipeline.Outcome]) -> None:
+        folder, _ = image_run
+        plan = replace(
+            pipeline.plan_of(folder), metrics=("label-randomisation:epochs=1",), fill=("mean",), trials=False
+        )
+        model = pipeline.classifier(plan, out=folder)
+        (found,) = pipeline.judge(plan, model, pipeline.splits(plan, model))
+        assert found.skips == ()
+        assert np.isfinite(found.scores["edge", "label-randomisation:epochs=1"]).all()
+        (known,) = pipeline.judge(plan, model, pipeline.splits(plan, model).test)  # by the model's card
+        for cell, scores in found.scores.items():
+            np.testing.assert_array_equal(known.scores[cell], scores)
 
     def test_cases_keep_exactly_the_most_relevant_positions(self) -> None:
         samples = data.load("synthetic-2d:samples=40,size=16").test
@@ -111,6 +124,71 @@ class TestImages:
         with pytest.raises(UnknownName, match="coarse"):
             pipeline.run(plan_for("synthetic-2d:samples=40,size=16", case_class="course"), tmp_path / "run")
         assert not (tmp_path / "run" / pipeline.MODEL).exists()
+
+
+class TestFinished:
+    WORK = ("training.running._fit", "performance.evaluate", "studying.run._chunk", "report.write", "data.load")
+
+    @pytest.fixture
+    def folder(self, image_run: tuple[Path, pipeline.Outcome], tmp_path: Path) -> Path:
+        """A copy of the finished run."""
+        return Path(shutil.copytree(image_run[0].parent / "as finished", tmp_path / "run"))
+
+    @staticmethod
+    def refuse(monkeypatch: pytest.MonkeyPatch, *work: str) -> None:
+        for name in work:
+            monkeypatch.setattr(f"heatproof.{name}", lambda *_, name=name, **__: pytest.fail(f"{name} once more"))
+
+    def test_run_is_read_from_its_files(
+        self, image_run: tuple[Path, pipeline.Outcome], folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.refuse(monkeypatch, *self.WORK)
+        first, again = image_run[1], pipeline.run(pipeline.plan_of(folder), folder)
+        assert again.report == folder / pipeline.REPORT
+        assert len(again.performance) == len(first.performance)
+        assert dict(again.performance.intervals) == dict(first.performance.intervals)
+        for old, new in zip((first.results, *first.others), (again.results, *again.others), strict=True):
+            assert old.metrics == new.metrics
+            for cell, scores in old.scores.items():
+                np.testing.assert_array_equal(new.scores[cell], scores)
+
+    def test_what_is_missing_alone_is_done_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.refuse(monkeypatch, "training.running._fit", "studying.run._chunk", "methods.explain")
+        (folder / pipeline.REPORT).write_text("changed", encoding="utf-8")
+        monkeypatch.setattr("heatproof.pipeline.stages.cases", lambda *_: None)
+        assert "changed" not in pipeline.run(pipeline.plan_of(folder), folder).report.read_text(encoding="utf-8")[:20]
+        self.refuse(monkeypatch, "report.write")
+        pipeline.run(pipeline.plan_of(folder), folder)
+
+    def test_another_version_trains_nothing_but_judges_anew(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.refuse(monkeypatch, "training.running._fit")
+        monkeypatch.setattr("heatproof.__version__", "99")
+        monkeypatch.setattr("heatproof.report.write", lambda _, path, **__: path)
+        found = pipeline.run(pipeline.plan_of(folder), folder)
+        assert {study.about["version"] for study in (found.results, *found.others)} == {"99"}
+        assert json.loads((folder / past.DONE).read_text(encoding="utf-8"))["version"] == "99"
+
+    def test_files_that_it_was_made_from_are_watched(self, tmp_path: Path) -> None:
+        (tmp_path / "tiles" / "a").mkdir(parents=True)
+        tile = tmp_path / "tiles" / "a" / "1.png"
+        tile.write_bytes(b"one")
+        plan = Plan(data="folder", path=str(tmp_path / "tiles"))
+        before = past.made_from(plan)
+        assert past.made_from(plan) == before
+        os.utime(tile, ns=(1, 1))
+        assert past.made_from(plan) != before
+        assert past.made_from(replace(plan, seed=1))["plan"] != before["plan"]
+
+
+def test_trials_can_be_left_out_by_word_and_by_file(tmp_path: Path) -> None:
+    assert Plan(trials=False).command() == "heatproof run --no-trials"
+    (tmp_path / "study.yaml").write_text("trials: false\n", encoding="utf-8")
+    assert pipeline.read_plan(tmp_path / "study.yaml", Plan()).trials is False
+    (tmp_path / "study.yaml").write_text("trials: maybe\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="trials: got 'maybe'"):
+        pipeline.read_plan(tmp_path / "study.yaml", Plan())
 
 
 def test_cases_are_the_surest_the_middle_and_the_least_sure() -> None:

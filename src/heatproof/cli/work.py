@@ -29,6 +29,23 @@ def add(app: typer.Typer) -> None:
         app.command(epilog=f"Example: {EXAMPLES[command.__name__]}")(command)
 
 
+Trials = Annotated[
+    bool,
+    typer.Option(
+        "--trials/--no-trials",
+        metavar="",
+        rich_help_panel="How to judge",
+        help="Try the metrics on inverted maps and noise, and the model against random twins.",
+    ),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND", rich_help_panel="How to judge", help="Who judges: serial, processes:4, or ray; same numbers."
+    ),
+]
+
+
 def run(
     data: options.Data = None,
     path: options.Where = None,
@@ -45,6 +62,8 @@ def run(
     layer: options.Layer = None,
     keep: options.Keep = None,
     fill: options.Fill = None,
+    trials: Trials = True,
+    workers: Workers = "serial",
     seed: options.Seed = 0,
     out: options.Out = None,
     quiet: options.Quiet = False,
@@ -57,11 +76,11 @@ def run(
 
     plan = _plan(
         data=data, path=path, model=model, weights=weights, classes=classes, net=net, recipe=recipe, limit=limit,
-        methods=methods, metrics=metrics, layer=layer, keep=keep, fill=fill, case_class=case_class, strict=strict,
-        seed=seed,
+        methods=methods, metrics=metrics, layer=layer, keep=keep, fill=fill, trials=trials, case_class=case_class,
+        strict=strict, seed=seed,
     )  # fmt: skip
     with screen.progress(quiet=quiet) as watch:
-        outcome = pipeline.run(plan, out, watch=watch)
+        outcome = pipeline.run(plan, out, watch=watch, workers=workers)
     screen.outcome(outcome)
 
 
@@ -152,6 +171,8 @@ def study(
     layer: options.Layer = None,
     keep: options.Keep = None,
     fill: options.Fill = None,
+    trials: Trials = True,
+    workers: Workers = "serial",
     seed: options.Seed = 0,
     config: options.Config = None,
     out: options.Out = None,
@@ -159,18 +180,20 @@ def study(
 ) -> None:
     """Judge the explanations of a trained model: methods by metrics over the test samples, with statistics."""
     from heatproof import pipeline
+    from heatproof.records import Splits
 
     plan = _plan(
         data=data, path=path, model=model, weights=weights, classes=classes, limit=limit, methods=methods,
-        metrics=metrics, layer=layer, keep=keep, fill=fill, seed=seed,
+        metrics=metrics, layer=layer, keep=keep, fill=fill, trials=trials, seed=seed,
     )  # fmt: skip
     plan = pipeline.checked(plan if config is None else pipeline.read_plan(config, plan))
     _needed(plan.model)
     folder = out or Path("runs", f"{plan.name}-study")
     network = pipeline.classifier(plan)
-    samples = pipeline.chosen(plan, pipeline.splits(plan, network).test)
+    learn, samples = pipeline.splits(plan, network)
+    parts = Splits(learn, pipeline.chosen(plan, samples))
     with screen.progress(quiet=quiet) as watch:
-        found = pipeline.judge(plan, network, samples, out=folder, watch=watch)
+        found = pipeline.judge(plan, network, parts, out=folder, watch=watch, workers=workers)
     screen.results(*found)
     screen.place("Scores", folder)
 

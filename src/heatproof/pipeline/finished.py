@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from heatproof.errors import FileError, UsageError
+from heatproof.errors import UsageError
+from heatproof.pipeline.past import numbers
 from heatproof.pipeline.plan import RUN, plan_of
 from heatproof.pipeline.stages import (
     MAPS,
@@ -79,21 +78,5 @@ def compare(folders: Sequence[Path]) -> tuple[Compared, ...]:
     for folder, name in zip(folders, names, strict=True):
         inner = folder / STUDY if (folder / RUN).exists() else folder
         label = name if names.count(name) == 1 else str(folder)
-        found.append(Compared(label, _numbers(folder / PERFORMANCE), store.load(inner)))
+        found.append(Compared(label, numbers(folder / PERFORMANCE), store.load(inner)))
     return tuple(found)
-
-
-def _numbers(path: Path) -> dict[str, Estimate]:
-    if not path.exists():
-        return {}
-    try:
-        numbers = json.loads(path.read_text(encoding="utf-8"))["numbers"]
-        return {str(key): _estimate(found) for key, found in numbers.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise FileError(f"{str(path)!r} is damaged; evaluate the model again") from None
-
-
-def _estimate(found: Mapping[str, Any]) -> Estimate:
-    """An estimate from JSON, where NaN is null."""
-    mean, low, high = (math.nan if found[key] is None else float(found[key]) for key in ("mean", "low", "high"))
-    return Estimate(mean, low, high, int(found["n"]), int(found["undefined"]))

@@ -6,6 +6,8 @@ import importlib
 import json
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ class Plan:
             the study's own choice.
         fill: the baselines, a study each; empty for black, blur and mean with images, and else for mean.
         layer: the layers for CAMs; empty for the last convolution.
+        trials: whether metrics and model are put to the trials of `heatproof.study`.
         limit: how many test samples are explained and judged; None for all.
         case_class: the class of the worked cases; None for the first.
         strict: whether a file that cannot be read is an error.
@@ -56,6 +59,7 @@ class Plan:
     keep: float | None = None
     fill: tuple[str, ...] = ()
     layer: tuple[str, ...] = ()
+    trials: bool = True
     limit: int | None = None
     case_class: str | None = None
     strict: bool = False
@@ -79,10 +83,10 @@ class Plan:
         words = ["heatproof", "run"]
         for option in fields(self):
             value, name = getattr(self, option.name), f"--{option.name.replace('_', '-')}"
-            if value != option.default:
-                words += (
-                    [name] if value is True else [name, ",".join(value) if isinstance(value, tuple) else str(value)]
-                )
+            if isinstance(value, bool) and value != option.default:
+                words.append(name if value else f"--no-{name[2:]}")
+            elif value != option.default:
+                words += [name, ",".join(value) if isinstance(value, tuple) else str(value)]
         return shlex.join(words + (["--out", str(out)] if out is not None else []))
 
 
@@ -125,7 +129,8 @@ def claim(folder: Path, plan: Plan) -> None:
     if manifest.exists():
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))["plan"]
-            differs = [key for key in page["plan"] if found.get(key) != page["plan"][key]]
+            usual = json.loads(json.dumps(asdict(Plan())))  # options that the run's version did not know yet
+            differs = [key for key in page["plan"] if found.get(key, usual[key]) != page["plan"][key]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise FileError(f"{str(manifest)!r} is damaged; choose another folder with --out") from None
         if differs:
@@ -137,6 +142,20 @@ def claim(folder: Path, plan: Plan) -> None:
     else:
         with writing(manifest) as part:
             part.write_text(json.dumps(page, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def claimed(folder: Path, plan: Plan) -> Iterator[None]:
+    """A folder taken by `claim`, and let go of where the block fails before anything else is in it."""
+    taken = (folder / RUN).exists()
+    claim(folder, plan)
+    try:
+        yield
+    except BaseException:
+        if not taken and [entry.name for entry in folder.iterdir()] == [RUN]:
+            (folder / RUN).unlink()
+            folder.rmdir()
+        raise
 
 
 def plan_of(folder: Path) -> Plan:
@@ -185,7 +204,8 @@ def _setting(key: str, value: object) -> object:
         if not isinstance(value, (str, list)) or not all(isinstance(item, str) for item in value):
             raise UsageError(f"{key}: got {value!r}, expected a list of names")
         return (value,) if isinstance(value, str) else tuple(value)
-    wanted = {"keep": (int, float), "limit": (int,), "seed": (int,), "strict": (bool,)}.get(key, (str,))
-    if not isinstance(value, wanted) or (isinstance(value, bool) and key != "strict"):
+    kinds = {"keep": (int, float), "limit": (int,), "seed": (int,), "strict": (bool,), "trials": (bool,)}
+    wanted = kinds.get(key, (str,))
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise UsageError(f"{key}: got {value!r}, expected {' or '.join(kind.__name__ for kind in wanted)}")
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 from heatproof.errors import FileError, Interrupted, UsageError
 from heatproof.interop.models import model as model_named
 from heatproof.loading import card_of, writing
+from heatproof.pipeline import past
 from heatproof.pipeline.defaults import fills_of, keep_of, net_of, shipped_for, strictly, tell_shipped, told_of_both
 from heatproof.pipeline.matching import matched, sized
-from heatproof.pipeline.plan import Plan, checked, claim, registry
+from heatproof.pipeline.plan import Plan, checked, claimed
 from heatproof.pipeline.worked import cases, check_class
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from heatproof.performance import Performance
     from heatproof.studying import Results
 
-MODEL, STUDY, FILLS, SCORES = "model", "study", "fills", ("scores.csv", "scores.parquet")
+MODEL, STUDY, SCORES = "model", "study", ("scores.csv", "scores.parquet")
 PERFORMANCE, MAPS, REPORT = "performance.json", "maps.safetensors", "report.html"
 CHUNK = 256  # samples explained between two moves of a progress bar
 
@@ -49,10 +49,13 @@ Watch = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves: its folder, and what was found; ``others`` are the study with other fills."""
+    """What a run leaves: its folder, and what was found; ``others`` are the study with other fills.
+
+    Of a run that was finished before, ``performance`` is what its file tells.
+    """
 
     folder: Path
-    performance: Performance
+    performance: Performance | past.Measured
     results: Results
     report: Path
     others: tuple[Results, ...] = ()
@@ -180,40 +183,41 @@ def read_maps(path: Path) -> dict[str, Tensor]:
 
 
 def judge(
-    plan: Plan, model: nn.Module, samples: Samples, *, out: Path | None = None, watch: Watch | None = None
+    plan: Plan,
+    model: nn.Module,
+    samples: Samples | Splits,
+    *,
+    out: Path | None = None,
+    watch: Watch | None = None,
+    workers: str = "serial",
 ) -> tuple[Results, ...]:
     """The plan's methods judged by its metrics, once a fill; with ``out`` kept there, and taken up again from there.
 
+    Args:
+        samples: those to judge; with the training samples where a metric needs them.
     Raises: UnknownName, UsageError, FolderInUse, FileError, Interrupted.
     """
-    from heatproof.studying import METRICS, Results, study
+    from heatproof.studying import METRICS, kept, study
 
-    fills, keep, found = fills_of(plan, samples), keep_of(plan, samples), list[Results]()
-    metrics = plan.metrics or (METRICS if keep is not None else None)
-    for i, fill in enumerate(fills):
+    judged = samples.test if isinstance(samples, Splits) else samples
+    keep = keep_of(plan, judged)
 
-        def tell(done: int, total: int, past: int = i, fill: str = fill) -> None:
-            if watch is not None:
-                note = f"removed: {fill}" if len(fills) > 1 else ""
-                watch(Step("judging", past * total + done, len(fills) * total, "scores", note))
+    def tell(done: int, total: int) -> None:
+        if watch is not None:
+            watch(Step("judging", done, total, "scores"))
 
-        found.append(
-            study(
-                probe(plan, model),
-                samples,
-                plan.methods or None,
-                None if metrics is None else [_kept(name, keep) for name in metrics],
-                out=None
-                if out is None
-                else out
-                if not i
-                else out / FILLS / f"{i}-{re.sub(r'[^a-z0-9.-]+', '-', fill)}",
-                fill=fill,
-                seed=plan.seed,
-                progress=tell,
-            )
-        )
-    return tuple(found)
+    return study(
+        probe(plan, model),
+        samples,
+        plan.methods or None,
+        [kept(name, keep) for name in plan.metrics or METRICS],
+        out=out,
+        fill=fills_of(plan, judged),
+        seed=plan.seed,
+        trials=plan.trials,
+        workers=workers,
+        progress=tell,
+    )
 
 
 def studied(folder: Path) -> tuple[Results, ...]:
@@ -222,34 +226,31 @@ def studied(folder: Path) -> tuple[Results, ...]:
     Raises: FileError where it is missing or damaged.
     """
     from heatproof import store
+    from heatproof.studying import folders
 
-    others = sorted((folder / FILLS).iterdir()) if (folder / FILLS).is_dir() else []
-    return tuple(store.load(path) for path in (folder, *others))
-
-
-def _kept(name: str, keep: float | None) -> Spec:
-    known = registry("metrics")
-    spec = known.spec(name)
-    if keep is None or "keep" in spec.kwargs or "keep" not in known[spec.name].options:
-        return spec
-    return Spec(spec.name, tuple(sorted((*spec.options, ("keep", keep)))))
+    return tuple(store.load(path) for path in folders(folder))
 
 
-def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> Outcome:
+def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None, workers: str = "serial") -> Outcome:
     """Train (or load), evaluate, explain, study and report, into one folder; what is there already is not done again.
+
+    A run that is finished and from which nothing has changed since is read from its files, see `pipeline.past`.
 
     Raises: UsageError, FolderInUse, FileError; Interrupted after Ctrl-C, when the same call goes on.
     """
     plan, folder = checked(plan), out or Path("runs", plan.name)
-    claim(folder, plan)
-    given = classifier(plan) if plan.model is not None else None
-    known = splits(plan, given) if plan.data is not None else None  # once: many files take a while to check
-    if known is not None:
-        check_class(plan, known.test)
+    if past.whole(folder, plan):
+        return _taken_up(folder)
+    with claimed(folder, plan):
+        given = classifier(plan) if plan.model is not None else None
+        known = splits(plan, given) if plan.data is not None else None  # once: many files take a while to check
+        if known is not None:
+            check_class(plan, known.test)
+    past.clear(folder, plan, MAPS, STUDY)
     with _kept_in(folder, "training"):
         model = classifier(plan, known, out=folder, quiet=watch is None) if given is None else given
     with _kept_in(folder, "evaluating"):
-        samples = (known or splits(plan, model)).test
+        learn, samples = known or splits(plan, model)
         shipped = shipped_for(plan)
         if shipped is not None:
             tell_shipped(shipped, samples)
@@ -259,7 +260,8 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
         done = (folder / MAPS).exists()
         found = read_maps(folder / MAPS) if done else maps(plan, model, few, controls=True, out=folder, watch=watch)
     with _kept_in(folder, "judging"):
-        results, *others = judge(plan, model, few, out=folder / STUDY, watch=watch)
+        parts = Splits(learn, few)
+        results, *others = judge(plan, model, parts, out=folder / STUDY, watch=watch, workers=workers)
         for name in SCORES:
             if (folder / STUDY / name).exists():
                 (folder / STUDY / name).replace(folder / name)
@@ -275,7 +277,14 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
             plan=plan,
             folder=folder,
         )
+    past.mark(folder, plan, [folder / name for name in (PERFORMANCE, MAPS, REPORT, *SCORES, f"{STUDY}/results.json")])
     return Outcome(folder, performance, results, page, tuple(others))
+
+
+def _taken_up(folder: Path) -> Outcome:
+    """What the finished run in a folder left."""
+    results, *others = studied(folder / STUDY)
+    return Outcome(folder, past.measured(folder / PERFORMANCE), results, folder / REPORT, tuple(others))
 
 
 @contextmanager
