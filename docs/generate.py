@@ -1,6 +1,7 @@
 """Writes the pages that are made from the registries and the command line: methods.md, metrics.md, data.md, cli.md.
 
-Run it with `make docs` after adding a method, a metric, a data set or an option; a test compares the pages.
+Run it with `make docs` after adding a method, a metric, a data set or an option; a test compares the pages. What each
+metric can and cannot tell is written by hand, in metrics-what-they-tell.md; that it leaves none out is checked here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from heatproof.pipeline import registry
 from heatproof.registry import Entry
 
 HERE = Path(__file__).parent
+TOLD = "metrics-what-they-tell.md"
 NOTE = "<!-- Made by docs/generate.py; change the docstrings, then run `make docs`. -->\n"
 Row = Sequence[str]
 
@@ -135,13 +137,33 @@ def default(parameter: Any) -> str:
     return f"`{value}`" if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
 
 
+def untold(page: str) -> list[str]:
+    """What is wrong with the hand-made page of metrics: each metric stands there once, under its family."""
+    told: dict[str, list[str]] = {}
+    family = ""
+    for line in page.splitlines():
+        family = line.removeprefix("## ").lower() if line.startswith("## ") else family
+        if line.startswith("### "):
+            told.setdefault(line.removeprefix("### ").strip("`"), []).append(family)
+    known = {name: registry("metrics")[name].family for name in registry("metrics")}
+    wrong = [f"{name}: no metric of that name" for name in told if name not in known]
+    for name, home in known.items():
+        found = told.get(name, [])
+        if found != [home]:
+            wrong.append(f"{name}: expected once, under {home}; found {', '.join(found) or 'nowhere'}")
+    return wrong
+
+
 PAGES = {"methods.md": methods, "metrics.md": metrics, "data.md": data, "cli.md": cli}
 
 
 def main() -> None:
-    """Write every page."""
+    """Write every page, and look whether the hand-made one tells of every metric."""
     for name, page in PAGES.items():
         (HERE / name).write_text(NOTE + page(), encoding="utf-8")
+    wrong = untold((HERE / TOLD).read_text(encoding="utf-8"))
+    if wrong:
+        raise SystemExit(f"docs/{TOLD} needs a hand: " + "; ".join(wrong))
 
 
 if __name__ == "__main__":

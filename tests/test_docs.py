@@ -31,6 +31,17 @@ def test_generated_pages_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made.NOTE + made.PAGES[name](), "run `make docs`"
 
 
+def test_the_page_of_metrics_tells_of_each_once() -> None:
+    made = generator()
+    page = (ROOT / "docs" / made.TOLD).read_text(encoding="utf-8")
+    assert made.untold(page) == []
+    assert made.untold(page.replace("### `deletion`", "### `deletoin`")) == [
+        "deletoin: no metric of that name",
+        "deletion: expected once, under faithfulness; found nowhere",
+    ]
+    assert made.untold(page + "\n### `deletion`\n")[0].startswith("deletion: expected once, under faithfulness; found")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?://)([^)#\s]+)", page.read_text(encoding="utf-8"))
