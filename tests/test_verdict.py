@@ -151,6 +151,43 @@ def test_cousins_are_one_voice() -> None:
     assert set(found.group) == {"a", "b"}
 
 
+REGION = {"box": "region"}
+
+
+def test_regions_rank_the_methods_where_they_were_asked() -> None:
+    levels = {
+        "a": {"box": 1.0, "*": 0.0},
+        "b": {"box": 0.0, "*": 1.0},
+        **{name: {"*": level} for name, level in CONTROLS.items()},
+    }
+    found = verdict(built(levels, families=REGION))
+    assert found.winner == "a"
+    assert found.ranked == ("box",)
+    assert "deletion disagrees: it puts b first." in found.findings
+    levels["*random"] = {"box": 2.0, "*": -2.0}
+    found = verdict(built(levels, families=REGION))
+    assert found.winner != "a"
+    assert "box" not in found.ranked
+
+
+def test_regions_that_cannot_tell_the_first_two_apart_name_nobody_whatever_the_others_say() -> None:
+    levels = {
+        "a": {"box": 1.0, "*": 0.0},
+        "b": {"box": 1.0, "*": 1.0},
+        **{name: {"*": level} for name, level in CONTROLS.items()},
+    }
+    found = verdict(built(levels, families=REGION))
+    assert found.winner is None
+    assert set(found.group) == {"a", "b"}
+
+
+def test_robustness_never_ranks() -> None:
+    levels = {"a": {"*": 0.5, "still": 0.0}, "b": {"*": 0.5, "still": 5.0}, **CONTROLS}
+    found = verdict(built(levels, families={"still": "robustness"}))
+    assert found.winner is None
+    assert "still" not in found.ranked
+
+
 def test_a_metric_that_disagrees_is_named() -> None:
     families = {"energy": "localisation", "road": "faithfulness", "auc": "localisation"}
     levels = {"a": {"*": 1.0, "pointing": 0.0}, "b": {"*": 0.0, "pointing": 1.0}, **CONTROLS}

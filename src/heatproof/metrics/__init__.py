@@ -6,6 +6,7 @@ from heatproof.metrics import curves as _curves
 from heatproof.metrics import faithfulness as _faithfulness
 from heatproof.metrics import localisation as _localisation
 from heatproof.metrics import randomisation as _randomisation
+from heatproof.metrics import region as _region
 from heatproof.metrics import robustness as _robustness
 from heatproof.metrics.engine import (
     FAMILIES,
@@ -42,4 +43,4 @@ __all__ = [
     "take",
     "with_pool",
 ]
-_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _robustness)
+_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _region, _robustness)

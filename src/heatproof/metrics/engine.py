@@ -22,7 +22,7 @@ from heatproof.probe import Goal, Probe, Target, as_probe
 from heatproof.records import Direction
 from heatproof.registry import Registry, Spec
 
-Family = Literal["faithfulness", "localisation", "robustness", "complexity", "randomisation", "axioms"]
+Family = Literal["faithfulness", "region", "localisation", "robustness", "complexity", "randomisation", "axioms"]
 Need = Literal["mask", "explain", "relearnt", "probability"]
 First = Literal["most", "least"]
 Function = Callable[..., Any]
@@ -30,7 +30,7 @@ Names: TypeAlias = list[str] | list[Spec] | list[str | Spec] | tuple[str | Spec,
 Relearnt = Callable[[int], nn.Module]
 T = TypeVar("T")
 FAMILIES: tuple[Family, ...] = (
-    "faithfulness", "localisation", "robustness", "complexity", "randomisation", "axioms",
+    "faithfulness", "region", "localisation", "robustness", "complexity", "randomisation", "axioms",
 )  # fmt: skip
 metrics = Registry("metric")
 

@@ -1,4 +1,4 @@
-"""Which faithfulness metrics agree with the planted truth for this model: the ones to trust where there is no mask."""
+"""Which metrics agree with the planted truth for this model: the ones to trust where there is no mask."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Calibration:
 
 
 def calibrate(results: Results) -> Calibration:
-    """How well each faithfulness metric tells what the planted masks tell.
+    """How well each metric of faithfulness or region tells what the planted masks tell.
 
     The truth is each sample's mean rank of every method and control by the localisation metrics of the study.
     """
     truth = _complete(results, "localisation")
-    judged = _complete(results, "faithfulness")
+    judged = _complete(results, "region") + _complete(results, "faithfulness")
     if not truth:
         return Calibration((), (), "There is no planted truth to calibrate the metrics by.")
     if len(results.methods) + len(results.controls) < FEWEST or not judged:

@@ -13,9 +13,11 @@ from heatproof import stats
 from heatproof.records import Direction, Estimate
 
 # Families that speak on which map is true. A tidy map is not a true one, and the sanity checks are passed or failed.
-VOICES = ("faithfulness", "localisation", "robustness")
+VOICES = ("region", "faithfulness", "localisation", "robustness")
 # Those in which a map that knows nothing of the model can be beaten: one that ignores the input never moves.
-TRUTH = ("faithfulness", "localisation")
+TRUTH = ("region", "faithfulness", "localisation")
+# The one that ranks by itself where it was asked: on planted tasks it tells what the masks tell, see docs/verdict.md.
+LEADING = "region"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from heatproof.metrics.randomisation import randomised
 from heatproof.probe import Probe
 from heatproof.records import Samples
 from heatproof.registry import Spec
+from heatproof.studying.standing import TRUTH
 
 TRIED = 32  # samples at most that metrics are tried on
 TWINS, SEEN = 19, 64  # copies with random weights, and samples at most that they classify
@@ -51,7 +52,7 @@ def tried(count: int) -> Int[Tensor, " k"]:
 def applies(metric: Spec) -> bool:
     """Whether a metric can be tried: it speaks on which map is true, and reads the map alone."""
     entry = judging.metrics[metric.name]
-    return entry.family in ("faithfulness", "localisation") and "explain" not in entry.needs
+    return entry.family in TRUTH and "explain" not in entry.needs
 
 
 def upside_down(map: Float[Tensor, "n *s"]) -> Float[Tensor, "n *s"]:

@@ -7,13 +7,14 @@
         moves.
     (b) A method counts only if it beats every control under every baseline, and its maps change with the model's
         parameters, the labels it learnt and the class explained (where those were tried).
-    (c) Each sample's ranks are averaged within a family of metrics, then over the families; cousins are one voice.
-    (d) Friedman's test and Holm-corrected paired tests give the top group.
+    (c) Where metrics of region count, they rank the methods. Elsewhere each sample's ranks are averaged within a family
+        of metrics, then over the families of faithfulness and localisation; cousins are one voice.
+    (d) Friedman's test and Holm-corrected paired tests give the top group: those that no other is better than.
     (e) The confidence is the share of resamples, over samples and over baselines, in which the winner stays on top.
 
-A winner is named only if it is alone in the top group and its confidence reaches the level of the study. Where a single
-method counts, the controls are its rivals: it needs a margin over the best of them whose interval is above zero, and a
-sanity check that it passed.
+A winner is named only if it is in the top group, its confidence reaches the level of the study, and its margin over the
+next has an interval above zero. Where a single method counts, the controls are its rivals: it needs such a margin over
+the best of them, and a sanity check that it passed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from heatproof.errors import InputError
 from heatproof.records import Estimate
 from heatproof.studying.checks import LEAST, MethodCheck, MetricCheck, check_methods, check_metric, ignorance
 from heatproof.studying.results import Results
-from heatproof.studying.standing import TRUTH, mean_defined, standings
+from heatproof.studying.standing import LEADING, TRUTH, mean_defined, standings
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Verdict:
             where no other candidate counts, with interval.
         agreement: Kendall's W between the metrics that count, on the candidates; NaN below two metrics or candidates.
         text: the verdict in a paragraph. findings: what a reader should know first, most serious first.
-        metrics, methods: the checks.
+        metrics, methods: the checks. ranked: the metrics whose ranks name the winner.
     """
 
     winner: str | None
@@ -56,6 +57,7 @@ class Verdict:
     findings: tuple[str, ...]
     metrics: tuple[MetricCheck, ...]
     methods: tuple[MethodCheck, ...]
+    ranked: tuple[str, ...] = ()
 
 
 def verdict(results: Results, *others: Results) -> Verdict:
@@ -75,10 +77,17 @@ def verdict(results: Results, *others: Results) -> Verdict:
     if unknowing or not eligible:
         return _refusal(results, checks, methods, counting, unknowing)
     rows = [results.methods.index(name) for name in eligible]
-    tables = np.stack([study.voices(controls=False, metrics=counting)[:, rows] for study in studies])
+    ranked = _ranking(results, counting)
+    tables = np.stack([study.voices(controls=False, metrics=ranked)[:, rows] for study in studies])
     if len(eligible) == 1:
         return _alone(studies, tables, eligible[0], checks, methods, counting)
     return _decide(results, tables, eligible, checks, methods, counting)
+
+
+def _ranking(results: Results, counting: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that rank the methods: of the leading family, or else of all that speak on truth."""
+    leading = tuple(metric for metric in counting if results.family(metric) == LEADING)
+    return leading or tuple(metric for metric in counting if results.family(metric) in TRUTH)
 
 
 def _everywhere(found: Sequence[tuple[MethodCheck, ...]]) -> tuple[MethodCheck, ...]:
@@ -102,21 +111,25 @@ def _decide(
 ) -> Verdict:
     """Two methods or more count: the winner is the one that leads the others beyond doubt."""
     pooled = mean_defined(list(tables))
+    placed = np.stack([stats.ranks(table, better="lower") for table in tables])
     alpha, seed = 1 - results.level, results.seed
     ranking = standings(pooled, pooled, eligible, (), metric=None, better="lower", alpha=alpha, seed=seed)
-    share = dict(zip(eligible, stats.winner_share(tables, seed=seed), strict=True))
-    leader = ranking.rows[0].method
-    group, confidence = ranking.top, float(share[leader])
-    ahead = pooled[:, eligible.index(ranking.rows[1].method)] - pooled[:, eligible.index(leader)]
+    order = sorted(ranking.rows, key=lambda row: (row.rank.mean, row.place))
+    leader, second = (eligible.index(row.method) for row in order[:2])
+    group, confidence = ranking.top, float(stats.winner_share(placed, seed=seed)[leader])
+    ahead = mean_defined(list(placed[:, :, second] - placed[:, :, leader]))
     margin = stats.estimate(ahead, confidence=results.level, seed=seed)
     enough = ranking.samples >= LEAST
-    winner = leader if enough and len(group) == 1 and confidence >= results.level else None
+    sure = eligible[leader] in group and confidence >= results.level and margin.low > 0
+    winner = eligible[leader] if enough and sure else None
+    group = (winner,) if winner else group
     findings = _findings(results, tables, eligible, group, checks, methods, counting)
-    order = [row.method for row in ranking.rows]
-    text = _text(results, winner, group, confidence, margin, order, ranking.samples)
+    names = [row.method for row in order]
+    text = _text(results, winner, group, confidence, margin, names, ranking.samples)
     agreement = _agreement(results, counting)
     shown = group if enough else ()
-    return Verdict(winner, shown, confidence, margin, agreement, text, findings, checks, methods)
+    ranked = _ranking(results, counting)
+    return Verdict(winner, shown, confidence, margin, agreement, text, findings, checks, methods, ranked)
 
 
 def _alone(
@@ -131,9 +144,9 @@ def _alone(
     results = studies[0]
     findings = _findings(results, tables, [method], [method], checks, methods, counting)
     agreement = _agreement(results, counting)
-    truth = tuple(m for m in counting if results.family(m) in TRUTH)
+    ranked = _ranking(results, counting)
     row, first = results.methods.index(method), len(results.methods)
-    against = np.stack([study.voices(metrics=truth)[:, [row, *range(first, first + len(study.controls))]]
+    against = np.stack([study.voices(metrics=ranked)[:, [row, *range(first, first + len(study.controls))]]
                         for study in studies])  # fmt: skip
     pooled = mean_defined(list(against))
     known = int(np.isfinite(pooled).all(axis=1).sum())
@@ -165,7 +178,7 @@ def _alone(
             f"({_list(passed)})."
         )
     group = (method,) if enough else ()
-    return Verdict(winner, group, confidence, margin, agreement, text, findings, checks, methods)
+    return Verdict(winner, group, confidence, margin, agreement, text, findings, checks, methods, ranked)
 
 
 def _agreement(results: Results, counting: tuple[str, ...]) -> float:
@@ -197,7 +210,7 @@ def _findings(
     ]
     found += [f"{check.metric} is left out: {check.reason}." for check in checks if not check.counts]
     if len(eligible) > 1:
-        for metric in counting:
+        for metric in (m for m in counting if results.family(m) in TRUTH):
             top = set(results.ranking(metric).top)
             if not top & set(group):
                 found.append(f"{metric} disagrees: it puts {_list(sorted(top))} first.")

@@ -1,0 +1,100 @@
+"""Localisation where there is no mask: is the relevance where the model finds enough to keep its score?
+
+The model itself is asked for a box that is enough: positions outside it are removed slice by slice, whatever the maps
+say. All methods of a sample are judged by the same box, which is found once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from heatproof.errors import UsageError
+from heatproof.metrics.curves import fraction
+from heatproof.metrics.engine import Case, metric
+from heatproof.metrics.localisation import pointing_game, relevance_mass, relevance_rank
+
+PAPER = "1705.07857"
+
+
+@metric("region-pointing-game", better="higher", family="region", range=(0, 1), paper=PAPER)
+def region_pointing_game(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
+    """1 where the most relevant position lies in a box that is enough for the model, else 0 (see sufficient_box).
+
+    NaN where nothing can be told: no such box, one of everything, a constant map.
+    Cost: two passes an axis and slice that is cut off, shared by all methods.
+    """
+    return pointing_game(_boxed(case, keep, steps, fill))
+
+
+@metric("region-relevance-mass", better="higher", family="region", range=(0, 1), paper=PAPER)
+def region_relevance_mass(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
+    """The share of the positive relevance in a box that is enough for the model (see sufficient_box).
+
+    Uniform map: the box's share of the positions.
+    """
+    return relevance_mass(_boxed(case, keep, steps, fill))
+
+
+@metric("region-relevance-rank", better="higher", family="region", range=(0, 1), paper=PAPER)
+def region_relevance_rank(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
+    """The share of a box that is enough for the model found by the K most relevant positions, K the size of the box.
+
+    See sufficient_box. Random map: about the box's share of the positions.
+    """
+    return relevance_rank(_boxed(case, keep, steps, fill))
+
+
+def _boxed(case: Case, keep: float, steps: int, fill: str | None) -> Case:
+    """The case with the box in place of a mask; everything computed for the map stays shared."""
+    fraction("keep", keep)
+    if steps < 2:
+        raise UsageError(f"steps: got {steps}, expected at least 2 slices an axis")
+    key = ("sufficient box", keep, steps, case.canvas(fill).fill)
+    return replace(case, mask=case.shared(key, lambda: sufficient_box(case, keep=keep, steps=steps, fill=fill)))
+
+
+def sufficient_box(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Bool[Tensor, "n *s"]:
+    """A small box that alone keeps at least ``keep`` of the score, the rest being filled.
+
+    From the whole input, of all slices of an axis's 1/steps at either end the one is removed that leaves the highest
+    score, as long as that is enough. The idea of the tightest sufficient crop (Dabkowski and Gal 2017, section 3),
+    found greedily. Empty where the fill alone is enough, or the score is not positive.
+    """
+    size = case.map.shape[1:]
+    low = torch.zeros(len(case.x), len(size), dtype=torch.int64, device=case.x.device)
+    high = low + torch.tensor(size, device=low.device)
+    enough = keep * case.score
+    told = (case.score > 0) & (case.blank(fill) < enough)
+    going = told.clone()
+    while bool(going.any()):
+        lows, highs = _cuts(low, high, [max(1, round(length / steps)) for length in size])
+        left = case.without((~_inside(a, b, size) for a, b in zip(lows, highs, strict=True)), fill=fill)
+        left = torch.where((highs > lows).all(2).T, left, -torch.inf)
+        best, choice = left.max(1)
+        going = going & (best >= enough)
+        rows = torch.arange(len(choice), device=choice.device)
+        low = torch.where(going[:, None], lows[choice, rows], low)
+        high = torch.where(going[:, None], highs[choice, rows], high)
+    return _inside(low, high, size) & told.reshape(-1, *(1,) * len(size))
+
+
+def _cuts(
+    low: Int[Tensor, "n r"], high: Int[Tensor, "n r"], widths: list[int]
+) -> tuple[Int[Tensor, "k n r"], Int[Tensor, "k n r"]]:
+    """The boxes less one slice: at the start and at the end of each axis."""
+    steps = torch.diag(torch.tensor(widths, device=low.device))
+    nothing = torch.zeros_like(steps)
+    return low + torch.cat([steps, nothing])[:, None], high - torch.cat([nothing, steps])[:, None]
+
+
+def _inside(low: Int[Tensor, "n r"], high: Int[Tensor, "n r"], size: torch.Size) -> Bool[Tensor, "n *s"]:
+    found = torch.ones(len(low), *size, dtype=torch.bool, device=low.device)
+    for axis, length in enumerate(size):
+        place = torch.arange(length, device=low.device)
+        along = (place >= low[:, axis, None]) & (place < high[:, axis, None])
+        found &= along.reshape(len(low), *(length if a == axis else 1 for a in range(len(size))))
+    return found
