@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from page import write
 from torch import Tensor, nn
 
 from heatproof.methods import explain, methods
@@ -42,7 +43,6 @@ GRADIENT = ("grad-cam", "grad-cam-plus-plus", "xgrad-cam", "hires-cam", "layer-c
             "eigen-grad-cam", "cam")  # fmt: skip
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 COURSE = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 @dataclass
@@ -369,16 +369,6 @@ TABLES: dict[str, Callable[[Settings], str]] = {
 }  # fmt: skip
 
 
-def write(name: str, text: str, page: Path = PAGE) -> None:
-    """Puts a table into the page between its two comments, or at the page's end."""
-    begin, end = f"<!-- cams {name}: begin -->", f"<!-- cams {name}: end -->"
-    block = f"{begin}\n{text}\n{end}"
-    page.parent.mkdir(exist_ok=True)
-    old = page.read_text() if page.exists() else "# Benchmarks\n"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    page.write_text(pattern.sub(lambda _: block, old) if pattern.search(old) else f"{old.rstrip()}\n\n{block}\n")
-
-
 def machine(given: Settings) -> str:
     """What the numbers were taken on, in a sentence."""
     clock = "processor time" if given.clock == "cpu" else "wall-clock time"
@@ -407,7 +397,7 @@ def main() -> None:
         text = f"{TABLES[name](settings)}\n{machine(settings)}"
         print(text, flush=True)
         if given.write:
-            write(name, text)
+            write(f"cams {name}", text)
 
 
 if __name__ == "__main__":
