@@ -27,7 +27,8 @@ def region_pointing_game(case: Case, *, keep: float = 0.5, steps: int = 8, fill:
     NaN where nothing can be told: no such box, one of everything, a constant map.
     Cost: two passes an axis and slice that is cut off, shared by all methods.
     """
-    return pointing_game(_boxed(case, keep, steps, fill))
+    found: Tensor = pointing_game(_boxed(case, keep, steps, fill))
+    return found
 
 
 @metric("region-relevance-mass", better="higher", family="region", range=(0, 1), paper=PAPER)
@@ -36,7 +37,8 @@ def region_relevance_mass(case: Case, *, keep: float = 0.5, steps: int = 8, fill
 
     Uniform map: the box's share of the positions.
     """
-    return relevance_mass(_boxed(case, keep, steps, fill))
+    found: Tensor = relevance_mass(_boxed(case, keep, steps, fill))
+    return found
 
 
 @metric("region-relevance-rank", better="higher", family="region", range=(0, 1), paper=PAPER)
@@ -45,7 +47,8 @@ def region_relevance_rank(case: Case, *, keep: float = 0.5, steps: int = 8, fill
 
     See sufficient_box. Random map: about the box's share of the positions.
     """
-    return relevance_rank(_boxed(case, keep, steps, fill))
+    found: Tensor = relevance_rank(_boxed(case, keep, steps, fill))
+    return found
 
 
 def _boxed(case: Case, keep: float, steps: int, fill: str | None) -> Case:
