@@ -20,6 +20,7 @@ from heatproof.errors import FolderInUse, InputError, Interrupted, NotApplicable
 from heatproof.methods.engine import method, methods
 from heatproof.records import Samples
 from heatproof.registry import Spec
+from heatproof.report.findings import Told
 from heatproof.studying import CONTROLS, METRICS, Results, folders, study
 from heatproof.studying import plan as planning
 from heatproof.studying import run as running
@@ -480,5 +481,13 @@ def test_the_ranking_rests_on_the_metrics_that_count() -> None:
     assert found.counting == ("d",)
     assert found.ranking().top == ("a",)
     assert found.ranking() is found.ranking()
+    assert found.verdict().ranked == found.ranked == ("d",)
+    told = Told(found).ranking
+    assert [(row.method, row.place, row.score) for row in told.rows] == [
+        (row.method, row.place, row.score) for row in found.ranking().rows
+    ]
+    assert [row.method for row in told.controls] == [row.method for row in found.ranking().controls]
     assert [check.counts for check in found.verdict().metrics] == [True, False]
+    regions = {**facts, "f": {**facts["f"], "family": "region"}, "d": {**facts["d"], "family": "robustness"}}
+    assert replace(found, about={"metrics": regions}).ranked == ("d",)
     assert replace(found, scores={**scores, ("a", "d"): base + 0.5}).ranking().top == ("b",)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from heatproof import stats
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
-from heatproof.studying.standing import TRUTH, VOICES, Ranking, standings, voices
+from heatproof.studying.standing import LEADING, TRUTH, VOICES, Ranking, standings, voices
 from heatproof.studying.trials import Trials
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ class Results:
     def ranking(self, metric: str | None = None, *, stratum: Stratum = "all") -> Ranking:
         """The candidates from the best to the worst by one metric, or by all that count; empty without candidates.
 
-        By all: each sample's ranks are averaged within a family of metrics, then over the families that speak on
-        truth (faithfulness, localisation, robustness); lower is better. Against the controls robustness is silent.
+        By all: each sample's ranks are averaged within a family of metrics, then over the families of those that are
+        ``ranked``; lower is better. It is the ranking of the report and, with this fill alone, of the verdict.
 
         Raises: UnknownName for a metric that is not in the study.
         """
@@ -167,8 +167,8 @@ class Results:
         if metric is not None:
             own, everyone = (self.table(metric, stratum=stratum, controls=c) for c in (False, True))
         else:
-            own = self.voices(stratum=stratum, controls=False, metrics=self.counting)
-            truth = tuple(m for m in self.counting if self.family(m) in TRUTH)
+            own = self.voices(stratum=stratum, controls=False, metrics=self.ranked)
+            truth = tuple(m for m in self.ranked if self.family(m) in TRUTH)
             everyone = self.voices(stratum=stratum, metrics=truth)
         better: Direction = "lower" if metric is None else self.better(metric)
         names = (self.methods, self.controls)
@@ -202,9 +202,15 @@ class Results:
 
     @cached_property
     def counting(self) -> tuple[str, ...]:
-        """The metrics that the ranking rests on: those that pass their checks; all that speak where none does."""
+        """The metrics that pass their checks; all that speak where none does."""
         passed = tuple(check.metric for check in self.checks if check.counts)
         return passed or self.speaking
+
+    @cached_property
+    def ranked(self) -> tuple[str, ...]:
+        """The metrics that the ranking rests on, of those that count: of region, or else of all that speak on truth."""
+        leading = tuple(m for m in self.counting if self.family(m) == LEADING)
+        return leading or tuple(m for m in self.counting if self.family(m) in TRUTH) or self.counting
 
     def to_frame(self) -> pd.DataFrame:
         """One row a score: sample, id, label, prediction, confidence, method, control, metric, value."""
@@ -246,7 +252,7 @@ class Results:
         Takes the effect seen here for the true one; infinite where none is seen.
         """
         if metric is None:
-            table = self.voices(stratum=stratum, controls=False, metrics=self.counting)
+            table = self.voices(stratum=stratum, controls=False, metrics=self.ranked)
         else:
             table = self.table(metric, stratum=stratum, controls=False)
         pairs = itertools.combinations(range(len(self.methods)), 2)
