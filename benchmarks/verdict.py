@@ -138,18 +138,9 @@ def trial(name: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def named(item: Mapping[str, Any]) -> list[str]:
-    """What the verdict of a trial tells to trust: a method, or a group that leaves behind others that count."""
-    if item["winner"] is not None:
-        return [item["winner"]]
-    counting = len(METHODS) - len(item["barred"])
-    return list(item["group"]) if 1 < len(item["group"]) < counting else []
-
-
 def outcome(item: Mapping[str, Any]) -> str:
-    """Whether all that is named is in the top group by the masks; silent where nothing is."""
-    names = named(item)
-    return "silent" if not names else "right" if set(names) <= set(item["top"]) else "wrong"
+    """Whether the method that a trial names is in the top group by the masks; silent where it names none."""
+    return "silent" if item["winner"] is None else "right" if item["winner"] in item["top"] else "wrong"
 
 
 def lesson(name: str, seed: int) -> dict[str, Any]:
@@ -189,22 +180,22 @@ def summary(found: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     """The table and the counts as Markdown, and whether every bound holds."""
     real = [item for item in found if "top" in item]
     lessons = [item for item in found if "shuffled" in item]
-    lines = ["| task | seed | accuracy | verdict | named | leader's share | top group by the masks |", "|---" * 7 + "|"]
+    lines = ["| task | seed | accuracy | verdict | leads | leader's share | top group by the masks |", "|---" * 7 + "|"]
     for item in sorted(real, key=lambda item: (list(TASKS).index(item["task"]), item["seed"])):
         sure = f"{item['confidence']:.2f}" if item["confidence"] == item["confidence"] else ""
         cells = [item["task"], str(item["seed"]), f"{item['accuracy']:.2f}", outcome(item)]
-        lines.append(f"| {' | '.join([*cells, ', '.join(named(item)), sure, ', '.join(item['top'])])} |")
-    single = [item for item in real if item["winner"] is not None]
-    groups = [item for item in real if item["winner"] is None and named(item)]
-    right, right_groups = (sum(outcome(item) == "right" for item in part) for part in (single, groups))
-    silent, total = len(real) - len(single) - len(groups), max(len(real), 1)
-    safe, told_ = (right + right_groups + silent) / total, (len(single) + len(groups)) / total
+        leads = item["winner"] or f"({', '.join(item['group'])})"
+        lines.append(f"| {' | '.join([*cells, leads, sure, ', '.join(item['top'])])} |")
+    count = {kind: sum(outcome(item) == kind for item in real) for kind in ("right", "silent", "wrong")}
+    groups = [set(item["group"]) <= set(item["top"]) for item in real if item["winner"] is None and item["group"]]
+    total = max(len(real), 1)
+    safe, named = (count["right"] + count["silent"]) / total, (count["right"] + count["wrong"]) / total
     lines.append(
-        f"\nOf {len(real)} trials the verdict named a single method in {len(single)}, of which {right} are in the top "
-        f"group by the masks; a group in {len(groups)}, of which {right_groups} lie wholly in it; and nothing in "
-        f"{silent}. Right or silent: {100 * safe:.0f} % (at least {100 * RIGHT:.0f} %); with single methods alone "
-        f"{100 * (total - len(single) + right) / total:.0f} %. Named: {100 * told_:.0f} % (at least "
-        f"{100 * NAMED:.0f} %); single methods {100 * len(single) / total:.0f} %."
+        f"\nOf {len(real)} trials the verdict was right in {count['right']}, said that it cannot tell in "
+        f"{count['silent']}, and was wrong in {count['wrong']}: right or silent in {100 * safe:.0f} % (at least "
+        f"{100 * RIGHT:.0f} %), and a method was named in {100 * named:.0f} % (at least {100 * NAMED:.0f} %). Where it "
+        f"could not tell, the methods in brackets lie wholly in the top group by the masks in {sum(groups)} of "
+        f"{len(groups)}."
     )
     fooled = sum(item["winner"] in DISGUISED for item in real) + sum(item["disguised"] is not None for item in real)
     taught = sum(item["winner"] is not None for item in lessons)
@@ -212,7 +203,7 @@ def summary(found: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
         f"\nA random map or an edge filter that passed for a method was named in {fooled} trials, alone or among the "
         f"others. Of {len(lessons)} networks that learnt shuffled labels a method was named for {taught}."
     )
-    return "\n".join(lines), safe >= RIGHT and told_ >= NAMED and not fooled and not taught
+    return "\n".join(lines), safe >= RIGHT and named >= NAMED and not fooled and not taught
 
 
 def covers(values: np.ndarray, n: int, *, draws_: int = DRAWS, seed: int = 0) -> float:

@@ -12,10 +12,9 @@
     (d) Friedman's test and Holm-corrected paired tests give the top group: those that no other is better than.
     (e) The confidence is the share of resamples, over samples and over baselines, in which the winner stays on top.
 
-A single winner is named only if it is in the top group, its confidence reaches the level of the study, and its margin
-over the next has an interval above zero. Else the top group is named, if it leaves behind others that count. Where a
-single method counts, the controls are its rivals: it needs such a margin over the best of them, and a sanity check that
-it passed.
+A winner is named only if it is in the top group, its confidence reaches the level of the study, and its margin over the
+next has an interval above zero. Where a single method counts, the controls are its rivals: it needs such a margin over
+the best of them, and a sanity check that it passed.
 """
 
 from __future__ import annotations
@@ -239,12 +238,9 @@ def _text(
             f"[{margin.low:.2f}, {margin.high:.2f}] ahead of {order[1]}, and it beats every control."
         )
     if len(group) > 1:
-        apart = f"cannot be told apart on these {len(results)} samples"
-        if len(group) == len(order):
-            return f"{_list(group)} {apart}; {order[0]} leads in {sure}."
+        better = ", and are better than the others that beat every control" if len(group) < len(order) else ""
         return (
-            f"Trust {_list(group)} alike for this model and data: they {apart}, and are better than the others that "
-            f"beat every control; {order[0]} leads in {sure}."
+            f"{_list(group)} cannot be told apart on these {len(results)} samples{better}; {order[0]} leads in {sure}."
         )
     return f"{order[0]} leads in {sure}, which does not carry a verdict at {100 * results.level:.0f} % confidence."
 
