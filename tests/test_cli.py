@@ -158,7 +158,7 @@ def test_a_damaged_run_is_refused(screen: Screen, tmp_path: Path) -> None:
 STAGES = {
     "training": "heatproof.training.running._fit",
     "evaluating": "heatproof.performance.evaluate",
-    "explaining": "heatproof.pipeline.stages.write_maps",
+    "explaining": "heatproof.pipeline.stages.map_writer",
     "judging": "heatproof.studying.run._chunk",
     "writing the report": "heatproof.report.write",
 }

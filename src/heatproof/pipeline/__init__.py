@@ -3,6 +3,7 @@
 defaults    what is done where the plan leaves it open
 plan        what to do, checked; the folder of a run
 stages      train or load, evaluate, explain, judge, report; `run` for all of them
+mapfile     maps on disk, written chunk by chunk
 worked      three samples looked at closely
 finished    report again, compare
 """
@@ -10,6 +11,7 @@ finished    report again, compare
 from __future__ import annotations
 
 from heatproof.pipeline.finished import Compared, compare, report
+from heatproof.pipeline.mapfile import read_maps
 from heatproof.pipeline.plan import RUN, Plan, checked, claim, plan_of, read_plan, registry
 from heatproof.pipeline.stages import (
     MAPS,
@@ -26,11 +28,9 @@ from heatproof.pipeline.stages import (
     judge,
     maps,
     probe,
-    read_maps,
     run,
     splits,
     studied,
-    write_maps,
     write_report,
 )
 
@@ -63,6 +63,5 @@ __all__ = [
     "run",
     "splits",
     "studied",
-    "write_maps",
     "write_report",
 ]

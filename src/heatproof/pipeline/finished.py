@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heatproof.errors import UsageError
+from heatproof.pipeline.mapfile import read_maps
 from heatproof.pipeline.past import numbers
 from heatproof.pipeline.plan import RUN, plan_of
 from heatproof.pipeline.stages import (
@@ -17,7 +18,6 @@ from heatproof.pipeline.stages import (
     STUDY,
     assess,
     classifier,
-    read_maps,
     splits,
     studied,
     write_report,

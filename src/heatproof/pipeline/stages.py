@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from heatproof.errors import FileError, Interrupted, UsageError
+from heatproof.errors import Interrupted, UsageError
 from heatproof.interop.models import model as model_named
 from heatproof.loading import card_of, writing
 from heatproof.pipeline import past
 from heatproof.pipeline.defaults import fills_of, keep_of, net_of, shipped_for, strictly, tell_shipped, told_of_both
+from heatproof.pipeline.mapfile import map_writer, read_maps
 from heatproof.pipeline.matching import matched, sized
 from heatproof.pipeline.plan import Plan, checked, claimed
 from heatproof.pipeline.worked import cases, check_class
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MODEL, STUDY, SCORES = "model", "study", ("scores.csv", "scores.parquet")
 PERFORMANCE, MAPS, REPORT = "performance.json", "maps.safetensors", "report.html"
-CHUNK = 256  # samples explained between two moves of a progress bar
+CHUNK, ELEMENTS = 256, 2**22  # samples, and numbers in their inputs, that are explained at a time
 
 
 @dataclass(frozen=True)
@@ -137,49 +138,24 @@ def maps(
     out: Path | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Tensor]:
-    """The maps (N, *S) of the plan's methods, and the controls if asked for; with ``out`` also in a file there."""
+    """The maps (N, *S) of the plan's methods, and the controls if asked for; with ``out`` read from a file there."""
     from heatproof.methods import explain
     from heatproof.studying import CONTROLS, METHODS
 
     methods = plan.methods or METHODS
     methods += tuple(c for c in CONTROLS if controls and c not in {Spec.parse(m).name for m in methods})
-    borrowed, parts = probe(plan, model), dict[str, list[Tensor]]()
-    for rows in torch.arange(len(samples)).split(CHUNK):
-        x = samples.x[int(rows[0]) : int(rows[-1]) + 1]
-        for name, found in explain(borrowed, x, methods, seed=plan.seed, index=rows).items():
-            parts.setdefault(name, []).append(found)
-        if watch is not None:
-            watch(Step("explaining", int(rows[-1]) + 1, len(samples)))
-    whole = {name: torch.cat(chunks) for name, chunks in parts.items()}
-    if out is not None:
-        write_maps(out / MAPS, whole)
-    return whole
-
-
-def write_maps(path: Path, maps: Mapping[str, Tensor]) -> None:
-    """Write maps as one tensor a method.
-
-    Raises: FileError where the file cannot be written.
-    """
-    from safetensors.torch import save_file
-
-    with writing(path) as part:
-        save_file({name: found.contiguous() for name, found in maps.items()}, part)
-
-
-def read_maps(path: Path) -> dict[str, Tensor]:
-    """The maps by method in a file that `write_maps` wrote.
-
-    Raises: FileError where it is missing, truncated or foreign.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise FileError(f"{str(path)!r} is missing or truncated ({error}); delete it and run again") from None
-    return found
+    borrowed, kept = probe(plan, model), list[dict[str, Tensor]]()
+    with nullcontext(None) if out is None else map_writer(out / MAPS, len(samples)) as file:
+        for rows in torch.arange(len(samples)).split(max(1, min(CHUNK, ELEMENTS // samples.x.shape[1:].numel()))):
+            x = samples.x[int(rows[0]) : int(rows[-1]) + 1]
+            found = explain(borrowed, x, methods, seed=plan.seed, index=rows)
+            if file is None:
+                kept.append(found)
+            else:
+                file.write(found)
+            if watch is not None:
+                watch(Step("explaining", int(rows[-1]) + 1, len(samples)))
+    return read_maps(out / MAPS) if out else {name: torch.cat([part[name] for part in kept]) for name in kept[0]}
 
 
 def judge(
