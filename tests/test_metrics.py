@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -402,6 +403,41 @@ def test_curve_metrics_share_their_passes() -> None:
     score(probe, x, map, removal)
     assert probe.passes["forward"] <= two * 1.1
     assert two <= 8 * (2 * 19 + 3)
+
+
+def _saliency(hidden: bool, model: Probe, x: Tensor, *, target: Any, index: Tensor, seed: int) -> Tensor:
+    """By a probe of its own, where that should not be overheard."""
+    return (replace(model) if hidden else model).gradient(x, target).abs().amax(1)
+
+
+def test_a_draw_around_the_input_costs_one_pass_forward_and_one_back() -> None:
+    """The class of the moved input is overheard from the pass that explains it, whatever the batch size."""
+    x, runs, model = inputs(1, 8), 3, ready(Plain(1))
+    goal = Goal(torch.arange(8) % 3)
+    found = []
+    for hidden in (False, True):
+        probe = Probe(model, batch=3)
+
+        saliency = partial(_saliency, hidden)
+        map = saliency(probe, x, target=goal, index=torch.arange(8), seed=0)
+        probe.passes.clear()
+        found.append(score(probe, x, map, f"relative-output-stability:runs={runs}", target=goal, explain=saliency))
+        assert probe.passes["forward"] == 8 * (1 + runs)
+        assert probe.passes["backward"] == (0 if hidden else 8 * runs)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_logits_are_overheard_of_exactly_these_inputs() -> None:
+    x, probe = inputs(1, 5), Probe(ready(Plain(1)), batch=2)
+    with probe.overhearing(x) as heard:
+        probe.logits(x + 1)
+        probe.logits(x[:2])
+        probe.gradient(x[2:], 1)
+        probe.logits(x)
+    torch.testing.assert_close(torch.cat(heard), probe.logits(x))
+    with probe.overhearing(x) as heard:
+        probe.logits(x[1:])
+    assert not heard
 
 
 def test_random_subsets_are_shared_by_all_methods() -> None:

@@ -255,3 +255,42 @@ def test_another_sample_than_the_one_looked_at_first_is_no_sign_of_a_batch() -> 
     probe, x = Probe(ready(Plain(1))), inputs(1, 4)
     probe.survey(x[:1])
     probe.logits(x[1:])
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv1d(2, 3, 3, padding="same"), nn.ReLU(), nn.Conv1d(3, 4, 4, padding="same")],
+        [nn.Conv1d(2, 4, 5, stride=2, padding=1, groups=2), nn.ReLU(), nn.Conv1d(4, 4, 3, dilation=2, bias=False)],
+        [nn.Conv1d(2, 3, 3, padding=1, padding_mode="circular"), nn.BatchNorm1d(3), nn.ReLU(), nn.Conv1d(3, 2, 1)],
+        [nn.Conv1d(2, 3, 3, padding="valid"), nn.ReLU(), nn.MaxPool1d(2), *[nn.Conv1d(3, 3, 3, padding=1)] * 2],
+    ],
+    ids=["same", "grouped", "circular", "twice"],
+)
+def test_signals_are_laid_out_without_a_change(layers: list[nn.Module]) -> None:
+    width = [layer for layer in layers if isinstance(layer, nn.Conv1d)][-1].out_channels
+    model = ready(nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, CLASSES)))
+    x = inputs(1, 6)
+    before = snapshot(model)
+    probe, plain = (Probe(model, engine=engine) for engine in ("optimised", "plain"))
+    torch.testing.assert_close(probe.logits(x), plain.logits(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(probe.scored(x, Goal(torch.arange(6) % 3)), plain.scores(x, torch.arange(6) % 3))
+    assert same(before, snapshot(model)) == []
+
+
+class Reused(nn.Module):
+    """The output of the convolution is needed again after its ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.dense = nn.Conv1d(2, 4, 3, padding=1), nn.Linear(4, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.conv(x)
+        return self.dense((torch.relu(z) + z).mean(2))
+
+
+def test_a_relu_overwrites_nothing_that_is_needed() -> None:
+    model, x = ready(Reused()), inputs(1, 3)
+    torch.testing.assert_close(Probe(model, engine="optimised").logits(x), model(x).detach(), rtol=1e-5, atol=1e-5)
