@@ -158,7 +158,7 @@ def test_calibration_is_shown_as_it_was_computed() -> None:
     assert column(found, "Agrees") == {"deletion": "yes", "insertion": "no, it contradicts"}
     assert said(section) == [Finding("note", expected.text)]
     short = [item.text for item in findings.findings(told(results))]
-    assert "1 of 2 faithfulness metrics agree with the planted truth; insertion contradicts it." in short
+    assert "1 of 2 metrics that need no mask agree with the planted truth; insertion contradicts it." in short
 
 
 def test_without_masks_the_page_says_that_nothing_can_be_compared() -> None:
@@ -324,6 +324,6 @@ def test_the_terminal_shows_whole_names_and_the_ranking_of_the_report(capsys: py
     row = next(line for line in lines if " good-cam " in line)
     best = told(results).rows[0]
     assert f"{best.score.mean:.2f}" in row
-    assert f"{100 * best.share:.0f} %" in row
+    assert f"{100 * told(results).shares[best.method]:.0f} %" in row
     assert not any("%" in line and re.search(r"\d%", line) for line in lines)
     assert "Skipped relevance-mass: needs planted truth" in lines

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from heatproof.pipeline import Compared, Outcome, Step, Watch
     from heatproof.records import Estimate
     from heatproof.registry import Entry, Registry
-    from heatproof.studying import Ranking, Results
+    from heatproof.report.findings import Told
+    from heatproof.studying import Results
 
 _HEADS = {"methods": "Attribution methods", "metrics": "Metrics", "data": "Data sets"}
 _HEADS |= {"recipes": "Training recipes", "nets": "Networks", "fills": "Fills for removed positions"}
@@ -246,9 +247,10 @@ def outcome(found: Outcome) -> None:
 
 def results(found: Results, *others: Results) -> None:
     """Where every method stands over all metrics that count, the best by each metric, and what it comes to."""
-    verdict = found.verdict(*others)
-    counting = sum(check.counts for check in verdict.metrics) or len(found.speaking)
-    ranking(found.ranking(), f"Ranking over {len(found):,} samples and {counting} metrics; who shares a letter is tied")
+    from heatproof.report.findings import Told
+
+    told = Told(found, others)
+    ranking(told)
     scores(found)
     for reason, metrics in _skipped(found).items():
         say(f"Skipped {', '.join(metrics)}: {reason}")
@@ -256,22 +258,25 @@ def results(found: Results, *others: Results) -> None:
         from heatproof.studying.baselines import dependence
 
         say(dependence((found, *others)))
-    out().print(Text(verdict.text, style="bold"), soft_wrap=True)
-    say(*verdict.findings[:5])
-    if len(verdict.findings) > 5:
-        say(f"So it goes on for {len(verdict.findings) - 5} more; the report has them all.")
+    out().print(Text(told.verdict.text, style="bold"), soft_wrap=True)
+    say(*told.verdict.findings[:5])
+    if len(told.verdict.findings) > 5:
+        say(f"So it goes on for {len(told.verdict.findings) - 5} more; the report has them all.")
     data(found.about.get("data_about", {}))
 
 
-def ranking(found: Ranking, title: str) -> None:
+def ranking(told: Told) -> None:
     """A row a method: its mean rank, who it is tied with, how often it leads, and which controls it does not beat."""
+    basis = f"{len(told.results):,} samples and {len(told.ranked)} metrics"
     columns = ("Place", "Method", "Mean rank", "95 % interval", "Group", "First in", "Not better than")
-    made = table(title, *columns, right=("Place", "Mean rank", "First in"))
+    made = table(
+        f"Ranking over {basis}; who shares a letter is tied", *columns, right=("Place", "Mean rank", "First in")
+    )
     made.columns[1].no_wrap = made.columns[3].no_wrap = True
-    for row in found.rows:
-        lost = ", ".join(found.unbeaten[row.method]) or "-"
-        rank = f"{row.score.mean:.2f}", _ends(row.score, 1, 2)
-        made.add_row(str(row.place), escape(row.method), *rank, row.letters, f"{100 * row.share:.0f} %", lost)
+    for row in told.rows:
+        lost = ", ".join(told.unbeaten[row.method]) or "-"
+        rank, share = (f"{row.score.mean:.2f}", _ends(row.score, 1, 2)), told.shares[row.method]
+        made.add_row(str(row.place), escape(row.method), *rank, row.letters, f"{100 * share:.0f} %", lost)
     out().print(made)
 
 

@@ -8,6 +8,7 @@ from heatproof.report.findings import Told
 from heatproof.report.parts import Cell, Finding, Kind, Listing, Part, Section, Table, listed, section
 from heatproof.studying import Ranking, Results
 from heatproof.studying.baselines import dependence, fill_of
+from heatproof.studying.checks import check_methods
 
 
 def baselines(told: Told) -> Section | None:
@@ -16,7 +17,7 @@ def baselines(told: Told) -> Section | None:
     if len(studies) < 2 or not told.rows:
         return None
     fills = [fill_of(study) for study in studies]
-    rankings = [study.ranking() for study in studies]
+    rankings = [told.ranking_of(study) for study in studies]
     said = dependence(studies)
     kind: Kind = "good" if "does not change" in said else "note" if "beyond doubt" in said else "bad"
     lead = (
@@ -27,7 +28,7 @@ def baselines(told: Told) -> Section | None:
     parts: list[Part | None] = [
         Listing((Finding(kind, said),)),
         _ranks(told, rankings, fills),
-        _unbeaten(told, rankings, fills),
+        _unbeaten(told, studies, fills),
         _by_metric(told, studies, fills),
     ]
     return section("baselines", "How much depends on the baseline", "Baselines", lead, parts)
@@ -48,11 +49,11 @@ def _ranks(told: Told, rankings: Sequence[Ranking], fills: Sequence[str]) -> Tab
     return Table("baselines", caption, heads, tuple(rows), digits=2)
 
 
-def _unbeaten(told: Told, rankings: Sequence[Ranking], fills: Sequence[str]) -> Table | None:
+def _unbeaten(told: Told, studies: Sequence[Results], fills: Sequence[str]) -> Table | None:
     """The controls that each method does not beat, by fill."""
     if not told.results.controls:
         return None
-    lost = [ranking.unbeaten for ranking in rankings]
+    lost = [{c.method: c.unbeaten for c in check_methods(study, told.counting)} for study in studies]
     rows = tuple((row.method, *(listed(one.get(row.method, ())) or "none" for one in lost)) for row in told.rows)
     caption = "The controls that a method is not better than, with each baseline. It counts only where none is left."
     return Table("baselines-controls", caption, ("Method", *fills), rows)

@@ -102,13 +102,16 @@ def _row(told: Told, metric: str, check: MetricCheck | None) -> tuple[Cell, ...]
         why = "it was not computed for every method" if voiced else "it does not tell which map is true"
         return metric, "no", None, None, None, why
     counts = "yes" if check.counts else "no"
+    why = check.reason or "passes"
+    if check.counts and metric not in told.ranked:
+        why += ", but does not rank"
     if results.family(metric) not in TRUTH:
-        return metric, counts, None, None, None, check.reason
+        return metric, counts, None, None, None, why
     trials = results.trials
     tried = trials is not None and len(trials.rows) > LEAST and any(m == metric for _, m in trials.inverted)
     random = counted(len(check.beats_random), count) if any(c.startswith("random") for c in results.controls) else None
     inverted = counted(len(check.beats_inverted), count) if tried else None
-    return metric, counts, random, inverted, Share(check.noise), check.reason or "passes"
+    return metric, counts, random, inverted, Share(check.noise), why
 
 
 def _methods(told: Told) -> Table:

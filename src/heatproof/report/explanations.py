@@ -26,9 +26,9 @@ def ranking(told: Told) -> Section | None:
         return None
     tests = "Friedman's test, then Wilcoxon's" if len(found.rows) > 2 else "Wilcoxon's test"
     lead = (
-        "Each sample ranks the methods by every metric. Ranks are averaged within a kind of metric, then over the "
-        "kinds, so that many variants of one metric have one voice; 1 is the best. Methods that share a group "
-        f"letter cannot be told apart ({tests}, Holm's correction)."
+        f"Each sample ranks the methods by every metric that counts{_leading(told)}. Ranks are averaged within a kind "
+        "of metric, then over the kinds, so that many variants of one metric have one voice; 1 is the best. Methods "
+        f"that share a group letter cannot be told apart ({tests}, Holm's correction)."
     )
     if told.others:
         lead += f" Removed positions become {fill_of(told.results)} here; see Baselines for what else was tried."
@@ -47,6 +47,14 @@ def ranking(told: Told) -> Section | None:
     return section("ranking", "Ranking of the methods", "Ranking", lead, parts)
 
 
+def _leading(told: Told) -> str:
+    """Which metrics alone rank, where others count too."""
+    if len(told.ranked) == len(told.counting):
+        return ""
+    kinds = dict.fromkeys(told.results.family(m) for m in told.ranked)
+    return f" and ranks; here those of {listed([*kinds])}"
+
+
 def _ranking_table(told: Told) -> Table:
     rows: list[tuple[Cell, ...]] = []
     lost = told.unbeaten
@@ -62,7 +70,7 @@ def _ranking_table(told: Told) -> Table:
     ]
     columns = ("Method", "Place", "Mean rank", "Group", "First in", "Samples needed", "Rank with controls",
                "Not better than")  # fmt: skip
-    basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.counting), 'metric')}"
+    basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.ranked), 'metric')}"
     caption = (
         f"Ranking over {basis}, with {told.level} bootstrap intervals. First in: share of resamples in which the "
         "method leads. Samples needed: how many in all would tell it from the first. Controls are maps that know "
@@ -108,7 +116,7 @@ def _power(told: Told) -> Table | str | None:
 
 def _apart(told: Told) -> str:
     """Why ranks with controls may order the methods otherwise."""
-    if all(told.results.family(m) in TRUTH for m in told.counting):
+    if all(told.results.family(m) in TRUTH for m in told.ranked):
         return ""
     return " Ranks with controls leave out robustness, as a map that ignores the input never moves."
 

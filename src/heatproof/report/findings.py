@@ -60,22 +60,32 @@ class Told:
 
     @cached_property
     def counting(self) -> tuple[str, ...]:
-        """The metrics that the ranking rests on: those that the verdict lets count, or all where it lets none."""
+        """The metrics that passed their checks, or all where none did."""
         return tuple(m for m in self.results.speaking if m not in self.reasons) or self.results.speaking
+
+    @cached_property
+    def ranked(self) -> tuple[str, ...]:
+        """The metrics that the ranking rests on: those by which the verdict ranks, or all that count."""
+        return (self.verdict.ranked if self.results.methods else ()) or self.counting
 
     def voices(self, stratum: Stratum = "all", *, controls: bool = False) -> Float[np.ndarray, "n m"]:
         """Each sample's mean rank of each method; with the controls only by the metrics that a control can lose."""
-        chosen = tuple(m for m in self.counting if not controls or self.results.family(m) in TRUTH)
+        chosen = tuple(m for m in self.ranked if not controls or self.results.family(m) in TRUTH)
         return self.results.voices(stratum=stratum, controls=controls, metrics=chosen)
 
     @cached_property
     def ranking(self) -> Ranking:
-        """That over all metrics that count; empty for a study of controls alone."""
-        r = self.results
-        if not r.methods:
-            return Ranking(None, "lower", (), (), 1.0, len(r))
-        tables, names = (self.voices(), self.voices(controls=True)), (r.methods, r.controls)
-        return standings(*tables, *names, metric=None, better="lower", alpha=1 - r.level, seed=r.seed)
+        """That by the metrics that rank; empty for a study of controls alone."""
+        return self.ranking_of(self.results)
+
+    def ranking_of(self, study: Results) -> Ranking:
+        """The ranking of this study, or of the same with another fill, by the metrics that rank."""
+        if not study.methods:
+            return Ranking(None, "lower", (), (), 1.0, len(study))
+        truth = tuple(m for m in self.ranked if study.family(m) in TRUTH)
+        tables = study.voices(controls=False, metrics=self.ranked), study.voices(metrics=truth)
+        names, alpha = (study.methods, study.controls), 1 - study.level
+        return standings(*tables, *names, metric=None, better="lower", alpha=alpha, seed=study.seed)
 
     @cached_property
     def rows(self) -> tuple[Standing, ...]:
@@ -103,7 +113,7 @@ class Told:
     def among_all(self) -> dict[str, Estimate]:
         """The mean rank of every method and control among all of them, by the metrics a control can lose."""
         r = self.results
-        if not any(r.family(m) in TRUTH for m in self.counting):
+        if not any(r.family(m) in TRUTH for m in self.ranked):
             return {}
         found = stats.estimates(self.voices(controls=True), confidence=r.level, seed=r.seed)
         return dict(zip((*r.methods, *r.controls), found, strict=True))
@@ -138,7 +148,7 @@ class Told:
 
     @cached_property
     def families(self) -> dict[str, tuple[str, ...]]:
-        """The metrics that count overall, by family."""
+        """The metrics that count, by family."""
         families = dict.fromkeys(self.results.family(m) for m in self.counting)
         return {f: tuple(m for m in self.counting if self.results.family(m) == f) for f in families}
 
@@ -260,7 +270,7 @@ def _planted(told: Told) -> list[Finding]:
     if not rows:
         return []
     good, against = sum(row.agrees for row in rows), [row.metric for row in rows if row.methods.high < 0]
-    said = f"{counted(good, len(rows)).capitalize()} faithfulness metrics agree with the planted truth"
+    said = f"{counted(good, len(rows)).capitalize()} metrics that need no mask agree with the planted truth"
     said += f"; {listed(against)} {'contradicts' if len(against) == 1 else 'contradict'} it" if against else ""
     return [Finding(told.calibrated.kind, f"{said}.")]
 

@@ -1,4 +1,4 @@
-"""Which faithfulness metrics agree with the planted truth, for this model."""
+"""Which metrics agree with the planted truth, for this model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TITLE = "Which metrics agree with the planted truth?"
 
 
 def planted(told: Told) -> Section | None:
-    """How the faithfulness metrics order the maps, compared with the masks; a sentence where there are none."""
+    """How metrics that need no mask order the maps, compared with the masks; a sentence where there are none."""
     if not told.results.methods or not told.results.metrics:
         return None
     found = told.calibration
