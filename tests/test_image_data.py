@@ -606,7 +606,7 @@ class TestArrays:
             y_test=[1, 0],
             classes=["p", "q", "r"],
         )
-        splits = arrays(tmp_path / "v.npz", channels="none")
+        splits = load("arrays:channels=absent", path=tmp_path / "v.npz")
         assert splits.classes == ("p", "q", "r")
         assert splits.train.x.shape == (4, 1, 5, 6, 7)
         torch.testing.assert_close(splits.test.x[:], torch.from_numpy(volume[:2, None]).float())
@@ -617,6 +617,8 @@ class TestArrays:
         assert arrays(tmp_path / "x.npy", labels="y.npy", channels="last").train.x.shape == (16, 3, 8, 9)
         with pytest.raises(UsageError, match="labels="):
             arrays(tmp_path / "x.npy")
+        with pytest.raises(FileError, match=r"z\.npy: no such file"):
+            arrays(tmp_path / "x.npy", labels="z.npy")
 
     @pytest.mark.parametrize(
         ("text", "labels"),

@@ -330,3 +330,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert code == 1
     assert f"no space left to write {name!r}" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_on_its_data_leaves_its_folder_free(command: Any, tmp_path: Path) -> None:
+    tree(tmp_path / "one", ("a",))
+    for path in ("nowhere", "one"):
+        assert command("run", "--data", "folder", "--path", path, "--out", "run")[0] == 1
+        assert not (tmp_path / "run").exists()

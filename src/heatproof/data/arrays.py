@@ -18,7 +18,7 @@ from heatproof.data.folder import stratified
 from heatproof.errors import FileError, InputError, UsageError
 from heatproof.records import Samples, Splits
 
-Channels = Literal["first", "last", "none"]
+Channels = Literal["first", "last", "absent"]
 Array = NDArray[Any]
 _LABELS = ("y", "label", "class", "target")
 _SPLITS = ("train", "test")
@@ -35,7 +35,7 @@ def arrays(
 ) -> Splits:
     """Samples from a file or from a mapping with x, y and where known mask and classes.
 
-    x is (N, C, *S); with ``channels`` "last" (N, *S, C), with "none" (N, *S); of two axes it is always (N, T). Files:
+    x is (N, C, *S); with ``channels`` "last" (N, *S, C), with "absent" (N, *S); of two axes it is always (N, T). Files:
     .npz with these names, or with x_train, y_train, x_test, y_test; .npy, labels in the .npy file ``labels``; CSV, a
     signal a row, labels in the column ``labels`` (else one called y, label, class or target, without header the last).
     Labels may be numbers or words. What has no split gives the share ``test`` of each class to the test samples.
@@ -87,6 +87,8 @@ def _load(path: Path) -> dict[str, Array]:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file") from None
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError, OSError, SyntaxError, MemoryError) as error:
         if "pickle" in str(error).lower():
             raise FileError(f"{path}: holds Python objects or is no NumPy file; save plain numbers or text") from None
@@ -176,7 +178,7 @@ def _shaped(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     if x.dtype.kind not in "iubf":
         raise InputError(f"{named}: inputs of type {x.dtype}, expected numbers")
-    if x.ndim == 2 or channels == "none":
+    if x.ndim == 2 or channels == "absent":
         x = x[:, None]
     elif channels == "last":
         x = np.moveaxis(x, -1, 1)
