@@ -29,13 +29,14 @@ def add(app: typer.Typer) -> None:
         app.command(epilog=f"Example: {EXAMPLES[command.__name__]}")(command)
 
 
-Trials = Annotated[
+NoTrials = Annotated[
     bool,
     typer.Option(
-        "--trials/--no-trials",
+        "--no-trials",
         metavar="",
         rich_help_panel="How to judge",
-        help="Try the metrics on inverted maps and noise, and the model against random twins.",
+        help="Do not try the metrics on inverted maps and noise, nor the model against random twins: quicker, and the "
+        "verdict knows less.",
     ),
 ]
 Workers = Annotated[
@@ -62,7 +63,7 @@ def run(
     layer: options.Layer = None,
     keep: options.Keep = None,
     fill: options.Fill = None,
-    trials: Trials = True,
+    no_trials: NoTrials = False,
     workers: Workers = "serial",
     seed: options.Seed = 0,
     out: options.Out = None,
@@ -76,8 +77,8 @@ def run(
 
     plan = _plan(
         data=data, path=path, model=model, weights=weights, classes=classes, net=net, recipe=recipe, limit=limit,
-        methods=methods, metrics=metrics, layer=layer, keep=keep, fill=fill, trials=trials, case_class=case_class,
-        strict=strict, seed=seed,
+        methods=methods, metrics=metrics, layer=layer, keep=keep, fill=fill, trials=not no_trials,
+        case_class=case_class, strict=strict, seed=seed,
     )  # fmt: skip
     with screen.progress(quiet=quiet) as watch:
         outcome = pipeline.run(plan, out, watch=watch, workers=workers)
@@ -171,7 +172,7 @@ def study(
     layer: options.Layer = None,
     keep: options.Keep = None,
     fill: options.Fill = None,
-    trials: Trials = True,
+    no_trials: NoTrials = False,
     workers: Workers = "serial",
     seed: options.Seed = 0,
     config: options.Config = None,
@@ -184,7 +185,7 @@ def study(
 
     plan = _plan(
         data=data, path=path, model=model, weights=weights, classes=classes, limit=limit, methods=methods,
-        metrics=metrics, layer=layer, keep=keep, fill=fill, trials=trials, seed=seed,
+        metrics=metrics, layer=layer, keep=keep, fill=fill, trials=not no_trials, seed=seed,
     )  # fmt: skip
     plan = pipeline.checked(plan if config is None else pipeline.read_plan(config, plan))
     _needed(plan.model)
