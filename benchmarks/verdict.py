@@ -206,13 +206,14 @@ def summary(found: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     return "\n".join(lines), safe >= RIGHT and named >= NAMED and not fooled and not taught
 
 
-def covers(values: np.ndarray, n: int, *, draws_: int = DRAWS, seed: int = 0) -> float:
+def covers(values: np.ndarray, n: int, *, binary: bool = False, draws_: int = DRAWS, seed: int = 0) -> float:
     """The share of samples of n values, drawn with replacement, whose 95 % interval holds the mean of all values."""
     generator = np.random.default_rng(seed)
     whole, hits, step = values.mean(), 0, 50
     for part in range(draws_ // step):
         drawn = values[generator.integers(0, len(values), (n, step))]
-        hits += sum(e.low <= whole <= e.high for e in stats.estimates(drawn, seed=part))
+        found = [stats.proportion(column) for column in drawn.T] if binary else stats.estimates(drawn, seed=part)
+        hits += sum(e.low <= whole <= e.high for e in found)
     return hits / (draws_ // step * step)
 
 
@@ -228,7 +229,8 @@ def coverage(folder: Path) -> tuple[str, bool]:
     for (name, metric), values in found.scores.items():
         known = values[np.isfinite(values)]
         skew = float(((known - known.mean()) ** 3).mean() / known.std() ** 3) if known.std() else float("nan")
-        shares.append([covers(known, n) for n in (50, 200)])
+        binary = bool(found.about["metrics"][metric]["binary"])
+        shares.append([covers(known, n, binary=binary) for n in (50, 200)])
         cells = " | ".join(f"{100 * share:.1f} %" for share in shares[-1])
         lines.append(f"| {name} | {metric} | {known.mean():.3f} | {skew:.1f} | {cells} |")
     table = np.array(shares)

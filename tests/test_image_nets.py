@@ -235,23 +235,25 @@ def test_image_recipes_refuse_signals() -> None:
 
 
 class TestShipped:
-    def test_comes_with_card_and_licence(self) -> None:
-        folder_ = weights("tissue-resnet")
-        assert "tissue-resnet" in shipped()
+    @pytest.mark.parametrize(("name", "command", "side"), [("tissue-resnet", "train", 128), ("vgg-7", "vgg", 224)])
+    def test_comes_with_card_and_licence(self, name: str, command: str, side: int) -> None:
+        folder_ = weights(name)
+        assert name in shipped()
         assert sum(path.stat().st_size for path in folder_.iterdir()) <= 5_000_000
         page = (folder_ / "MODEL_CARD.md").read_text(encoding="utf-8")
-        assert "benchmarks/hmt.py train" in page
+        assert f"benchmarks/hmt.py {command}" in page
         assert "CC BY 4.0" in page
         card = card_of(load(folder_))
-        assert card.input_shape == (3, 128, 128)
+        assert card.input_shape == (3, side, side)
         assert card.classes[0] == "TUMOR"
         with pytest.raises(UnknownName, match="shipped network"):
             weights("tissue")
 
-    def test_is_as_good_on_the_test_tiles_as_its_card_says(self, shared: Path) -> None:
+    @pytest.mark.parametrize("name", ["tissue-resnet"])  # vgg-7 would take a minute
+    def test_is_as_good_on_the_test_tiles_as_its_card_says(self, shared: Path, name: str) -> None:
         if not (shared / "data" / "hmt").is_dir():
             pytest.skip("needs the HMT tiles in the shared data folder")
-        model = load(weights("tissue-resnet"))
+        model = load(weights(name))
         test = samples(
             shared / "data" / "hmt" / "test", tuple(FOLDERS), Transform(size=model.card.input_shape[1:]), strict=True
         )

@@ -267,6 +267,7 @@ class TestShipped:
     def test_is_taken_where_nothing_else_is_asked_for(self, shipped: str) -> None:
         assert defaults.shipped_for(Plan(data="hmt")) == shipped
         assert defaults.shipped_for(Plan(data="hmt:size=96", strict=True)) == shipped
+        assert defaults.shipped_for(Plan(data="hmt", net="tissue-resnet")) == shipped
         assert pipeline.classifier(Plan(data="hmt")).training is False
 
     @pytest.mark.parametrize(
@@ -277,11 +278,16 @@ class TestShipped:
             Plan(data="hmt:test=3"),
             Plan(data="hmt", recipe="fast"),
             Plan(data="hmt", net="vgg-7"),
+            Plan(data="hmt", net="tissue-resnet:dropout=0.5"),
             Plan(data="hmt", model="other"),
         ],
     )
     def test_is_not_taken_where_it_may_not_be_meant(self, plan: Plan, shipped: str) -> None:
         assert defaults.shipped_for(plan) is None
+
+    def test_the_most_accurate_is_taken_unless_one_is_named(self) -> None:
+        assert defaults.shipped_for(Plan(data="hmt")) == "tissue-resnet"
+        assert defaults.shipped_for(Plan(data="hmt", net="vgg-7")) == "vgg-7"
 
     def test_says_so_where_test_samples_were_trained_on(self) -> None:
         samples = data.load("synthetic-2d:samples=10").test

@@ -39,7 +39,7 @@ def given(rank: int) -> tuple[Probe, Tensor, Tensor]:
 def test_the_box_is_the_part_that_decides(rank: int) -> None:
     probe, x, inside = given(rank)
     for map in (inside.float(), 1 - inside.float()):
-        box = sufficient_box(case(probe, x, map, fill="black"), keep=0.9)
+        box = sufficient_box(case(probe, x, map, fill="black"), enough=0.9)
         assert box[inside].all()
         assert box.flatten(1).sum(1).tolist() == [2**rank] * 2
 
@@ -50,7 +50,7 @@ def test_the_perfect_and_the_worst_map(rank: int) -> None:
     noise = torch.linspace(0, 1e-3, x[0].numel()).reshape(1, *SIZE[rank])
     for name in NAMES:
         best, worst = (
-            score(probe, x, map, f"{name}:keep=0.9", fill="black") for map in (inside + noise, 1 - inside.float())
+            score(probe, x, map, f"{name}:enough=0.9", fill="black") for map in (inside + noise, 1 - inside.float())
         )
         assert best.tolist() == pytest.approx([1.0, 1.0], abs=0.1)
         assert worst.tolist() == [0.0, 0.0]
@@ -65,11 +65,11 @@ def test_where_the_fill_is_enough_nothing_is_told() -> None:
 def test_the_smaller_the_share_to_keep_the_smaller_the_box() -> None:
     probe, x, inside = given(2)
     one = case(probe, x, inside.float(), fill="black")
-    sizes = [int(sufficient_box(one, keep=keep).sum()) for keep in (0.9, 0.4)]
+    sizes = [int(sufficient_box(one, enough=enough).sum()) for enough in (0.9, 0.4)]
     assert sizes[0] > sizes[1] > 0
 
 
-@pytest.mark.parametrize("option", ["keep=0", "keep=1.5", "steps=1"])
+@pytest.mark.parametrize("option", ["enough=0", "enough=1.5", "steps=1"])
 def test_options_out_of_range_are_refused(option: str) -> None:
     probe, x, inside = given(1)
     with pytest.raises(UsageError, match=option.split("=")[0]):

@@ -8,7 +8,7 @@ position are removed together.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -134,7 +134,14 @@ def _solved(x: Float[Tensor, "m c *s"], free: Float[Tensor, "m 1 *s"]) -> Float[
     empty, middle = (count == 0).to(x), total / count.clamp_min(1)
     coarse = torch.where(empty > 0, _solved(middle, empty), middle)
     guess = F.interpolate(coarse, scale_factor=4.0, mode=spatial.MODES[len(size)], align_corners=False)
-    return _refined(x, free, guess[(..., *map(slice, size))] * free)
+    return _refined(x, free, _corner(guess, size) * free)
+
+
+def _corner(x: Float[Tensor, "n c *t"], size: Sequence[int]) -> Float[Tensor, "n c *s"]:
+    """What lies within the size from the origin: a coarse grid made fine again may reach beyond."""
+    for axis, length in enumerate(size, start=2):
+        x = x.narrow(axis, 0, length)
+    return x
 
 
 def _refined(
@@ -223,7 +230,7 @@ def _preconditioned(residual: Tensor, inverse: Tensor, coarse: list[Tensor]) -> 
     while parts:
         finer = parts.pop()
         spread = F.interpolate(total, scale_factor=2.0, mode="nearest")
-        total = finer.add_(spread[(..., *map(slice, finer.shape[2:]))])
+        total = finer.add_(_corner(spread, finer.shape[2:]))
     return total
 
 

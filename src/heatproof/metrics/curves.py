@@ -117,7 +117,7 @@ def average_drop(case: Case, *, keep: float = 0.5, ties: Ties = "random", fill: 
     return (score - _kept(case, keep, ties, fill)).clamp_min(0) / _positive(score)
 
 
-@metric("increase-in-confidence", better="higher", family="faithfulness", range=(0, 1), paper="1710.11063")
+@metric("increase-in-confidence", better="higher", family="faithfulness", range=(0, 1), paper="1710.11063", binary=True)
 def increase_in_confidence(case: Case, *, keep: float = 0.5, ties: Ties = "random", fill: str | None = None) -> Tensor:
     """1 where the score rises when only the most relevant fraction ``keep`` stays, else 0.
 

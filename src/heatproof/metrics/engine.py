@@ -44,6 +44,7 @@ def metric(
     range: tuple[float | int | None, float | int | None] = (None, None),
     paper: str = "",
     curve: bool = False,
+    binary: bool = False,
 ) -> Callable[[Function], Function]:
     """Registers ``(case, *, options) -> (n,)``.
 
@@ -51,8 +52,11 @@ def metric(
         needs: ``mask`` (planted truth), ``explain`` (the method, to explain other inputs), ``relearnt`` (a model
             trained on shuffled labels), ``probability`` (as score).
         range: least and largest value, None where there is none. curve: it leaves a curve in ``case.curves``.
+        binary: it is 0 or 1 for a sample.
     """
-    return metrics.add(name, paper=paper, better=better, family=family, needs=needs, range=range, curve=curve)
+    return metrics.add(
+        name, paper=paper, better=better, family=family, needs=needs, range=range, curve=curve, binary=binary
+    )
 
 
 @runtime_checkable

@@ -26,7 +26,15 @@ def _where(told: Bool[Tensor, " n"], value: Float[Tensor, " n"]) -> Float[Tensor
     return torch.where(told, value, torch.nan)
 
 
-@metric("pointing-game", better="higher", family="localisation", needs=("mask",), range=(0, 1), paper="1608.00507")
+@metric(
+    "pointing-game",
+    better="higher",
+    family="localisation",
+    needs=("mask",),
+    range=(0, 1),
+    paper="1608.00507",
+    binary=True,
+)
 def pointing_game(case: Case) -> Tensor:
     """1 where the most relevant position lies in the mask, else 0; of several equal ones, the share that does.
 

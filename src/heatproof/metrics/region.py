@@ -20,48 +20,48 @@ from heatproof.metrics.localisation import pointing_game, relevance_mass, releva
 PAPER = "1705.07857"
 
 
-@metric("region-pointing-game", better="higher", family="region", range=(0, 1), paper=PAPER)
-def region_pointing_game(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
+@metric("region-pointing-game", better="higher", family="region", range=(0, 1), paper=PAPER, binary=True)
+def region_pointing_game(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
     """1 where the most relevant position lies in a box that is enough for the model, else 0 (see sufficient_box).
 
     NaN where nothing can be told: no such box, one of everything, a constant map.
     Cost: two passes an axis and slice that is cut off, shared by all methods.
     """
-    found: Tensor = pointing_game(_boxed(case, keep, steps, fill))
+    found: Tensor = pointing_game(_boxed(case, enough, steps, fill))
     return found
 
 
 @metric("region-relevance-mass", better="higher", family="region", range=(0, 1), paper=PAPER)
-def region_relevance_mass(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
+def region_relevance_mass(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
     """The share of the positive relevance in a box that is enough for the model (see sufficient_box).
 
     Uniform map: the box's share of the positions.
     """
-    found: Tensor = relevance_mass(_boxed(case, keep, steps, fill))
+    found: Tensor = relevance_mass(_boxed(case, enough, steps, fill))
     return found
 
 
 @metric("region-relevance-rank", better="higher", family="region", range=(0, 1), paper=PAPER)
-def region_relevance_rank(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
+def region_relevance_rank(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
     """The share of a box that is enough for the model found by the K most relevant positions, K the size of the box.
 
     See sufficient_box. Random map: about the box's share of the positions.
     """
-    found: Tensor = relevance_rank(_boxed(case, keep, steps, fill))
+    found: Tensor = relevance_rank(_boxed(case, enough, steps, fill))
     return found
 
 
-def _boxed(case: Case, keep: float, steps: int, fill: str | None) -> Case:
+def _boxed(case: Case, enough: float, steps: int, fill: str | None) -> Case:
     """The case with the box in place of a mask; everything computed for the map stays shared."""
-    fraction("keep", keep)
+    fraction("enough", enough)
     if steps < 2:
         raise UsageError(f"steps: got {steps}, expected at least 2 slices an axis")
-    key = ("sufficient box", keep, steps, case.canvas(fill).fill)
-    return replace(case, mask=case.shared(key, lambda: sufficient_box(case, keep=keep, steps=steps, fill=fill)))
+    key = ("sufficient box", enough, steps, case.canvas(fill).fill)
+    return replace(case, mask=case.shared(key, lambda: sufficient_box(case, enough=enough, steps=steps, fill=fill)))
 
 
-def sufficient_box(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str | None = None) -> Bool[Tensor, "n *s"]:
-    """A small box that alone keeps at least ``keep`` of the score, the rest being filled.
+def sufficient_box(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Bool[Tensor, "n *s"]:
+    """A small box that alone keeps at least ``enough`` of the score, the rest being filled.
 
     From the whole input, of all slices of an axis's 1/steps at either end the one is removed that leaves the highest
     score, as long as that is enough. The idea of the tightest sufficient crop (Dabkowski and Gal 2017, section 3),
@@ -70,15 +70,15 @@ def sufficient_box(case: Case, *, keep: float = 0.5, steps: int = 8, fill: str |
     size = case.map.shape[1:]
     low = torch.zeros(len(case.x), len(size), dtype=torch.int64, device=case.x.device)
     high = low + torch.tensor(size, device=low.device)
-    enough = keep * case.score
-    told = (case.score > 0) & (case.blank(fill) < enough)
+    least = enough * case.score
+    told = (case.score > 0) & (case.blank(fill) < least)
     going = told.clone()
     while bool(going.any()):
         lows, highs = _cuts(low, high, [max(1, round(length / steps)) for length in size])
         left = case.without((~_inside(a, b, size) for a, b in zip(lows, highs, strict=True)), fill=fill)
         left = torch.where((highs > lows).all(2).T, left, -torch.inf)
         best, choice = left.max(1)
-        going = going & (best >= enough)
+        going = going & (best >= least)
         rows = torch.arange(len(choice), device=choice.device)
         low = torch.where(going[:, None], lows[choice, rows], low)
         high = torch.where(going[:, None], highs[choice, rows], high)

@@ -36,20 +36,22 @@ def net_of(plan: Plan, samples: Samples) -> str | None:
 
 
 def shipped_for(plan: Plan) -> str | None:
-    """The network that comes with the package for the plan's data, where the plan names no model, network or recipe.
+    """The network that comes with the package for the plan's data, where the plan names no model and no recipe.
 
-    Options that change which samples are for testing rule it out: it may have been trained on them.
+    The one that the plan names, else the most accurate. Options that change which samples are for testing rule it out:
+    it may have been trained on them.
     """
     from heatproof import nets
 
-    if plan.data is None or not (plan.model is plan.net is plan.recipe is None):
+    if plan.data is None or not (plan.model is plan.recipe is None):
         return None
-    spec = registry("data").spec(plan.data)
+    spec, found = registry("data").spec(plan.data), dict[str, float]()
     for name in nets.shipped():
         card, _ = read_card(nets.weights(name) / CARD)
-        if card.data and Spec.parse(card.data).name == spec.name and set(spec.kwargs) <= {"size", "strict"}:
-            return name
-    return None
+        theirs = bool(card.data) and Spec.parse(card.data).name == spec.name and set(spec.kwargs) <= {"size", "strict"}
+        if theirs and (plan.net is None or Spec.parse(plan.net) == card.architecture):
+            found[name] = card.metrics.get("test_accuracy", 0.0)
+    return max(found, key=lambda name: found[name]) if found else None
 
 
 def tell_shipped(name: str, samples: Samples) -> None:

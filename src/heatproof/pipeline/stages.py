@@ -218,7 +218,8 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None, work
     if past.whole(folder, plan):
         return _taken_up(folder)
     with claimed(folder, plan):
-        given = classifier(plan) if plan.model is not None else None
+        shipped = shipped_for(plan)
+        given = classifier(plan) if plan.model is not None or shipped is not None else None
         known = splits(plan, given) if plan.data is not None else None  # once: many files take a while to check
         if known is not None:
             check_class(plan, known.test)
@@ -227,7 +228,6 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None, work
         model = classifier(plan, known, out=folder, quiet=watch is None) if given is None else given
     with _kept_in(folder, "evaluating"):
         learn, samples = known or splits(plan, model)
-        shipped = shipped_for(plan)
         if shipped is not None:
             tell_shipped(shipped, samples)
         performance = assess(model, samples, out=folder, seed=plan.seed)

@@ -23,7 +23,7 @@ from heatproof.stats.compare import (
     pairwise,
     rank_biserial,
 )
-from heatproof.stats.intervals import bca, bootstrap, estimate, estimates, resample_counts
+from heatproof.stats.intervals import bca, bootstrap, estimate, estimates, proportion, resample_counts
 from heatproof.stats.ranking import Rank, power, rank, rank_intervals, ranks, samples_needed, winner_share
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "nemenyi",
     "pairwise",
     "power",
+    "proportion",
     "rank",
     "rank_biserial",
     "rank_intervals",

@@ -154,6 +154,29 @@ def estimates(
     )
 
 
+def proportion(values: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """The share of ones among values (N,) of 0 and 1 with its Wilson interval (Wilson 1927), which has a width always.
+
+    A bootstrap of a sample without a single failure would say that there never is one. NaN is left out and counted.
+
+    Raises: InputError for other values, or a confidence out of its range.
+
+    >>> print(proportion([1.0] * 50))
+    1.000 [0.929, 1.000]
+    """
+    from scipy.stats import binomtest
+
+    _check(confidence, 100)
+    column = np.asarray(values, dtype=np.float64)
+    told = column[np.isfinite(column)]
+    if column.ndim != 1 or not np.isin(told, (0.0, 1.0)).all():
+        raise InputError(f"values: got shape {column.shape} or others than 0 and 1; expected (N,) of 0 and 1")
+    if not len(told):
+        return Estimate(math.nan, math.nan, math.nan, 0, len(column))
+    found = binomtest(int(told.sum()), len(told)).proportion_ci(confidence, method="wilson")
+    return Estimate(float(told.mean()), float(found.low), float(found.high), len(told), len(column) - len(told))
+
+
 def _means(
     table: Float[np.ndarray, "n m"], confidence: float, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,9 +24,15 @@ from heatproof.studying.shuffled import epochs_of, learnt_on
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
 CONTROLS = ("random", "edge", "absolute-input", "centre")
+# By three fills, so that a sample for which one of them is enough by itself is told by the others.
+REGIONS = tuple(
+    f"region-{name}:fill={fill}"
+    for name in ("pointing-game", "relevance-mass", "relevance-rank")
+    for fill in ("mean", "noise", "donor")
+)
 METRICS = (
     "average-drop", "increase-in-confidence", "deletion", "insertion", "pointing-game", "relevance-mass",
-    "random-logit",
+    *REGIONS, "random-logit",
 )  # fmt: skip
 KEEP = {1: 0.3, 2: 0.9}  # by the number of axes: the share that average-drop and its kind keep of signals, of images
 CHUNK = 256  # samples at most in a chunk

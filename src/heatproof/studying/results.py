@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from heatproof import stats
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
-from heatproof.studying.standing import LEADING, TRUTH, VOICES, Ranking, standings, voices
+from heatproof.studying.standing import LEADING, TRUTH, VOICES, Ranking, scored, standings, voices
 from heatproof.studying.trials import Trials
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Results:
         return np.asarray(table[self.rows(stratum)])
 
     def estimates(self, stratum: Stratum = "all") -> dict[Cell, Estimate]:
-        """The mean score of every (method, metric) with its BCa interval over samples."""
+        """The mean score of every (method, metric) with its interval over samples: BCa, or Wilson's of 0 and 1."""
         found: dict[Cell, Estimate] = self._once(("estimates", stratum), lambda: self._estimates(stratum))
         return dict(found)
 
@@ -150,7 +150,10 @@ class Results:
             return {}
         table = np.stack([self.scores[cell][rows] for cell in cells], axis=1)
         found = stats.estimates(table, confidence=self.level, seed=self.seed)
-        return dict(zip(cells, found, strict=True))
+        return {
+            cell: stats.proportion(column, confidence=self.level) if self._fact(cell[1], "binary") else estimate
+            for cell, column, estimate in zip(cells, table.T, found, strict=True)
+        }
 
     def ranking(self, metric: str | None = None, *, stratum: Stratum = "all") -> Ranking:
         """The candidates from the best to the worst by one metric, or by all that count; empty without candidates.
@@ -172,7 +175,9 @@ class Results:
             everyone = self.voices(stratum=stratum, metrics=truth)
         better: Direction = "lower" if metric is None else self.better(metric)
         names = (self.methods, self.controls)
-        return standings(own, everyone, *names, metric=metric, better=better, alpha=1 - self.level, seed=self.seed)
+        alpha = 1 - self.level
+        found = standings(own, everyone, *names, metric=metric, better=better, alpha=alpha, seed=self.seed)
+        return found if metric is None else scored(found, self.estimates(stratum))
 
     def voices(
         self, *, stratum: Stratum = "all", controls: bool = True, metrics: tuple[str, ...] | None = None
@@ -285,4 +290,4 @@ class Results:
         facts = self.about.get("metrics", {})
         if metric not in facts:
             raise UnknownName("metric of this study", metric, facts)
-        return facts[metric][name]
+        return facts[metric].get(name)

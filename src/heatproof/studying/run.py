@@ -62,7 +62,7 @@ def study(
 
     Args:
         samples: with their training samples (Splits) for label-randomisation, unless the model's card tells of them.
-        methods, metrics: by default three CAMs and seven metrics, which keep 0.3 of a signal and 0.9 of an image.
+        methods, metrics: by default three CAMs and sixteen metrics, which keep 0.3 of a signal and 0.9 of an image.
         out: a folder; finished chunks are kept there, and a stopped study goes on from them.
         target: the class explained; None for the predicted one, "label" for the true one, or one a sample.
         fill: what removed positions become, see `heatproof.perturb.fills`.

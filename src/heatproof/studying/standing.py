@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -122,6 +122,15 @@ def standings(
     )
     test = stats.friedman(own)
     return Ranking(metric, better, rows, _placed(everyone, controls, count, better, alpha, seed), test.p, test.n)
+
+
+def scored(ranking: Ranking, estimates: Mapping[tuple[str, str], Estimate]) -> Ranking:
+    """The ranking by one metric with these mean scores and intervals."""
+    rows, controls = (
+        tuple(replace(row, score=estimates.get((row.method, str(ranking.metric)), row.score)) for row in part)
+        for part in (ranking.rows, ranking.controls)
+    )
+    return replace(ranking, rows=rows, controls=controls)
 
 
 def _placed(
