@@ -14,7 +14,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -116,7 +116,7 @@ def train(tiles: Path, out: Path, plan: Plan, threads: int) -> None:
             minutes = (time.perf_counter() - start) / 60
             print(f"epoch {number}: held out {accuracy:.4f}, loss {loss:.4f}, {minutes:.1f} min", flush=True)
     card = Card(
-        architecture=spec,
+        architecture=Spec(spec.name),  # dropout does nothing once trained
         input_shape=(3, plan.side, plan.side),
         classes=whole.classes,
         data=f"hmt:size={plan.side}",
@@ -168,7 +168,7 @@ def predict(net: nn.Module, samples: Samples) -> Tensor:
 
 
 def test(tiles: Path, model: Path) -> None:
-    """Print how good, large and quick a saved model is; test tiles are read here and nowhere else."""
+    """Print how good, large and quick a saved model is, and note it on its card; test tiles are read here alone."""
     net = hp.load(model)
     card = card_of(net) if isinstance(net, nn.Module) else None
     if card is None or not isinstance(net, nn.Module) or card.input_shape[1] is None:
@@ -178,6 +178,7 @@ def test(tiles: Path, model: Path) -> None:
     logits = predict(net, samples)
     hit = logits.argmax(1) == samples.y
     accuracy, loss = float(hit.float().mean()), float(F.cross_entropy(logits, samples.y))
+    hp.save(net, model, replace(card, metrics={**card.metrics, "test_accuracy": accuracy}))
     print(f"test accuracy {accuracy:.4f} of {len(samples)}; loss {loss:.4f}")
     for label, name in enumerate(samples.classes):
         rows = samples.y == label

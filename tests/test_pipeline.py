@@ -296,6 +296,10 @@ class TestShipped:
         assert [f"trained on {len(samples)} of these" in str(w.message) for w in told] == [False, True]
 
 
+def test_recipes_suit_their_data() -> None:
+    assert [defaults.recipe_for(name) for name in (None, "mnist1d", "hmt:size=64")] == ["fast", "fast", "hmt"]
+
+
 def test_networks_suit_their_inputs() -> None:
     nothing = data.load("synthetic-1d:samples=10").train
     for shape, name in (

@@ -99,7 +99,8 @@ Recipe = Annotated[
         metavar="NAME",
         autocompletion=_complete("recipes"),
         rich_help_panel=_WHAT,
-        help="How to train; by default fast, unless a trained network comes with heatproof for the data.",
+        help="How to train; by default hmt for tissue tiles, else fast. Without it a run takes a trained network that "
+        "comes with heatproof for the data, where there is one.",
     ),
 ]
 Strict = Annotated[

@@ -89,7 +89,7 @@ def train(
     data: options.Data = None,
     path: options.Where = None,
     net: options.Net = None,
-    recipe: options.Recipe = "fast",
+    recipe: options.Recipe = None,
     seed: options.Seed = 0,
     out: options.Out = None,
     quiet: options.Quiet = False,
@@ -97,7 +97,7 @@ def train(
     """Train a classifier and save it with its history, checkpoints and TensorBoard logs."""
     from heatproof import pipeline
 
-    plan = _plan(data=data, path=path, net=net, recipe=recipe, seed=seed)
+    plan = _plan(data=data, path=path, net=net, recipe=recipe or pipeline.recipe_for(data), seed=seed)
     folder = out or Path("runs", plan.name)
     screen.trained(pipeline.classifier(plan, out=folder, quiet=quiet))
     screen.place("Model", folder / pipeline.MODEL)

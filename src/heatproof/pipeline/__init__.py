@@ -10,6 +10,7 @@ finished    report again, compare
 
 from __future__ import annotations
 
+from heatproof.pipeline.defaults import recipe_for
 from heatproof.pipeline.finished import Compared, compare, report
 from heatproof.pipeline.mapfile import read_maps
 from heatproof.pipeline.plan import RUN, Plan, checked, claim, plan_of, read_plan, registry
@@ -58,6 +59,7 @@ __all__ = [
     "probe",
     "read_maps",
     "read_plan",
+    "recipe_for",
     "registry",
     "report",
     "run",

@@ -35,6 +35,11 @@ def net_of(plan: Plan, samples: Samples) -> str | None:
     return "tissue-resnet" if samples.x.ndim == 4 and min(samples.x.shape[2:]) >= LARGE else "small-cnn"
 
 
+def recipe_for(data: str | None) -> str:
+    """The recipe to train by where none is named."""
+    return "hmt" if data is not None and Spec.parse(data).name == "hmt" else "fast"
+
+
 def shipped_for(plan: Plan) -> str | None:
     """The network that comes with the package for the plan's data, where the plan names no model and no recipe.
 

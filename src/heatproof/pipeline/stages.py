@@ -16,7 +16,16 @@ from heatproof.errors import Interrupted, UsageError
 from heatproof.interop.models import model as model_named
 from heatproof.loading import card_of, writing
 from heatproof.pipeline import past
-from heatproof.pipeline.defaults import fills_of, keep_of, net_of, shipped_for, strictly, tell_shipped, told_of_both
+from heatproof.pipeline.defaults import (
+    fills_of,
+    keep_of,
+    net_of,
+    recipe_for,
+    shipped_for,
+    strictly,
+    tell_shipped,
+    told_of_both,
+)
 from heatproof.pipeline.mapfile import map_writer, read_maps
 from heatproof.pipeline.matching import matched, sized
 from heatproof.pipeline.plan import Plan, checked, claimed
@@ -103,7 +112,8 @@ def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = 
     name = plan.data or "mnist1d"
     given = name if plan.path is None else samples
     net = net_of(plan, samples.train)
-    return train(given, recipe=plan.recipe or "fast", net=net, seed=plan.seed, out=out, resume=True, quiet=quiet)
+    recipe = plan.recipe or recipe_for(plan.data)
+    return train(given, recipe=recipe, net=net, seed=plan.seed, out=out, resume=True, quiet=quiet)
 
 
 def chosen(plan: Plan, samples: Samples) -> Samples:
