@@ -229,7 +229,7 @@ def coverage(folder: Path) -> tuple[str, bool]:
     for (name, metric), values in found.scores.items():
         known = values[np.isfinite(values)]
         skew = float(((known - known.mean()) ** 3).mean() / known.std() ** 3) if known.std() else float("nan")
-        binary = bool(found.about["metrics"][metric]["binary"])
+        binary = bool(found.about["metrics"][metric]["binary"]) and bool(np.isin(known, (0.0, 1.0)).all())
         shares.append([covers(known, n, binary=binary) for n in (50, 200)])
         cells = " | ".join(f"{100 * share:.1f} %" for share in shares[-1])
         lines.append(f"| {name} | {metric} | {known.mean():.3f} | {skew:.1f} | {cells} |")

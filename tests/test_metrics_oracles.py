@@ -574,7 +574,7 @@ def test_every_metric_has_an_oracle() -> None:
 def test_metric_equals_its_oracle(name: str, cases: tuple[list[One], dict[str, Any]]) -> None:
     ones, given = cases
     model, more = given["model"].model, {key: given[key] for key in ("mask", "explain")}
-    spec = f"{name}:keep={KEEP}" if name.startswith("region") else name
+    spec = f"{name}:enough={KEEP}" if name.startswith("region") else name
     found = score(given["model"], given["x"], given["map"], spec, relearnt=lambda _: shuffled(model), **more)
     want = torch.tensor([ORACLES[name](one) for one in ones], dtype=torch.float64)
     torch.testing.assert_close(found, want, rtol=2e-3, atol=2e-4, equal_nan=True)

@@ -460,3 +460,23 @@ def test_samples_needed_and_power_agree() -> None:
     assert stats.samples_needed(with_zeros, chance=0.9) == pytest.approx(2 * needed, abs=2)
     assert stats.samples_needed([0.0, 0.0]) == math.inf
     assert stats.samples_needed([]) == math.inf
+
+
+def test_shares_have_wilsons_interval_and_always_a_width() -> None:
+    found = stats.proportion([1.0] * 20 + [0.0] * 5 + [math.nan])
+    z, share, n = 1.959963984540054, 0.8, 25
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    assert (found.mean, found.n, found.undefined) == (pytest.approx(0.8), 25, 1)
+    assert (found.low, found.high) == (pytest.approx(middle - half), pytest.approx(middle + half))
+    assert stats.proportion([1.0] * 50).low < 0.95
+    assert stats.proportion([math.nan]).n == 0
+    with pytest.raises(InputError, match="0 and 1"):
+        stats.proportion([0.5])
+
+
+def test_shares_of_ones_are_held_as_often_as_they_say() -> None:
+    generator, truth = np.random.default_rng(3), 0.979
+    drawn = (generator.random((1000, 50)) < truth).astype(float)
+    held = np.mean([(e := stats.proportion(row)).low <= truth <= e.high for row in drawn])
+    assert 0.92 < held < 0.99

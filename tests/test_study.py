@@ -75,12 +75,12 @@ def test_scores_are_those_of_explain_and_score(model: nn.Module, results: Result
             np.testing.assert_allclose(results.scores[name, metric], want.numpy(), atol=1e-6)
 
 
-def test_defaults_are_three_cams_four_controls_and_seven_metrics(model: nn.Module) -> None:
+def test_defaults_are_three_cams_four_controls_and_sixteen_metrics(model: nn.Module) -> None:
     found = study(model, samples(4))
     assert found.methods == ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
     assert found.controls == CONTROLS
     assert found.metrics == tuple(m + ":keep=0.3" * (m in METRICS[:2]) for m in METRICS)
-    assert len(found.scores) == 7 * 7
+    assert len(found.scores) == 7 * 16
     checks = {check.method: (*check.passed, *check.unmoved) for check in found.verdict().methods}
     assert checks == dict.fromkeys(found.methods, ("random-logit",))
 
@@ -316,7 +316,7 @@ def test_bad_input(model: nn.Module) -> None:
 def test_images_and_volumes(rank: int) -> None:
     found = study(ready(Plain(rank)), samples(4, rank=rank), ["grad-cam"])
     assert found.metrics[0] == {2: "average-drop:keep=0.9", 3: "average-drop"}[rank]
-    assert len(found.scores) == 5 * 7
+    assert len(found.scores) == 5 * 16
 
 
 @pytest.mark.usefixtures("small_chunks")

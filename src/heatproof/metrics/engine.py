@@ -52,7 +52,7 @@ def metric(
         needs: ``mask`` (planted truth), ``explain`` (the method, to explain other inputs), ``relearnt`` (a model
             trained on shuffled labels), ``probability`` (as score).
         range: least and largest value, None where there is none. curve: it leaves a curve in ``case.curves``.
-        binary: it is 0 or 1 for a sample.
+        binary: it is 0 or 1 for a sample, unless its highest relevance is tied.
     """
     return metrics.add(
         name, paper=paper, better=better, family=family, needs=needs, range=range, curve=curve, binary=binary

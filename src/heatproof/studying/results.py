@@ -151,7 +151,9 @@ class Results:
         table = np.stack([self.scores[cell][rows] for cell in cells], axis=1)
         found = stats.estimates(table, confidence=self.level, seed=self.seed)
         return {
-            cell: stats.proportion(column, confidence=self.level) if self._fact(cell[1], "binary") else estimate
+            cell: stats.proportion(column, confidence=self.level)
+            if self._fact(cell[1], "binary") and np.isin(column[np.isfinite(column)], (0.0, 1.0)).all()
+            else estimate
             for cell, column, estimate in zip(cells, table.T, found, strict=True)
         }
 
