@@ -101,7 +101,7 @@ def _interpolated(x: Float[Tensor, "m c p"], removed: Bool[Tensor, "m p"]) -> Fl
 
 
 def _diffused(x: Float[Tensor, "m c *s"], removed: Bool[Tensor, "m *s"]) -> Float[Tensor, "m c *s"]:
-    """The solution of the linear system on a grid; a few large samples at a time, and no further than their holes reach.
+    """The solution of the linear system on a grid; a few large samples at a time, no further than their holes reach.
 
     What is left of the error is 0.004 of the sample's deviation where one hole is a tenth of it, 0.013 at a half and
     0.024 at nine tenths (root mean square; two images).
