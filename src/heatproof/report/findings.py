@@ -321,14 +321,16 @@ def _ties(told: Told) -> list[Finding]:
 
 def _holes(told: Told) -> list[Finding]:
     """Scores that are missing."""
-    results, found = told.results, []
+    results, missing = told.results, dict[str, list[str]]()
     for metric in results.metrics:
         cells = [told.estimates[name, metric] for name in results.methods if (name, metric) in told.estimates]
         share = max((e.undefined / max(1, e.n + e.undefined) for e in cells), default=0.0)
         if share > 0.05:
-            found.append(
-                _note(f"{metric} has no value for up to {percent(share)} of the samples; its mean leaves them out.")
-            )
+            missing.setdefault(percent(share), []).append(metric)
+    found = [
+        _note(f"No value for up to {share} of the samples: {listed(metrics)}; means leave these samples out.")
+        for share, metrics in missing.items()
+    ]
     if results.skips:
         count = plural(len(results.skips), "combination")
         found.append(_note(f"{count} of method and metric could not be computed; the reasons are under Settings."))
