@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -46,3 +47,15 @@ def own_random_state() -> object:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras on its torch backend; tests that need it are skipped where it is absent."""
+    from heatproof.errors import UsageError
+    from heatproof.interop.keras_files import import_keras
+
+    try:
+        return import_keras()
+    except UsageError as error:
+        pytest.skip(str(error))

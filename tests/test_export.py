@@ -25,16 +25,6 @@ from heatproof.interop import export, exported, zoo
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(scope="session")
-def keras() -> Any:
-    from heatproof.interop.keras_files import import_keras
-
-    try:
-        return import_keras()
-    except UsageError as error:
-        pytest.skip(str(error))
-
-
 def lively(model: nn.Module) -> nn.Module:
     """The model with normalisation statistics that matter, in evaluation mode."""
     for part in model.modules():

@@ -30,16 +30,6 @@ VOLUME = FILES / "keras2_volume.h5"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(scope="session")
-def keras() -> Any:
-    from heatproof.interop.keras_files import import_keras
-
-    try:
-        return import_keras()
-    except UsageError as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Runs a command: exit code, standard output, the one line of an error."""

@@ -25,16 +25,6 @@ FILES = Path(__file__).parent / "files"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.fixture(scope="session")
-def keras() -> Any:
-    from heatproof.interop.keras_files import import_keras
-
-    try:
-        return import_keras()
-    except UsageError as error:
-        pytest.skip(str(error))
-
-
 def randomised(keras: Any, model: Any, seed: int = 0) -> Any:
     """The model with weights far from their initial values, so that no bias or statistic is trivially right."""
     draw = np.random.default_rng(seed)
