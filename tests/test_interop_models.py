@@ -293,6 +293,13 @@ def test_models_leave_by_the_ending_of_the_file(keras: Any, command: Any, tmp_pa
         assert told in line
 
 
+def test_a_keras_model_takes_a_batch_of_symbolic_size() -> None:
+    batch = torch.export.Dim("batch")
+    model = hp.load(VOLUME)
+    for _ in range(8):  # the tests' type checker looks at one random entry of a shape
+        torch.export.export(model, (torch.zeros(2, 2, 9, 8, 7),), dynamic_shapes=({0: batch},))
+
+
 def test_a_model_of_unknown_input_needs_a_shape(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give it, channels first"):
         models.write(nn.Linear(2, 2), tmp_path / "m.pt2")

@@ -63,7 +63,7 @@ class KerasModel(nn.Module):
         Raises: InputError where the input is not of the model's shape.
         """
         if self.input_shape and isinstance(x, Tensor):
-            self._check(tuple(x.shape))
+            self._check(x)
         values: dict[int, Any] = {0: x} if self.inputs == 1 else dict(enumerate(x))
         for step, spent in zip(self.steps, self._spent, strict=True):
             values[step.made] = self.get_submodule(step.name)(*[values[i] for i in step.given])
@@ -79,8 +79,8 @@ class KerasModel(nn.Module):
         ends = [tuple(i for i, n in last.items() if n == now and i != result) for now in range(len(self.steps))]
         self._spent = ends
 
-    def _check(self, shape: tuple[int, ...]) -> None:
-        want = self.input_shape
+    def _check(self, x: Tensor) -> None:
+        want, shape = self.input_shape, tuple(x.shape)  # sizes are symbols while the model is exported
         whole = np.prod(shape[1:]) == want[-1] if len(want) == 2 and want[0] == 1 and len(shape) == 2 else False
         fits = len(shape) == len(want) + 1 and all(w in (None, s) for s, w in zip(shape[1:], want, strict=True))
         if not (fits or whole or (want[0] == 1 and shape[1:] == want[1:])):
