@@ -35,8 +35,28 @@ def dying(shared: None, item: int) -> int:
     os._exit(1)
 
 
+def lost(shared: None, item: int) -> int:
+    raise KeyError(item)
+
+
 def stand_in(seen: list[str]) -> SimpleNamespace:
     """As much of Ray as is used."""
+
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        def __init__(self, cause: Exception) -> None:
+            super().__init__("the traceback of another machine")
+            self.cause = cause
+
+    def get(work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except KeyError:
+            raise RayError("lost\nand more") from None
+        except Exception as error:
+            raise RayTaskError(error) from error
 
     def remote(function: Callable[..., Any]) -> SimpleNamespace:
         return SimpleNamespace(remote=lambda held, item: lambda: function(held, item))
@@ -46,8 +66,10 @@ def stand_in(seen: list[str]) -> SimpleNamespace:
         init=lambda **_: seen.append("init"),
         put=lambda value: value,
         remote=remote,
-        get=lambda work: work(),
+        get=get,
         cancel=lambda _: seen.append("cancel"),
+        shutdown=lambda: seen.append("shutdown"),
+        exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError),
     )
 
 
@@ -86,10 +108,25 @@ def test_ray_is_asked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     found = list(workers.mapped(scaled, shared, range(4), workers="ray"))
     for item, (values, _, _) in enumerate(found):
         torch.testing.assert_close(values, shared * item, rtol=0, atol=0)
-    assert seen == ["init"]
-    with pytest.raises(UsageError, match="item 1"):
+    assert seen == ["init", "shutdown"]
+    with pytest.raises(UsageError, match=r"^item 1 is no good$"):
         list(workers.mapped(failing, None, range(3), workers="ray"))
-    assert seen == ["init", "init", "cancel"]
+    assert seen == ["init", "shutdown", "init", "cancel", "shutdown"]
+    with pytest.raises(HeatproofError, match=r"a worker process died; ask for fewer \(memory\); lost$"):
+        list(workers.mapped(lost, None, range(3), workers="ray"))
+
+
+def test_ray_itself() -> None:
+    pytest.importorskip("ray", reason="needs Ray (pip install 'heatproof[ray]')")
+    shared = torch.randn(5)
+    found = list(workers.mapped(scaled, shared, range(4), workers="ray"))
+    for item, (values, _, process) in enumerate(found):
+        torch.testing.assert_close(values, shared * item, rtol=0, atol=0)
+        assert process != os.getpid()
+    with pytest.raises(UsageError, match=r"^item 1 is no good$"):
+        list(workers.mapped(failing, None, range(3), workers="ray"))
+    with pytest.raises(HeatproofError, match="a worker process died"):
+        list(workers.mapped(dying, None, range(1), workers="ray"))
 
 
 def test_a_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,12 +67,13 @@ def _by_processes(work: Callable[[S, T], R], shared: S, items: Sequence[T], coun
             _start(pool)
             yield from pool.map(_one, items)
         except BrokenProcessPool:
-            raise HeatproofError(
-                "a worker process died; ask for fewer (memory), and in a script start the work below "
-                "if __name__ == '__main__':"
-            ) from None
+            raise _dead("in a script start the work below if __name__ == '__main__':") from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _dead(hint: str) -> HeatproofError:
+    return HeatproofError(f"a worker process died; ask for fewer (memory); {hint}")
 
 
 def _start(pool: ProcessPoolExecutor) -> None:
@@ -99,23 +100,31 @@ def _one(item: Any) -> Any:
 
 
 def _by_ray(work: Callable[[S, T], R], shared: S, items: Sequence[T]) -> Iterator[R]:
-    ray, threads = _ray(), torch.get_num_threads()
-    if not ray.is_initialized():
+    ray = _ray()
+    started = not ray.is_initialized()
+    if started:
         ray.init(log_to_driver=False)
 
-    @ray.remote
-    def remote(shared: Any, item: Any) -> Any:
-        torch.set_num_threads(threads)
-        return work(shared, item)
-
-    held = ray.put(_sendable(shared))
+    remote, held = ray.remote(_far), ray.put((work, _sendable(shared), torch.get_num_threads()))
     left = [remote.remote(held, item) for item in items]
     try:
         while left:
             yield ray.get(left.pop(0))
+    except ray.exceptions.RayTaskError as error:  # with the worker's traceback as its text
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise _dead(str(error).splitlines()[0]) from None
     finally:
         for one in left:
             ray.cancel(one)
+        if started:
+            ray.shutdown()
+
+
+def _far(held: tuple[Any, Any, int], item: Any) -> Any:
+    work, shared, threads = held
+    torch.set_num_threads(threads)
+    return work(shared, item)
 
 
 def _ray() -> Any:
