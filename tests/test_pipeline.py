@@ -25,8 +25,9 @@ from heatproof.pipeline import Plan, defaults, past, worked
 from heatproof.probe import HeatproofWarning
 from heatproof.registry import Spec
 from heatproof.report import choose
+from heatproof.report.findings import Told
 from heatproof.studying import Results
-from heatproof.studying.baselines import dependence, leaders
+from heatproof.studying.baselines import dependence
 
 METHODS, METRICS = ("grad-cam", "layer-cam"), ("average-drop", "deletion")
 
@@ -90,7 +91,7 @@ class TestImages:
         page = (folder / pipeline.REPORT).read_text(encoding="utf-8")
         assert 'id="baselines"' in page
         assert 'id="cases"' in page
-        assert dependence((found.results, *found.others)) in page
+        assert Told(found.results, found.others).dependence.text in page
         (folder / pipeline.REPORT).unlink()
         assert pipeline.report(folder).read_text(encoding="utf-8").count("<figure") == page.count("<figure")
 
@@ -215,9 +216,20 @@ def results(fill: str, quality: Sequence[float]) -> Results:
 
 def test_dependence_on_the_baseline_is_said() -> None:
     same = (results("black", (0.1, 0.5)), results("blur", (0.2, 0.5)))
-    assert leaders(same) == {"black": ("a",), "blur": ("a",)}
-    assert dependence(same) == "The baseline does not change who leads: a is first with black and blur."
-    assert "changes who wins (black: a; blur: b)" in dependence((same[0], results("blur", (0.5, 0.1))))
+    found = dependence(same, "ab")
+    assert found.leaders == {"black": "a", "blur": "a"}
+    assert found.shared == ("a",)
+    assert found.text == "The baseline does not change who leads: a is first with black and blur."
+    other = dependence((same[0], results("blur", (0.5, 0.1))), "ab")
+    assert other.changes
+    assert other.shared == ()
+    assert "changes who leads (black: a; blur: b); no method" in other.text
+
+
+def test_dependence_on_the_baseline_is_that_of_the_methods_that_count() -> None:
+    studies = (results("black", (0.1, 0.5)), results("blur", (0.5, 0.1)))
+    assert dependence(studies, "b").text.startswith("The baseline does not change who leads among the methods that")
+    assert "who leads, though no method counts (black: a; blur: b)" in dependence(studies, ()).text
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from heatproof import performance
 from heatproof.errors import FileError, InputError
@@ -311,11 +312,12 @@ def test_the_ranking_rests_on_the_metrics_that_the_verdict_lets_count() -> None:
     for name in METHODS:
         results.scores[name, "pointing-game"][:] = results.scores["random", "pointing-game"]
     told = findings.Told(results)
-    assert told.counting == ("deletion", "insertion")
+    assert results.counting == results.ranked == told.verdict.ranked == ("deletion", "insertion")
     assert set(told.reasons) == {"pointing-game"}
     assert told.families == {"faithfulness": ("deletion", "insertion")}
-    expected = results.voices(controls=False, metrics=("deletion", "insertion")).mean(axis=0)
-    assert [row.score.mean for row in told.rows] == pytest.approx(sorted(expected))
+    voices = results.voices(controls=False, metrics=("deletion", "insertion"))
+    expected = rankdata(voices, axis=1).mean(axis=0)
+    assert [row.rank.mean for row in told.rows] == pytest.approx(sorted(expected))
     assert not any("pointing-game" in f.text for f in findings.findings(told))
 
 

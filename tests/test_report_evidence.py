@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from heatproof import stats
 from heatproof.cli import screen
@@ -182,12 +183,13 @@ def test_samples_needed_are_those_of_the_ranks_that_count() -> None:
     found = table(explanations.ranking(told(results)), "samples-needed")
     (row,) = found.rows
     assert {row[0], row[1]} == {"good-cam", "fair-cam"}
+    better, worse = METHODS.index(str(row[0])), METHODS.index(str(row[1]))
     voices = results.voices(controls=False)
-    ahead = voices[:, METHODS.index(str(row[1]))] - voices[:, METHODS.index(str(row[0]))]
+    ranks = rankdata(voices, axis=1)
     assert isinstance(row[2], Estimate)
-    assert row[2].mean == pytest.approx(ahead.mean())
+    assert row[2].mean == pytest.approx((ranks[:, worse] - ranks[:, better]).mean())
     assert row[2].mean >= 0
-    needed = stats.samples_needed(ahead)
+    needed = stats.samples_needed(voices[:, worse] - voices[:, better])
     assert needed == results.needed()["good-cam", "fair-cam"]
     assert row[3] == pytest.approx(needed, rel=0.06)
     ranked = column(table(explanations.ranking(told(results)), "ranking"), "Samples needed")
@@ -274,7 +276,7 @@ def test_what_another_baseline_takes_away_is_not_praised() -> None:
     assert column(found, "blur") == {"good-cam": "none", "fair-cam": "none", "bad-cam": "edge"}
     ranks = table(baselines.baselines(both), "baselines")
     assert ranks.columns == ("Method", "mean", "Group", "blur", "Group")
-    assert column(ranks, "blur")["good-cam"] == blur.ranking().rows[0].score
+    assert column(ranks, "blur")["good-cam"] == blur.ranking().rows[0].rank
     ranking = table(explanations.ranking(both), "ranking")
     assert column(ranking, "Not better than")["bad-cam"] == "edge"
     assert not any("better than" in item.text for item in findings.findings(both) if item.kind == "good")
@@ -323,7 +325,7 @@ def test_the_terminal_shows_whole_names_and_the_ranking_of_the_report(capsys: py
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if " good-cam " in line)
     best = told(results).rows[0]
-    assert f"{best.score.mean:.2f}" in row
-    assert f"{100 * told(results).shares[best.method]:.0f} %" in row
+    assert f"{best.rank.mean:.2f}" in row
+    assert f"{100 * best.share:.0f} %" in row
     assert not any("%" in line and re.search(r"\d%", line) for line in lines)
     assert "Skipped relevance-mass: needs planted truth" in lines

@@ -255,9 +255,7 @@ def results(found: Results, *others: Results) -> None:
     for reason, metrics in _skipped(found).items():
         say(f"Skipped {', '.join(metrics)}: {reason}")
     if others:
-        from heatproof.studying.baselines import dependence
-
-        say(dependence((found, *others)))
+        say(told.dependence.text)
     out().print(Text(told.verdict.text, style="bold"), soft_wrap=True)
     say(*told.verdict.findings[:5])
     if len(told.verdict.findings) > 5:
@@ -267,7 +265,7 @@ def results(found: Results, *others: Results) -> None:
 
 def ranking(told: Told) -> None:
     """A row a method: its mean rank, who it is tied with, how often it leads, and which controls it does not beat."""
-    basis = f"{len(told.results):,} samples and {len(told.ranked)} metrics"
+    basis = f"{len(told.results):,} samples and {len(told.results.ranked)} metrics"
     columns = ("Place", "Method", "Mean rank", "95 % interval", "Group", "First in", "Not better than")
     made = table(
         f"Ranking over {basis}; who shares a letter is tied", *columns, right=("Place", "Mean rank", "First in")
@@ -275,7 +273,7 @@ def ranking(told: Told) -> None:
     made.columns[1].no_wrap = made.columns[3].no_wrap = True
     for row in told.rows:
         lost = ", ".join(told.unbeaten[row.method]) or "-"
-        rank, share = (f"{row.score.mean:.2f}", _ends(row.score, 1, 2)), told.shares[row.method]
+        rank, share = (f"{row.rank.mean:.2f}", _ends(row.rank, 1, 2)), row.share
         made.add_row(str(row.place), escape(row.method), *rank, row.letters, f"{100 * share:.0f} %", lost)
     out().print(made)
 

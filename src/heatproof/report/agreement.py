@@ -15,7 +15,6 @@ from heatproof.metrics.similarity import Similarity, similarity
 from heatproof.report.findings import PLAIN, Told, alike
 from heatproof.report.parts import Cell, Part, Picture, Section, Table, plural, section
 from heatproof.studying import Results
-from heatproof.studying.standing import mean_defined
 
 BUDGET: dict[Similarity, int] = {"spearman": 2**21, "ssim": 2**24}  # positions ranked a method; compared in all
 LEAST = 4  # samples that are compared whatever their size
@@ -37,10 +36,10 @@ def agreement(told: Told, maps: Mapping[str, np.ndarray]) -> Section | None:
 
 def _concordance(told: Told) -> Table | None:
     """Kendall's W of the metrics that count, together and within each kind."""
-    groups = {"all that count": told.counting, **told.families}
+    groups = {"all that count": told.results.counting, **told.families}
     rows: list[tuple[Cell, ...]] = []
     for name, metrics in groups.items():
-        found = concordance(told.results, metrics)
+        found = told.results.concordance(metrics)
         if np.isfinite(found):
             rows.append((name, len(metrics), found, alike(found)))
     caption = (
@@ -49,14 +48,6 @@ def _concordance(told: Told) -> Table | None:
     )
     heads = ("Metrics", "Count", "Kendall's W", "So they order the methods")
     return Table("concordance", caption, heads, tuple(rows), digits=2) if rows else None
-
-
-def concordance(results: Results, metrics: Sequence[str]) -> float:
-    """Kendall's W of the metrics' mean ranks of the methods; NaN below two metrics or methods."""
-    if len(metrics) < 2 or len(results.methods) < 2:
-        return float("nan")
-    tables = [stats.ranks(results.table(m, controls=False), better=results.better(m)) for m in metrics]
-    return stats.kendall_w(np.stack([mean_defined(list(placed)) for placed in tables]))
 
 
 def _metrics(told: Told) -> Picture | None:

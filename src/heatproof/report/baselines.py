@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heatproof.report.findings import Told
 from heatproof.report.parts import Cell, Finding, Kind, Listing, Part, Section, Table, listed, section
 from heatproof.studying import Ranking, Results
-from heatproof.studying.baselines import dependence, fill_of
+from heatproof.studying.baselines import fill_of
 from heatproof.studying.checks import check_methods
 
 
@@ -17,16 +17,16 @@ def baselines(told: Told) -> Section | None:
     if len(studies) < 2 or not told.rows:
         return None
     fills = [fill_of(study) for study in studies]
-    rankings = [told.ranking_of(study) for study in studies]
-    said = dependence(studies)
-    kind: Kind = "good" if "does not change" in said else "note" if "beyond doubt" in said else "bad"
+    rankings = [study.ranking_by(told.results.ranked) for study in studies]
+    found = told.dependence
+    kind: Kind = "bad" if not found.shared else "note" if found.changes else "good"
     lead = (
         "Removing positions means replacing them, and no replacement is neutral. So the whole study was done with "
         f"{listed(fills)}, and the verdict rests on all of them. Rankings, scores and curves elsewhere on this page "
         f"are those with {fills[0]}."
     )
     parts: list[Part | None] = [
-        Listing((Finding(kind, said),)),
+        Listing((Finding(kind, found.text),)),
         _ranks(told, rankings, fills),
         _unbeaten(told, studies, fills),
         _by_metric(told, studies, fills),
@@ -40,7 +40,7 @@ def _ranks(told: Told, rankings: Sequence[Ranking], fills: Sequence[str]) -> Tab
     rows: list[tuple[Cell, ...]] = []
     for method in (row.method for row in told.rows):
         found = [rows_.get(method) for rows_ in placed]
-        rows.append((method, *(cell for row in found for cell in ((row.score, row.letters) if row else (None, "")))))
+        rows.append((method, *(cell for row in found for cell in ((row.rank, row.letters) if row else (None, "")))))
     caption = (
         f"Mean rank (1 is best) with its {told.level} interval, by what removed positions become; methods that share a "
         "letter cannot be told apart with that baseline."
@@ -53,7 +53,7 @@ def _unbeaten(told: Told, studies: Sequence[Results], fills: Sequence[str]) -> T
     """The controls that each method does not beat, by fill."""
     if not told.results.controls:
         return None
-    lost = [{c.method: c.unbeaten for c in check_methods(study, told.counting)} for study in studies]
+    lost = [{c.method: c.unbeaten for c in check_methods(study, told.results.counting)} for study in studies]
     rows = tuple((row.method, *(listed(one.get(row.method, ())) or "none" for one in lost)) for row in told.rows)
     caption = "The controls that a method is not better than, with each baseline. It counts only where none is left."
     return Table("baselines-controls", caption, ("Method", *fills), rows)

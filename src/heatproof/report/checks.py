@@ -50,7 +50,7 @@ def _model(told: Told) -> list[Finding]:
 
 def _metrics_say(told: Told) -> list[Finding]:
     """How many metrics count."""
-    found = told.verdict.metrics
+    found = told.results.checks
     if not found:
         return [Finding("bad", "No metric that can tell which map is true was computed for every method.")]
     count = sum(check.counts for check in found)
@@ -82,7 +82,8 @@ def _methods_say(told: Told) -> list[Finding]:
 
 def _metrics(told: Told) -> Table | None:
     """A row a metric: whether it counts, and why not."""
-    results, known = told.results, {check.metric: check for check in told.verdict.metrics}
+    results = told.results
+    known = {check.metric: check for check in results.checks}
     rows = [_row(told, metric, known.get(metric)) for metric in results.metrics]
     noise = "Moved by noise"
     caption = (
@@ -103,7 +104,7 @@ def _row(told: Told, metric: str, check: MetricCheck | None) -> tuple[Cell, ...]
         return metric, "no", None, None, None, why
     counts = "yes" if check.counts else "no"
     why = check.reason or "passes"
-    if check.counts and metric not in told.ranked:
+    if check.counts and metric not in results.ranked:
         why += ", but does not rank"
     if results.family(metric) not in TRUTH:
         return metric, counts, None, None, None, why

@@ -27,7 +27,8 @@ def ranking(told: Told) -> Section | None:
     tests = "Friedman's test, then Wilcoxon's" if len(found.rows) > 2 else "Wilcoxon's test"
     lead = (
         f"Each sample ranks the methods by every metric that counts{_leading(told)}. Ranks are averaged within a kind "
-        "of metric, then over the kinds, so that many variants of one metric have one voice; 1 is the best. Methods "
+        "of metric, then over the kinds, so that many variants of one metric have one voice; the method with the best "
+        "average has rank 1 in that sample. Methods "
         f"that share a group letter cannot be told apart ({tests}, Holm's correction)."
     )
     if told.others:
@@ -49,9 +50,9 @@ def ranking(told: Told) -> Section | None:
 
 def _leading(told: Told) -> str:
     """Which metrics alone rank, where others count too."""
-    if len(told.ranked) == len(told.counting):
+    if len(told.results.ranked) == len(told.results.counting):
         return ""
-    kinds = dict.fromkeys(told.results.family(m) for m in told.ranked)
+    kinds = dict.fromkeys(told.results.family(m) for m in told.results.ranked)
     return f" and ranks; here those of {listed([*kinds])}"
 
 
@@ -59,10 +60,10 @@ def _ranking_table(told: Told) -> Table:
     rows: list[tuple[Cell, ...]] = []
     lost = told.unbeaten
     for row in told.rows:
-        share = Share(told.shares[row.method])
+        share = Share(row.share)
         worse = listed(lost[row.method]) if lost[row.method] else "none" if told.results.controls else "no control run"
         against = told.among_all.get(row.method)
-        rows.append((row.method, row.place, row.score, row.letters, share, _needed(told, row.method), against, worse))
+        rows.append((row.method, row.place, row.rank, row.letters, share, _needed(told, row.method), against, worse))
     faint = range(len(rows), len(rows) + len(told.ranking.controls))
     rows += [
         (f"{row.method} (control)", None, None, "", None, None, told.among_all.get(row.method), "")
@@ -70,7 +71,7 @@ def _ranking_table(told: Told) -> Table:
     ]
     columns = ("Method", "Place", "Mean rank", "Group", "First in", "Samples needed", "Rank with controls",
                "Not better than")  # fmt: skip
-    basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.ranked), 'metric')}"
+    basis = f"{plural(told.ranking.samples, 'sample')} and {plural(len(told.results.ranked), 'metric')}"
     caption = (
         f"Ranking over {basis}, with {told.level} bootstrap intervals. First in: share of resamples in which the "
         "method leads. Samples needed: how many in all would tell it from the first. Controls are maps that know "
@@ -94,8 +95,8 @@ def _power(told: Told) -> Table | str | None:
     samples = plural(told.ranking.samples, "sample")
     if not pairs:
         return f"Every two methods are told apart by these {samples}."
-    voices = told.voices()
-    column = {row.method: voices[:, told.results.methods.index(row.method)] for row in told.rows}
+    ranks = told.ranks()
+    column = {row.method: ranks[:, told.results.methods.index(row.method)] for row in told.rows}
     level, seed = told.results.level, told.results.seed
     rows: list[tuple[Cell, ...]] = []
     for (a, b), needed in [*pairs.items()][:PAIRS]:
@@ -116,18 +117,18 @@ def _power(told: Told) -> Table | str | None:
 
 def _apart(told: Told) -> str:
     """Why ranks with controls may order the methods otherwise."""
-    if all(told.results.family(m) in TRUTH for m in told.ranked):
+    if all(told.results.family(m) in TRUTH for m in told.results.ranked):
         return ""
     return " Ranks with controls leave out robustness, as a map that ignores the input never moves."
 
 
 def _rank(told: Told, row: Standing) -> stats.Rank:
-    known = told.among_all.get(row.method, row.score)
+    known = told.among_all.get(row.method, row.rank)
     return stats.Rank(row.method, row.place, row.score, known, row.letters, row.share)
 
 
 def _critical_difference(rows: Sequence[Standing]) -> Picture | None:
-    live = [row for row in rows if np.isfinite(row.score.mean)]
+    live = [row for row in rows if np.isfinite(row.rank.mean)]
     if len(live) < 3:
         return None
     marks = sorted({letter for row in live for letter in row.letters})
@@ -139,7 +140,7 @@ def _critical_difference(rows: Sequence[Standing]) -> Picture | None:
         "Critical-difference diagram: mean ranks among the methods on one line, 1 is best; an orange bar joins methods "
         "that cannot be told apart.",
         f"Critical-difference diagram. {said}",
-        plots.critical_difference([row.method for row in live], [row.score.mean for row in live], groups),
+        plots.critical_difference([row.method for row in live], [row.rank.mean for row in live], groups),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from heatproof import stats
 from heatproof.records import Estimate
 from heatproof.report.parts import Finding, Kind, counted, listed, percent, plural, rounded
 from heatproof.studying import Calibration, Ranking, Results, Standing
+from heatproof.studying.baselines import Dependence, dependence
 from heatproof.studying.results import Stratum
-from heatproof.studying.standing import TRUTH, standings
+from heatproof.studying.standing import TRUTH
 from heatproof.studying.verdict import Verdict
 
 PLAIN = {
@@ -54,49 +56,22 @@ class Told:
     @cached_property
     def reasons(self) -> dict[str, str]:
         """Why a metric that was tried for every method does not count all the same."""
-        if not self.results.methods:
-            return {}
-        return {check.metric: check.reason for check in self.verdict.metrics if not check.counts}
+        return {check.metric: check.reason for check in self.results.checks if not check.counts}
 
-    @cached_property
-    def counting(self) -> tuple[str, ...]:
-        """The metrics that passed their checks, or all where none did."""
-        return tuple(m for m in self.results.speaking if m not in self.reasons) or self.results.speaking
+    def ranks(self, stratum: Stratum = "all") -> Float[np.ndarray, "n m"]:
+        """The rank of each method in each sample, by the metrics that rank."""
+        voices = self.results.voices(stratum=stratum, controls=False, metrics=self.results.ranked)
+        return stats.ranks(voices, better="lower")
 
-    @cached_property
-    def ranked(self) -> tuple[str, ...]:
-        """The metrics that the ranking rests on: those by which the verdict ranks, or all that count."""
-        return (self.verdict.ranked if self.results.methods else ()) or self.counting
-
-    def voices(self, stratum: Stratum = "all", *, controls: bool = False) -> Float[np.ndarray, "n m"]:
-        """Each sample's mean rank of each method; with the controls only by the metrics that a control can lose."""
-        chosen = tuple(m for m in self.ranked if not controls or self.results.family(m) in TRUTH)
-        return self.results.voices(stratum=stratum, controls=controls, metrics=chosen)
-
-    @cached_property
+    @property
     def ranking(self) -> Ranking:
-        """That by the metrics that rank; empty for a study of controls alone."""
-        return self.ranking_of(self.results)
+        """That of the study, by the metrics that rank."""
+        return self.results.ranking()
 
-    def ranking_of(self, study: Results) -> Ranking:
-        """The ranking of this study, or of the same with another fill, by the metrics that rank."""
-        if not study.methods:
-            return Ranking(None, "lower", (), (), 1.0, len(study))
-        truth = tuple(m for m in self.ranked if study.family(m) in TRUTH)
-        tables = study.voices(controls=False, metrics=self.ranked), study.voices(metrics=truth)
-        names, alpha = (study.methods, study.controls), 1 - study.level
-        return standings(*tables, *names, metric=None, better="lower", alpha=alpha, seed=study.seed)
-
-    @cached_property
+    @property
     def rows(self) -> tuple[Standing, ...]:
         """The methods from the best to the worst, by their mean rank within a place."""
-        return tuple(sorted(self.ranking.rows, key=lambda row: (row.place, not row.score.n, row.score.mean)))
-
-    @cached_property
-    def shares(self) -> dict[str, float]:
-        """In which share of the resamples each method has the best mean rank."""
-        r = self.results
-        return dict(zip(r.methods, stats.winner_share(self.voices(), seed=r.seed).tolist(), strict=True))
+        return self.ranking.rows
 
     @cached_property
     def estimates(self) -> dict[tuple[str, str], Estimate]:
@@ -113,15 +88,21 @@ class Told:
     def among_all(self) -> dict[str, Estimate]:
         """The mean rank of every method and control among all of them, by the metrics a control can lose."""
         r = self.results
-        if not any(r.family(m) in TRUTH for m in self.ranked):
+        truth = tuple(m for m in r.ranked if r.family(m) in TRUTH)
+        if not truth:
             return {}
-        found = stats.estimates(self.voices(controls=True), confidence=r.level, seed=r.seed)
+        found = stats.rank_intervals(r.voices(metrics=truth), better="lower", confidence=r.level, seed=r.seed)
         return dict(zip((*r.methods, *r.controls), found, strict=True))
 
     @cached_property
     def verdict(self) -> Verdict:
         """What the evidence says."""
         return self.results.verdict(*self.others)
+
+    @cached_property
+    def dependence(self) -> Dependence:
+        """Whether the fill decides who leads the methods that count."""
+        return dependence((self.results, *self.others), self.verdict.counting)
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -137,20 +118,20 @@ class Told:
 
     @cached_property
     def needed(self) -> dict[tuple[str, str], float]:
-        """How many samples would separate each two methods, the better first, by the metrics that count."""
-        voices, names = self.voices(), [row.method for row in self.rows]
-        column = {name: voices[:, self.results.methods.index(name)] for name in names}
-        alpha = 1 - self.results.level
+        """How many samples would separate each two methods, the better first, by the metrics that rank."""
+        found = self.results.needed()
         return {
-            (a, b): stats.samples_needed(column[b] - column[a], alpha=alpha)
-            for a, b in itertools.combinations(names, 2)
+            (a.method, b.method): found.get((a.method, b.method), found.get((b.method, a.method), math.nan))
+            for a, b in itertools.combinations(self.rows, 2)
         }
 
     @cached_property
     def families(self) -> dict[str, tuple[str, ...]]:
         """The metrics that count, by family."""
-        families = dict.fromkeys(self.results.family(m) for m in self.counting)
-        return {f: tuple(m for m in self.counting if self.results.family(m) == f) for f in families}
+        found: dict[str, tuple[str, ...]] = {}
+        for metric in self.results.counting:
+            found[self.results.family(metric)] = (*found.get(self.results.family(metric), ()), metric)
+        return found
 
 
 @dataclass(frozen=True)
@@ -299,7 +280,7 @@ def _strata(told: Told) -> list[Finding]:
     if wrong < FEW:
         few = f"Only {plural(wrong, 'sample')} of {len(results):,} {'is' if wrong == 1 else 'are'} misclassified"
         return [_note(f"{few}: too few to say whether the methods explain errors as well as successes.")]
-    means, first = _means(told.voices("wrong")), told.rows[0].method
+    means, first = _means(told.ranks("wrong")), told.rows[0].method
     if not np.isfinite(means).any() or results.methods[int(np.nanargmin(means))] == first:
         return []
     leader = results.methods[int(np.nanargmin(means))]

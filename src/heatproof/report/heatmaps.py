@@ -124,7 +124,7 @@ def worst(told: Told, pictures: Pictures) -> Section | None:
 
 def _worst_table(told: Told, method: str, rows: list[int], standing: np.ndarray) -> Table:
     results = told.results
-    metrics = told.ranked[:METRICS]
+    metrics = results.ranked[:METRICS]
     cells = []
     for i in rows:
         name = results.ids[i] if results.ids else f"#{i}"
@@ -145,7 +145,7 @@ def standings(told: Told, method: str) -> Float[np.ndarray, " n"]:
     from scipy.stats import rankdata
 
     results, families = told.results, []
-    for metrics in ([m for m in told.ranked if results.family(m) == family] for family in told.families):
+    for metrics in ([m for m in results.ranked if results.family(m) == family] for family in told.families):
         if not metrics:
             continue
         cousins = []

@@ -107,9 +107,9 @@ def _right_and_wrong(told: Told, order: Sequence[int]) -> Table:
         ("Misclassified", "wrong"),
     )
     for name, stratum in kinds:
-        voices = told.voices(stratum)
-        heads.append(f"{name} ({len(voices):,})")
-        columns.append(stats.estimates(voices, confidence=results.level, seed=results.seed))
+        placed = told.ranks(stratum)
+        heads.append(f"{name} ({len(placed):,})")
+        columns.append(stats.estimates(placed, confidence=results.level, seed=results.seed))
     rows: tuple[tuple[Cell, ...], ...] = tuple((results.methods[i], *(c[i] for c in columns)) for i in order)
     caption = (
         f"Mean rank among the methods (1 is best) with {told.level} intervals, by whether the classifier is right."
@@ -122,7 +122,7 @@ def _by_class(told: Told, order: Sequence[int]) -> Table | None:
     present = [k for k in range(len(results.classes)) if (results.y == k).any()]
     if not 2 <= len(present) <= CLASSES or len(results.methods) < 2:
         return None
-    placed, wide = told.voices(), len(order) > SPACIOUS
+    placed, wide = told.ranks(), len(order) > SPACIOUS
     rows: list[tuple[Cell, ...]] = []
     for k in present:
         own = placed[results.y == k][:, list(order)]

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from heatproof.studying.leading import by_fill
 from heatproof.studying.results import Results
+from heatproof.studying.wording import listed
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Whether the fill decides who leads.
+
+    Attributes:
+        leaders: by fill the method with the best mean rank. shared: those in the top group with every fill.
+        text: the same as a sentence.
+    """
+
+    leaders: dict[str, str]
+    shared: tuple[str, ...]
+    text: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether another fill puts another method first."""
+        return len(set(self.leaders.values())) > 1
 
 
 def fill_of(results: Results) -> str:
@@ -12,34 +34,26 @@ def fill_of(results: Results) -> str:
     return str(results.about.get("fill", "not recorded"))
 
 
-def leaders(studies: Sequence[Results]) -> dict[str, tuple[str, ...]]:
-    """By fill, the methods at the top that cannot be told apart, the one with the best mean rank first."""
-    found = {}
-    for study in studies:
-        ranking = study.ranking()
-        if not ranking.rows:
-            continue
-        found[fill_of(study)] = (ranking.rows[0].method, *(m for m in ranking.top if m != ranking.rows[0].method))
-    return found
+def dependence(studies: Sequence[Results], counting: Sequence[str]) -> Dependence:
+    """Whether another fill would have put another method first, of those that count, or of all where none does."""
+    everyone = studies[0].methods
+    if not everyone:
+        return Dependence({}, (), "Only controls were judged, so no method can lead with any baseline.")
+    methods = tuple(counting) or everyone
+    rankings = dict(zip(map(fill_of, studies), by_fill(studies, methods), strict=True))
+    leaders = {fill: ranking.by_rank[0].method for fill, ranking in rankings.items()}
+    shared = tuple(sorted(set.intersection(*(set(ranking.top) for ranking in rankings.values()))))
+    whom = "" if len(methods) == len(counting) == len(everyone) else " among the methods that count"
+    return Dependence(leaders, shared, _said(leaders, shared, whom if counting else ", though no method counts"))
 
 
-def dependence(studies: Sequence[Results]) -> str:
-    """A sentence: whether another baseline would have put another method first."""
-    tops = leaders(studies)
-    if not tops:
-        return "Only controls were judged, so no method can lead with any baseline."
-    first = {fill: names[0] for fill, names in tops.items()}
-    if len(set(first.values())) == 1:
-        return f"The baseline does not change who leads: {next(iter(first.values()))} is first with {_and([*tops])}."
-    said = "; ".join(f"{fill}: {name}" for fill, name in first.items())
-    shared = set.intersection(*(set(names) for names in tops.values()))
+def _said(leaders: dict[str, str], shared: Sequence[str], whom: str) -> str:
+    if len(set(leaders.values())) == 1:
+        first = next(iter(leaders.values()))
+        return f"The baseline does not change who leads{whom}: {first} is first with {listed([*leaders])}."
+    said = "; ".join(f"{fill}: {name}" for fill, name in leaders.items())
     if shared:
-        return (
-            f"The baseline changes who leads ({said}), but not beyond doubt: {_and(sorted(shared))} "
-            f"{'is' if len(shared) == 1 else 'are'} in the top group with every one."
-        )
-    return f"The baseline changes who wins ({said}); no method is in the top group with every one."
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
+        verb = "is" if len(shared) == 1 else "are"
+        top = f"{listed(shared)} {verb} in the top group with every one"
+        return f"The baseline changes who leads{whom} ({said}), but not beyond doubt: {top}."
+    return f"The baseline changes who leads{whom} ({said}); no method is in the top group with every one."

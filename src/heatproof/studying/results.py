@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from heatproof import stats
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
-from heatproof.studying.standing import LEADING, TRUTH, VOICES, Ranking, scored, standings, voices
+from heatproof.studying.standing import LEADING, TRUTH, VOICES, Ranking, mean_defined, scored, standings, voices
 from heatproof.studying.trials import Trials
 
 if TYPE_CHECKING:
@@ -169,17 +169,20 @@ class Results:
         return found
 
     def _ranking(self, metric: str | None, stratum: Stratum) -> Ranking:
-        if metric is not None:
-            own, everyone = (self.table(metric, stratum=stratum, controls=c) for c in (False, True))
-        else:
-            own = self.voices(stratum=stratum, controls=False, metrics=self.ranked)
-            truth = tuple(m for m in self.ranked if self.family(m) in TRUTH)
-            everyone = self.voices(stratum=stratum, metrics=truth)
-        better: Direction = "lower" if metric is None else self.better(metric)
-        names = (self.methods, self.controls)
-        alpha = 1 - self.level
-        found = standings(own, everyone, *names, metric=metric, better=better, alpha=alpha, seed=self.seed)
-        return found if metric is None else scored(found, self.estimates(stratum))
+        if metric is None:
+            return self.ranking_by(self.ranked, stratum=stratum)
+        own, everyone = (self.table(metric, stratum=stratum, controls=c) for c in (False, True))
+        return scored(self._standings(own, everyone, metric, self.better(metric)), self.estimates(stratum))
+
+    def ranking_by(self, metrics: tuple[str, ...], *, stratum: Stratum = "all") -> Ranking:
+        """The ranking by these metrics together; against controls only those that a control can lose."""
+        own = self.voices(stratum=stratum, controls=False, metrics=metrics)
+        truth = tuple(m for m in metrics if self.family(m) in TRUTH)
+        return self._standings(own, self.voices(stratum=stratum, metrics=truth), None, "lower")
+
+    def _standings(self, own: np.ndarray, everyone: np.ndarray, metric: str | None, better: Direction) -> Ranking:
+        names, alpha = (self.methods, self.controls), 1 - self.level
+        return standings(own, everyone, *names, metric=metric, better=better, alpha=alpha, seed=self.seed)
 
     def voices(
         self, *, stratum: Stratum = "all", controls: bool = True, metrics: tuple[str, ...] | None = None
@@ -208,16 +211,27 @@ class Results:
         return tuple(check_metric(self, metric) for metric in self.speaking) if self.methods else ()
 
     @cached_property
+    def passed(self) -> tuple[str, ...]:
+        """The metrics that pass their checks."""
+        return tuple(check.metric for check in self.checks if check.counts)
+
+    @cached_property
     def counting(self) -> tuple[str, ...]:
         """The metrics that pass their checks; all that speak where none does."""
-        passed = tuple(check.metric for check in self.checks if check.counts)
-        return passed or self.speaking
+        return self.passed or self.speaking
 
     @cached_property
     def ranked(self) -> tuple[str, ...]:
         """The metrics that the ranking rests on, of those that count: of region, or else of all that speak on truth."""
         leading = tuple(m for m in self.counting if self.family(m) == LEADING)
         return leading or tuple(m for m in self.counting if self.family(m) in TRUTH) or self.counting
+
+    def concordance(self, metrics: Sequence[str]) -> float:
+        """Kendall's W of the metrics' mean ranks of the methods; NaN below two metrics or methods."""
+        if len(metrics) < 2 or len(self.methods) < 2:
+            return float("nan")
+        placed = [stats.ranks(self.table(m, controls=False), better=self.better(m)) for m in metrics]
+        return stats.kendall_w(np.stack([mean_defined(list(ranks)) for ranks in placed]))
 
     def to_frame(self) -> pd.DataFrame:
         """One row a score: sample, id, label, prediction, confidence, method, control, metric, value."""

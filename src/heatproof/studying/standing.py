@@ -66,6 +66,11 @@ class Ranking:
         return tuple(row.method for row in self.rows if row.place == 1)
 
     @property
+    def by_rank(self) -> tuple[Standing, ...]:
+        """The candidates by their mean rank alone, the leader first."""
+        return tuple(sorted(self.rows, key=lambda row: (not row.rank.n, row.rank.mean, row.place)))
+
+    @property
     def unbeaten(self) -> dict[str, tuple[str, ...]]:
         """For each candidate the controls it is not better than."""
         names = [row.method for row in self.controls]
