@@ -16,7 +16,7 @@ import heatproof
 SOURCE = Path(heatproof.__file__).parent
 LAYERS = (
     {"errors", "registry", "records", "draws"},
-    {"spatial", "stats"},
+    {"spatial", "segments", "stats"},
     {"probe", "perturb", "nets"},
     {"data", "methods", "metrics", "masks"},
     {"training", "performance", "studying", "workers", "interop", "loading"},

@@ -16,13 +16,15 @@ from scipy.stats import pearsonr, rankdata, spearmanr, wasserstein_distance
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
-from heatproof import draws, perturb, spatial
+from heatproof import draws, spatial
 from heatproof.metrics import metrics, score
 from heatproof.metrics.engine import Case, case
 from heatproof.metrics.faithfulness import _drawn
 from heatproof.perturb import Canvas
 from heatproof.probe import Goal, Probe
 from heatproof.registry import Spec
+from heatproof.segments import boxes as equal_boxes
+from heatproof.segments import segments as slic
 
 from .toys import CLASSES, SIZE, Plain, inputs, ready
 
@@ -144,16 +146,23 @@ def aopc(one: One) -> float:
 
 
 def boxes(one: One, count: int) -> list[list[int]]:
-    labels = perturb.blocks(one.map.shape, count).flatten().tolist()
+    labels = equal_boxes(one.map.shape, count).flatten().tolist()
     return [[i for i, label in enumerate(labels) if label == box] for box in sorted(set(labels))]
 
 
 @oracle("irof")
 def irof(one: One) -> float:
-    segments = sorted(boxes(one, 50), key=lambda places: -one.flat[places].mean())
-    gone = [[i for places in segments[:k] for i in places] for k in range(len(segments) + 1)]
+    labels = slic(one.x[None], 50)[0].flatten().tolist()
+    groups = [[i for i, label in enumerate(labels) if label == segment] for segment in sorted(set(labels))]
+    return removed_by_segment(one, groups, len(boxes(one, 50)))
+
+
+def removed_by_segment(one: One, groups: list[list[int]], points: int) -> float:
+    groups = sorted(groups, key=lambda places: -one.flat[places].mean())
+    gone = [[i for places in groups[:k] for i in places] for k in range(len(groups) + 1)]
     values = [one.f(one.filled(places)) / one.f(one.x) for places in gone]
-    return 1 - area([k / len(segments) for k in range(len(segments) + 1)], values)
+    at, own = np.linspace(0, 1, points + 1), np.linspace(0, 1, len(groups) + 1)
+    return 1 - area(list(at), list(np.interp(at, own, values)))
 
 
 @oracle("road")
@@ -214,7 +223,7 @@ def effective_complexity(one: One) -> float:
 
 def subsets(one: One, runs: int, share: float, segments: int = 0) -> tuple[list[float], list[float]]:
     groups = boxes(one, segments or one.p)
-    labels = perturb.blocks(one.map.shape, segments or one.p)
+    labels = equal_boxes(one.map.shape, segments or one.p)
     size = round(share * len(groups))
     lost, held = [], []
     for removed in _drawn(one.whole, runs, size, labels, len(groups)):

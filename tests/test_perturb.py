@@ -169,17 +169,6 @@ def test_counts_go_from_none_to_all_without_repeats(total: int, steps: int) -> N
     assert len(found) == min(steps, total) + 1
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 40))
-def test_blocks_are_boxes_that_cover_everything(size: list[int], count: int) -> None:
-    labels = perturb.blocks(size, count)
-    found = labels.unique().tolist()
-    assert found == list(range(len(found)))
-    for label in found:
-        inside = (labels == label).nonzero()
-        assert len(inside) == int((inside.amax(0) - inside.amin(0) + 1).prod())
-
-
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_the_batch_size_does_not_matter(batch: int) -> None:
     x = sample(1, 4)
@@ -203,5 +192,3 @@ def test_exactly_that_many_positions_are_removed_despite_ties() -> None:
 def test_bad_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="steps"):
         perturb.counts(5, 0)
-    with pytest.raises(InputError, match="blocks"):
-        perturb.blocks((5,), 0)

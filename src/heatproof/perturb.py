@@ -346,21 +346,3 @@ def curve(
     removed = counts(total, steps)
     values = scores(probe, canvas, goal, removals(ranks, removed, first=first))
     return torch.tensor(removed, dtype=torch.float64) / total, values
-
-
-def blocks(size: Iterable[int], count: int) -> Int[Tensor, "*s"]:
-    """Which of about ``count`` equal boxes each position lies in, numbered from 0; at most one box a position.
-
-    >>> blocks((6,), 3).tolist()
-    [0, 0, 1, 1, 2, 2]
-    """
-    size = tuple(size)
-    if count < 1:
-        raise InputError(f"blocks: got {count}, expected at least 1")
-    edge = max(1.0, (torch.Size(size).numel() / count) ** (1 / len(size)))
-    found = torch.zeros(size, dtype=torch.int64)
-    for axis, length in enumerate(size):
-        pieces = max(1, min(length, round(length / edge)))
-        place = torch.arange(length) * pieces // length
-        found = found * pieces + place.reshape([-1 if a == axis else 1 for a in range(len(size))])
-    return found

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from heatproof import perturb, spatial
 from heatproof.errors import UsageError
 from heatproof.metrics.engine import Case, Curve, metric
+from heatproof.segments import boxes
+from heatproof.segments import segments as slic
 
 Ties = Literal["random", "drop"]
 
@@ -78,19 +80,24 @@ def aopc(case: Case, *, steps: int = 20, until: float = 1.0, fill: str | None = 
 
 
 @metric("irof", better="higher", family="faithfulness", range=(None, 1), paper="2003.08747", curve=True)
-def irof(case: Case, *, segments: int = 50, fill: str | None = None) -> Curve:
+def irof(case: Case, *, segments: int = 50, by: Literal["slic", "boxes"] = "slic", fill: str | None = None) -> Curve:
     """One less the score over its first value, while segments are removed by their mean relevance, averaged (eq. 2).
 
-    Deviates: the segments are about ``segments`` equal boxes (windows of a signal), the same for every sample.
+    The segments are each sample's own, by SLIC on its values as they are (see `heatproof.segments`), or with
+    ``by="boxes"`` equal boxes. Over the share of the segments removed; the curve of a sample with fewer segments than
+    there are boxes is brought to as many points by linear interpolation.
     Range: at most 1. NaN where the score is not positive.
     Cost: one pass a segment.
     """
-    labels = perturb.blocks(case.map.shape[1:], segments).to(case.x.device)
-    count = int(labels.max()) + 1
-    order = spatial.ranks(block_means(case.map, labels, count), seeds=case.seeds("ties"))
-    values = case.without(perturb.removals(_spread(order, labels), range(1, count)), fill=fill)
+    count = int(boxes(case.map.shape[1:], segments).max()) + 1
+    labels = case.shared(("segments", segments, by), lambda: _segments(case, segments, by))
+    own = labels.flatten(1).amax(1) + 1
+    means = block_means(case.map, labels, count).nan_to_num(nan=-torch.inf)
+    order = spatial.ranks(means, seeds=case.seeds("ties")).gather(1, labels.flatten(1)).reshape(labels.shape)
+    values = case.without(perturb.removals(order, range(1, int(own.max()))), fill=fill)
     values = torch.cat([case.score[:, None], values, case.blank(fill)[:, None]], dim=1)
-    return Curve(torch.linspace(0, 1, count + 1, dtype=torch.float64), 1 - values / _positive(case.score)[:, None])
+    at = torch.linspace(0, 1, count + 1, dtype=torch.float64)
+    return Curve(at, 1 - _stretched(values, own, count) / _positive(case.score)[:, None])
 
 
 @metric("road", better="lower", family="faithfulness", range=(0, 1), paper="2202.00449", curve=True)
@@ -159,15 +166,25 @@ def sufficiency(case: Case, *, bins: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5), 
     return case.score - case.removed(left, first="least", fill=fill).mean(1)
 
 
-def block_means(map: Float[Tensor, "n *s"], labels: Tensor, count: int) -> Float[Tensor, "n b"]:
-    """The mean of the map in each block."""
-    flat, place = map.flatten(1).double(), labels.flatten()
-    sums = flat.new_zeros(len(flat), count).index_add_(1, place, flat)
-    return sums / torch.bincount(place, minlength=count)
+def block_means(map: Float[Tensor, "n *s"], labels: Int[Tensor, "..."], count: int) -> Float[Tensor, "n b"]:
+    """The mean of the map in each block, NaN for one without positions; labels (*S), or (N, *S) a sample its own."""
+    flat, place = map.flatten(1).double(), labels.expand(map.shape).flatten(1)
+    sums, sizes = (flat.new_zeros(len(flat), count).scatter_add_(1, place, v) for v in (flat, torch.ones_like(flat)))
+    return sums / sizes
 
 
-def _spread(values: Tensor, labels: Tensor) -> Tensor:
-    return values[:, labels.flatten()].reshape(len(values), *labels.shape)
+def _segments(case: Case, count: int, by: str) -> Int[Tensor, "n *s"]:
+    if by == "slic":
+        return slic(case.x, count)
+    return boxes(case.map.shape[1:], count).to(case.x.device).expand(case.map.shape)
+
+
+def _stretched(values: Float[Tensor, "n p"], own: Int[Tensor, " n"], count: int) -> Float[Tensor, "n q"]:
+    """Each sample's first ``own`` values and the next, brought to ``count`` and one by linear interpolation."""
+    place = torch.arange(count + 1, device=own.device) * own[:, None]
+    low = place // count
+    start, end = (values.gather(1, side) for side in (low, (low + 1).clamp_max(values.shape[1] - 1)))
+    return start + (end - start) * (place % count).double() / count
 
 
 def _kept(case: Case, keep: float, ties: Ties, fill: str | None) -> Float[Tensor, " n"]:

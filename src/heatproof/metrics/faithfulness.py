@@ -18,6 +18,7 @@ from heatproof.metrics.engine import Case, Curve, metric
 from heatproof.metrics.similarity import pearson, spearman
 from heatproof.perturb import Canvas
 from heatproof.registry import Spec
+from heatproof.segments import boxes
 
 KEPT = 2**25  # bytes of drawn subsets at most that are kept
 
@@ -123,7 +124,7 @@ def unit(map: Float[Tensor, "n *s"]) -> Float[Tensor, "n *s"]:
 
 def parts(case: Case, segments: int) -> tuple[Int[Tensor, "*s"], int]:
     """The label of the part each position lies in, and how many parts there are."""
-    labels = perturb.blocks(case.map.shape[1:], segments).to(case.x.device)
+    labels = boxes(case.map.shape[1:], segments).to(case.x.device)
     return labels, int(labels.max()) + 1
 
 
