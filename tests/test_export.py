@@ -83,6 +83,13 @@ class Features(nn.Module):
         return torch.flatten(self.conv(x), 1)
 
 
+def transposed(rank: int, **options: Any) -> nn.Module:
+    """A transposed convolution between a named activation and a dense layer."""
+    conv = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[rank - 1](2, 3, **options)
+    first = nn.Sequential(OrderedDict(conv=conv, activation=nn.ReLU()))
+    return nn.Sequential(OrderedDict(up=first, flatten=nn.Flatten(), dense=nn.LazyLinear(3)))
+
+
 SIZE = {1: (2, 12), 2: (2, 13, 12), 3: (2, 9, 10, 9)}
 CASES: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: plain(1), SIZE[1]),
@@ -105,6 +112,38 @@ def test_keras_reads_what_was_exported_and_predicts_the_same(
     with torch.no_grad():
         np.testing.assert_allclose(got, model(x).numpy(), rtol=0, atol=1e-5)
     assert os.listdir(tmp_path) == [path.name]
+
+
+TRANSPOSED: list[tuple[int, dict[str, Any]]] = [
+    (1, {"kernel_size": 3}),
+    (1, {"kernel_size": 2, "stride": 3, "output_padding": 1}),
+    (1, {"kernel_size": 5, "stride": 2, "padding": 2, "output_padding": 1}),
+    (1, {"kernel_size": 3, "dilation": 2, "padding": 1, "bias": False}),
+    (2, {"kernel_size": (4, 3), "stride": 2, "padding": 1}),
+    (2, {"kernel_size": 2, "stride": 2}),
+    (3, {"kernel_size": (4, 3, 1), "stride": (2, 1, 3), "padding": (1, 1, 0), "output_padding": (0, 0, 2)}),
+]
+
+
+@pytest.mark.parametrize(("rank", "options"), TRANSPOSED)
+def test_transposed_convolutions_can_leave(keras: Any, tmp_path: Path, rank: int, options: dict[str, Any]) -> None:
+    shape = (2, *(6, 5, 4)[:rank])
+    model = transposed(rank, **options)
+    model(torch.zeros(1, *shape))
+    path = export.to_keras(lively(model), tmp_path / "model.keras", shape)
+    x = torch.randn(2, *shape)
+    got = keras.saving.load_model(path, compile=False).predict(x.movedim(1, -1).numpy(), verbose=0)
+    with torch.no_grad():
+        np.testing.assert_allclose(got, model(x).numpy(), rtol=0, atol=1e-5)
+
+
+def test_transposed_convolutions_that_keras_lacks_are_refused(keras: Any, tmp_path: Path) -> None:
+    for rank, odd in ((1, {"stride": 2, "dilation": 2}), (2, {"dilation": 2, "output_padding": 1})):
+        model = transposed(rank, kernel_size=2, **odd)
+        shape = (2, *(6, 5)[:rank])
+        model(torch.zeros(1, *shape))
+        with pytest.raises(UsageError, match=r"ConvTranspose.d.* has no Keras layer"):
+            export.to_keras(model, tmp_path / "model.keras", shape)
 
 
 def test_blocks_keep_their_names_there_and_back(keras: Any, tmp_path: Path) -> None:

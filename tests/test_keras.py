@@ -173,6 +173,51 @@ def test_a_file_keras_wrote_predicts_what_keras_predicts(keras: Any, tmp_path: P
     torch.testing.assert_close(predictions(hp.load(path), x), want, rtol=0, atol=1e-5)
 
 
+TRANSPOSED = [
+    {"strides": strides, "padding": padding, "kernel_size": size, "output_padding": extra}
+    for strides in (1, 2, 3)
+    for padding in ("same", "valid")
+    for size in (1, 2, 3, 4, 5)
+    for extra in (None, *range(strides))
+]
+TRANSPOSED += [{"dilation_rate": 2, "padding": p, "kernel_size": k} for p in ("same", "valid") for k in (2, 3)]
+
+
+@pytest.mark.parametrize("options", TRANSPOSED, ids=lambda o: ",".join(map(str, o.values())))
+def test_transposed_convolutions_equal_keras(keras: Any, options: dict[str, Any]) -> None:
+    from heatproof.interop.keras import translate
+    from heatproof.interop.keras_check import differences
+
+    i = keras.Input((7, 3))
+    x = keras.layers.Conv1DTranspose(4, activation="tanh", **options)(i)
+    model = randomised(keras, keras.Model(i, keras.layers.Dense(2)(keras.layers.Flatten()(x))))
+    assert all(error <= 1e-5 for error in differences(model).values())
+    parts = [type(part).__name__ for part in translate(model).modules()]
+    assert "ConvTranspose1d" in parts
+    assert "KerasLayer" not in parts
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("sized", [True, False])
+def test_transposed_convolutions_of_any_rank(keras: Any, rank: int, data_format: str, sized: bool) -> None:
+    from heatproof.interop.keras import translate
+    from heatproof.interop.keras_check import differences
+
+    size = (5, 6, 4)[:rank] if sized else (None,) * rank
+    i = keras.Input((*size, 3) if data_format == "channels_last" else (3, *size))
+    options: dict[str, Any] = {"data_format": data_format, "activation": "relu"}
+    x = layer(keras, "Conv", rank)(4, 3, padding="same", **options)(i)
+    x = getattr(keras.layers, f"Conv{rank}DTranspose")(
+        5, (4, 3, 1)[:rank], strides=(2, 2, 3)[:rank], padding="same", use_bias=rank != 2, **options
+    )(x)
+    x = getattr(keras.layers, f"Conv{rank}DTranspose")(2, 3, strides=3, output_padding=2, **options)(x)
+    x = layer(keras, "GlobalMaxPooling", rank)(data_format=data_format)(x)
+    model = randomised(keras, keras.Model(i, keras.layers.Dense(3)(x)))
+    assert all(error <= 1e-5 for error in differences(model).values())
+    assert "KerasLayer" not in {type(part).__name__ for part in translate(model).modules()}
+
+
 def save(model: Any, path: Path) -> None:
     """Keras asks on the log to prefer its newer format."""
     import absl.logging

@@ -229,6 +229,19 @@ def same_padding(length: int, size: int, stride: int, dilation: int = 1) -> tupl
     return total // 2, total - total // 2
 
 
+def transposed_cuts(size: int, stride: int, dilation: int, extra: int | None, *, same: bool) -> tuple[int, int]:
+    """How many of a transposed convolution's (length - 1) * stride + reach outputs Keras cuts before and behind.
+
+    Behind it may be less than none: so many zeros are added. ``extra`` is the layer's output_padding.
+    """
+    reach = (size - 1) * dilation + 1
+    if not same:
+        return 0, -(max(0, stride - reach) if extra is None else extra)
+    total = reach - stride if extra is None else reach - reach % 2 - extra
+    before = max(0, total // 2)
+    return before, total - before
+
+
 @fx.wrap
 def pad_same(
     x: Traced, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], fill: float | str

@@ -33,6 +33,7 @@ _WHOLE: dict[str, Ranked] = {
     "Max": (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
     "Average": (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
 }
+_TRANSPOSED: Ranked = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _PAD: Ranked = (nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
 _EDGE: Ranked = (nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d)
 
@@ -96,6 +97,31 @@ def _convolution(given: Any, x: Value, axes: Axes) -> nn.Module:
     _positional(given, x, axes)
     ahead, conv = _conv(given, x, axes, array(given.kernel), bias(given), int(given.groups))
     return block(pad=ahead, conv=conv, activation=activation(given.activation, x, axes))
+
+
+@layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+def _transposed(given: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(given, x, axes)
+    kernel, shift, rank = array(given.kernel), bias(given), x.rank
+    stride, dilation = _tuple(given.strides, rank), _tuple(given.dilation_rate, rank)
+    extra = (None,) * rank if given.output_padding is None else _tuple(given.output_padding, rank)
+    window = zip(kernel.shape[:-2], stride, dilation, extra, strict=True)
+    cuts = [km.transposed_cuts(*each, same=given.padding == "same") for each in window]
+    more = [max(0, before - behind) for before, behind in cuts]
+    conv = _TRANSPOSED[rank - 1](
+        kernel.shape[-1],
+        kernel.shape[-2],
+        kernel.shape[:-2],
+        stride=stride,
+        padding=tuple(before for before, _ in cuts),
+        output_padding=tuple(more),
+        dilation=dilation,
+        bias=shift is not None,
+    )
+    filled(conv, np.moveaxis(kernel, (-1, -2), (0, 1)), shift)
+    less = [(0, min(0, before - behind)) for before, behind in cuts]
+    crop = _PAD[rank - 1](_flat(less), 0.0) if any(behind for _, behind in less) else None
+    return block(conv=conv, crop=crop, activation=activation(given.activation, x, axes))
 
 
 def _depthwise_kernel(kernel: NDArray[Any]) -> NDArray[Any]:

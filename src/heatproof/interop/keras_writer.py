@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from heatproof.errors import UsageError
-from heatproof.interop.keras_modules import same_padding
+from heatproof.interop.keras_modules import same_padding, transposed_cuts
 
 _ACTIVATIONS: dict[Any, str] = {
     nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SELU: "selu", nn.SiLU: "silu", nn.Mish: "mish", nn.Sigmoid: "sigmoid",
@@ -34,6 +34,7 @@ _SUBTRACT: tuple[Any, ...] = (operator.sub, operator.isub, torch.sub, "sub", "su
 _DIVIDE: tuple[Any, ...] = (operator.truediv, operator.itruediv, torch.div, "div", "div_")
 _ARITHMETIC = {"Add": _ADD, "Multiply": _MULTIPLY, "Subtract": _SUBTRACT, "Divide": _DIVIDE}
 _CONV, _NORM = (nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _MAX, _MEAN = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _WHOLE_MAX = (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
 _WHOLE_MEAN = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
@@ -123,7 +124,7 @@ class Writer(fx.Interpreter):
 
     def _table(self) -> tuple[tuple[tuple[Any, ...], Callable[..., _Made | None]], ...]:
         return (
-            (_CONV, self._conv), ((nn.Linear,), self._dense), (_NORM, self._norm),
+            (_CONV, self._conv), (_TRANSPOSED, self._transposed), ((nn.Linear,), self._dense), (_NORM, self._norm),
             (tuple(_ACTIVATIONS), self._activate), (_SLOPED, self._sloped), (_SOFTMAX, self._softmax),
             ((*_IDLE, *_IDLE_METHODS), self._idle), (_MAX, self._pool), (_MEAN, self._pool),
             (_WHOLE_MAX, self._whole), (_WHOLE_MEAN, self._whole), ((torch.mean, "mean"), self._mean),
@@ -188,8 +189,8 @@ class Writer(fx.Interpreter):
         self.done.add(follower)
         return block, _ACTIVATIONS[type(module)]
 
-    def _ranked(self, name: str, ndim: int) -> Any:
-        return getattr(self.layers, f"{name}{ndim - 2}D")
+    def _ranked(self, name: str, ndim: int, ending: str = "") -> Any:
+        return getattr(self.layers, f"{name}{ndim - 2}D{ending}")
 
     def _conv(self, module: Any, args: Any, _k: Any, out: Tensor, name: str) -> _Made | None:
         x, rank = args[0], args[0].torch.ndim - 2
@@ -219,6 +220,37 @@ class Writer(fx.Interpreter):
         )
         kernel = module.weight.detach().cpu().movedim((0, 1), (-1, -2)).contiguous()
         return self._made(layer, given, out, [kernel, *([] if module.bias is None else [module.bias])])
+
+    def _transposed(self, module: Any, args: Any, _k: Any, out: Tensor, name: str) -> _Made | None:
+        x, rank = args[0], args[0].torch.ndim - 2
+        if module.groups != 1 or (max(module.stride) > 1 and max(module.dilation) > 1):
+            return None
+        cuts = [(p, p - more) for p, more in zip(module.padding, module.output_padding, strict=True)]
+        window = zip(module.kernel_size, module.stride, module.dilation, strict=True)
+        same = [transposed_cuts(*each, None, same=True) for each in window] == cuts
+        more = tuple(max(0, -behind) for _, behind in cuts)
+        crop = [(0, 0)] * rank if same else [(before, max(0, behind)) for before, behind in cuts]
+        if not same and any(m >= s for m, s in zip(more, module.stride, strict=True)):
+            return None
+        name, activation = self._fused(name)
+        layer = self._ranked("Conv", rank + 2, "Transpose")(
+            module.out_channels,
+            module.kernel_size,
+            strides=module.stride,
+            padding="same" if same else "valid",
+            output_padding=None if same else more,
+            dilation_rate=module.dilation,
+            use_bias=module.bias is not None,
+            activation=activation,
+            name=self._named(name),
+        )
+        kernel = module.weight.detach().cpu().movedim((0, 1), (-1, -2)).contiguous()
+        made = self._made(layer, x.keras, out, [kernel, *([] if module.bias is None else [module.bias])])
+        return made if not any(map(any, crop)) else _Made(self._cropped(made.keras, crop, f"{name}_crop"), out)
+
+    def _cropped(self, given: Any, crop: Sequence[tuple[int, int]], name: str) -> Any:
+        layer = self._ranked("Cropping", len(crop) + 2)
+        return layer(crop[0] if len(crop) == 1 else tuple(crop), name=self._named(name))(given)
 
     def _zeros(self, given: Any, widths: Sequence[tuple[int, int]], name: str) -> Any:
         layer = self._ranked("ZeroPadding", len(widths) + 2)
@@ -362,8 +394,7 @@ class Writer(fx.Interpreter):
         if min(flat) >= 0:
             return _Made(self._zeros(args[0].keras, widths, name), out, positive=args[0].positive)
         crop = [(-a, -b) for a, b in widths]
-        layer = self._ranked("Cropping", out.ndim)(crop[0] if len(crop) == 1 else tuple(crop), name=self._named(name))
-        return self._made(layer, args[0].keras, out, positive=args[0].positive)
+        return _Made(self._cropped(args[0].keras, crop, name), out, positive=args[0].positive)
 
     def _two(self, _m: Any, args: Any, kwargs: Any, out: Tensor, name: str) -> _Made | None:
         """A sum, difference, product or quotient of two values, or of one and a constant."""
