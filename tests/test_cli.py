@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -391,6 +392,24 @@ def test_a_real_ctrl_c_during_training(process: subprocess.Popen[str], tmp_path:
 )
 def test_lists_of_specs_are_split_between_specs_only(text: str | None, specs: tuple[str, ...]) -> None:
     assert options.split(text) == specs
+
+
+def test_names_with_commas_stand_in_double_quotes() -> None:
+    names = ("benign", "in situ, low grade", 'the "rest"')
+    assert options.quoted('benign, "in situ, low grade", "the ""rest"""') == names
+    assert options.quoted(None) == options.quoted(" , ") == ()
+    words = shlex.split(Plan(model="net.h5", classes=names).command())
+    assert options.quoted(words[words.index("--classes") + 1]) == names
+    for wrong in ('"in situ, low grade', '"in situ" low, grade'):
+        with pytest.raises(UsageError, match="around whole names"):
+            options.quoted(wrong)
+
+
+def test_a_class_with_a_comma_is_one_class(screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net_of_two.py").write_text(OURS.replace("10)", "2)"))
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("evaluate", "--model", "net_of_two:net", "--data", "mnist1d:samples=100")
+    assert "nil, none" in screen.fails(*words, "--classes", 'one,"nil, none"', code=2)
 
 
 def test_an_option_needs_a_name() -> None:

@@ -29,24 +29,6 @@ def add(app: typer.Typer) -> None:
         app.command(epilog=f"Example: {EXAMPLES[command.__name__]}")(command)
 
 
-NoTrials = Annotated[
-    bool,
-    typer.Option(
-        "--no-trials",
-        metavar="",
-        rich_help_panel="How to judge",
-        help="Do not try the metrics on inverted maps and noise, nor the model against random twins: quicker, and the "
-        "verdict knows less.",
-    ),
-]
-Workers = Annotated[
-    str,
-    typer.Option(
-        metavar="KIND", rich_help_panel="How to judge", help="Who judges: serial, processes:4, or ray; same numbers."
-    ),
-]
-
-
 def run(
     data: options.Data = None,
     path: options.Where = None,
@@ -63,8 +45,8 @@ def run(
     layer: options.Layer = None,
     keep: options.Keep = None,
     fill: options.Fill = None,
-    no_trials: NoTrials = False,
-    workers: Workers = "serial",
+    no_trials: options.NoTrials = False,
+    workers: options.Workers = "serial",
     seed: options.Seed = 0,
     out: options.Out = None,
     quiet: options.Quiet = False,
@@ -140,16 +122,9 @@ def explain(
     from heatproof import pipeline
 
     plan = _plan(
-        data=data,
-        path=path,
-        model=_needed(model),
-        weights=weights,
-        classes=classes,
-        limit=limit,
-        methods=methods,
-        layer=layer,
-        seed=seed,
-    )
+        data=data, path=path, model=_needed(model), weights=weights, classes=classes, limit=limit,
+        methods=methods, layer=layer, seed=seed,
+    )  # fmt: skip
     folder = out or Path("runs", plan.name)
     network = pipeline.classifier(plan)
     samples = pipeline.chosen(plan, pipeline.splits(plan, network).test)
@@ -172,8 +147,8 @@ def study(
     layer: options.Layer = None,
     keep: options.Keep = None,
     fill: options.Fill = None,
-    no_trials: NoTrials = False,
-    workers: Workers = "serial",
+    no_trials: options.NoTrials = False,
+    workers: options.Workers = "serial",
     seed: options.Seed = 0,
     config: options.Config = None,
     out: options.Out = None,
@@ -223,7 +198,7 @@ def _plan(*, path: Path | None = None, weights: Path | None = None, **given: Any
 
     for name in ("methods", "metrics", "layer", "fill"):
         given[name] = options.split(given.get(name))
-    given["classes"] = tuple(name.strip() for name in (given.get("classes") or "").split(",") if name.strip())
+    given["classes"] = options.quoted(given.get("classes"))
     return Plan(path=None if path is None else str(path), weights=None if weights is None else str(weights), **given)
 
 

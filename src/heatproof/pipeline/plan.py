@@ -79,6 +79,8 @@ class Plan:
 
         >>> Plan(seed=1, methods=("grad-cam", "edge")).command()
         'heatproof run --methods grad-cam,edge --seed 1'
+        >>> print(Plan(model="net.h5", classes=("benign", "in situ, low grade")).command())
+        heatproof run --model net.h5 --classes 'benign,"in situ, low grade"'
         """
         words = ["heatproof", "run"]
         for option in fields(self):
@@ -86,8 +88,15 @@ class Plan:
             if isinstance(value, bool) and value != option.default:
                 words.append(name if value else f"--no-{name[2:]}")
             elif value != option.default:
-                words += [name, ",".join(value) if isinstance(value, tuple) else str(value)]
+                words += [name, _typed(value, quoted=option.name == "classes")]
         return shlex.join(words + (["--out", str(out)] if out is not None else []))
+
+
+def _typed(value: Any, *, quoted: bool) -> str:
+    """A value as it is typed; a list with commas between, ``quoted`` names that hold one in double quotes."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ",".join('"{}"'.format(v.replace('"', '""')) if quoted and re.search('[,"]', v) else v for v in value)
 
 
 def registry(kind: str) -> Registry:
