@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -61,8 +62,8 @@ def test_ranks_are_each_position_once(values: list[int], seed: int) -> None:
     maps = torch.tensor([values, values[::-1]], dtype=torch.float32)
     seeds = draws.seeds(seed, "ties", torch.arange(2))
     for ties in ("random", "first"):
-        ranks = spatial.ranks(maps, ties=ties, seeds=seeds)  # type: ignore[arg-type]
-        order = spatial.order(maps, ties=ties, seeds=seeds)  # type: ignore[arg-type]
+        ranks = spatial.ranks(maps, ties=ties, seeds=seeds)
+        order = spatial.order(maps, ties=ties, seeds=seeds)
         assert torch.equal(ranks.sort(1).values, torch.arange(len(values)).expand(2, -1))
         assert torch.equal(order.gather(1, ranks), torch.arange(len(values)).expand(2, -1))
         assert bool((maps.gather(1, order).diff(dim=1) <= 0).all())
@@ -133,3 +134,20 @@ def test_neighbours(rank: int) -> None:
 def test_flat() -> None:
     mask: Tensor = inputs(2)[:, 0] > 0
     assert spatial.flat(mask).shape == (3, 120)
+
+
+@RANKS
+@pytest.mark.parametrize("edges", ["replicate", "zero"])
+def test_windows_are_correlated_as_scipy_does(
+    rank: int, edges: Literal["replicate", "zero"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.rand(5, 2, *(9, 6, 7)[:rank], dtype=torch.float64)
+    windows = [torch.tensor(taps) for taps in ([1.0, -2.0, 0.5], [0.3], [0.1, 0.2, -1.0, 3.0, 0.7])][:rank]
+    want = x.numpy()
+    for axis, window in enumerate(windows, start=2):
+        mode = {"replicate": "nearest", "zero": "constant"}[edges]
+        want = ndimage.correlate1d(want, window.numpy(), axis=axis, mode=mode)
+    found = spatial.separable(x, windows, edges=edges)
+    np.testing.assert_allclose(found, want, atol=1e-7)
+    monkeypatch.setattr(spatial, "CACHED", 1)
+    torch.testing.assert_close(spatial.separable(x, windows, edges=edges), found, rtol=0, atol=0)

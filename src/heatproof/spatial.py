@@ -5,6 +5,7 @@ Tensors are (N, C, *S), maps are (N, *S); `*S` is one to three axes long.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from itertools import product
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from heatproof import draws
 from heatproof.errors import InputError
 
+CACHED = 2**17  # numbers that stay near the processor while they are gone over many times
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 Ties = Literal["random", "first"]
 
@@ -106,13 +108,21 @@ def separable(
     x: Float[Tensor, "n c *s"], windows: Sequence[Tensor], *, edges: Literal["replicate", "zero"] = "replicate"
 ) -> Float[Tensor, "n c *s"]:
     """One odd window correlated along each position axis in turn, edges replicated or taken as zero."""
-    for axis, window in enumerate(windows, start=2):
-        radius = len(window) // 2
-        moved = x.movedim(axis, -1)
-        line = moved.reshape(-1, 1, moved.shape[-1])
-        line = F.pad(line, (radius, radius), mode="replicate" if edges == "replicate" else "constant")
-        line = F.conv1d(line, window.to(x).reshape(1, 1, -1))
-        x = line.reshape(moved.shape).movedim(-1, axis)
+    planes = x.flatten(0, 1)
+    few = max(1, CACHED // max(1, x.shape[2:].numel()))  # each tap reads what the one before left in the cache
+    return torch.cat([_correlated(part, windows, edges) for part in planes.split(few)]).reshape(x.shape)
+
+
+def _correlated(x: Float[Tensor, "p *s"], windows: Sequence[Tensor], edges: str) -> Float[Tensor, "p *s"]:
+    for axis, window in enumerate(windows, start=1):
+        taps, length, radius = window.to(x), x.shape[axis], len(window) // 2
+        shape = [*x.shape[:axis], radius, *x.shape[axis + 1 :]]
+        ends = (x.narrow(axis, at, 1) if edges == "replicate" else x.new_zeros(()) for at in (0, length - 1))
+        before, behind = (end.expand(shape) for end in ends)
+        wide = torch.cat([before, x, behind], dim=axis)
+        x = wide.narrow(axis, 0, length) * taps[0]
+        for at, tap in enumerate(taps[1:], start=1):
+            x.addcmul_(wide.narrow(axis, at, length), tap)
     return x
 
 
@@ -120,8 +130,8 @@ def edges(x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n *s"]:
     """Gradient magnitude by the Sobel operator (at any rank), root of the sum of squares over axes and channels."""
     slope, smooth = torch.tensor([-0.5, 0.0, 0.5]), torch.tensor([0.25, 0.5, 0.25])
     axes = range(x.ndim - 2)
-    parts = [separable(x, [slope if other == axis else smooth for other in axes]) for axis in axes]
-    return torch.stack(parts).square().sum(dim=(0, 2)).sqrt()
+    steep = (separable(x, [slope if other == axis else smooth for other in axes]).square_().sum(1) for axis in axes)
+    return functools.reduce(torch.add, steep).sqrt()
 
 
 def centre(size: Sequence[int], *, width: float = 0.25) -> Float[Tensor, "*s"]:

@@ -40,6 +40,11 @@ def ssim(a: Float[Tensor, "n *s"], b: Float[Tensor, "n *s"], sigma: float = 1.5)
 
     NaN where a map is constant.
     """
+    few = max(1, spatial.CACHED // max(1, a.shape[1:].numel()))
+    return torch.cat([_ssim(*part, sigma) for part in zip(a.split(few), b.split(few), strict=True)])
+
+
+def _ssim(a: Float[Tensor, "n *s"], b: Float[Tensor, "n *s"], sigma: float) -> Float[Tensor, " n"]:
     low = [m.double().flatten(1).aminmax(dim=1) for m in (a, b)]
     varied = torch.stack([m.max > m.min for m in low]).all(0)
     x, y = (
