@@ -15,6 +15,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # The hook takes the checker by name; this one lets a whole number stand where a float is asked for, as mypy does.
@@ -23,6 +24,8 @@ vars(checker)["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules[checker.__name__] = checker
 install_import_hook("heatproof", "heatproof_checker.check")
 torch.set_num_threads(1)
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")  # --hypothesis-profile=default draws other examples in every run
 
 ROOT = Path(__file__).parents[1]
 

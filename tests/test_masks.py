@@ -37,6 +37,12 @@ def test_otsu_separates_best(values: list[int]) -> None:
         assert separation(numbers, found) == pytest.approx(best)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (4.0, 8.0), (0.1, -0.7), (3e-5, 1.0)])
+def test_of_equal_thresholds_the_lowest_is_taken(scale: float, offset: float) -> None:
+    values = torch.tensor([[0.0, 1.0, 1.0, 2.0]], dtype=torch.float64) * scale + offset
+    assert hp.mask(values, "otsu").tolist() == [[False, True, True, True]]
+
+
 @settings(max_examples=60, deadline=None)
 @given(NUMBERS, st.floats(0.01, 1.0))
 def test_fractions_are_exact_whatever_the_ties(values: list[int], fraction: float) -> None:

@@ -36,16 +36,20 @@ def mask(map: Float[Tensor, "n *s"], at: Literal["mean", "otsu"] | float = "mean
 
 
 def otsu(values: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
-    """The threshold that best separates each row into two groups (Otsu 1979, equation 12), over all its own values."""
+    """The threshold that best separates each row into two groups (Otsu 1979, equation 12), over all its own values.
+
+    The lowest of several that are equally good, so that neither the scale nor an offset decides.
+    """
     ordered = values.double().sort(dim=1).values
+    ordered, offset = ordered - ordered[:, :1], ordered[:, 0]
     count = ordered.shape[1]
     if count < 2:
         return values[:, 0]
     low = torch.arange(1, count, dtype=torch.float64, device=values.device)
     below = ordered.cumsum(1)[:, :-1]
     mean_below, mean_above = below / low, (ordered.sum(1, keepdim=True) - below) / (count - low)
-    between = low * (count - low) * (mean_below - mean_above) ** 2
-    best = between.argmax(1, keepdim=True)
+    between = low * (count - low) * (mean_below - mean_above) ** 2 * (ordered[:, 1:] > ordered[:, :-1])
+    best = (between >= between.amax(1, keepdim=True) * (1 - 1e-9)).int().argmax(1, keepdim=True)
     constant = ordered[:, 0] == ordered[:, -1]
     threshold = (ordered.gather(1, best) + ordered.gather(1, best + 1))[:, 0] / 2
-    return torch.where(constant, ordered[:, -1], threshold).to(values)
+    return (offset + torch.where(constant, 0.0, threshold)).to(values)
