@@ -156,7 +156,7 @@ class TestFinished:
     def test_what_is_missing_alone_is_done_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.refuse(monkeypatch, "training.running._fit", "studying.run._chunk", "methods.explain")
         (folder / pipeline.REPORT).write_text("changed", encoding="utf-8")
-        monkeypatch.setattr("heatproof.pipeline.stages.cases", lambda *_: None)
+        monkeypatch.setattr("heatproof.pipeline.stages.cases", lambda *_, **__: None)
         assert "changed" not in pipeline.run(pipeline.plan_of(folder), folder).report.read_text(encoding="utf-8")[:20]
         self.refuse(monkeypatch, "report.write")
         pipeline.run(pipeline.plan_of(folder), folder)

@@ -394,7 +394,7 @@ class TestSeveralFills:
 
         def stopping(self: Journal, part: int | str, arrays: Any) -> None:
             writes.append(part)
-            if len(writes) == 6:  # the second chunk is kept with the first fill only
+            if len(writes) == 6:  # the second chunk is kept with one fill only
                 raise KeyboardInterrupt
             write(self, part, arrays)
 

@@ -8,20 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heatproof.errors import UsageError
-from heatproof.pipeline.mapfile import read_maps
 from heatproof.pipeline.past import numbers
 from heatproof.pipeline.plan import RUN, plan_of
-from heatproof.pipeline.stages import (
-    MAPS,
-    PERFORMANCE,
-    REPORT,
-    STUDY,
-    assess,
-    classifier,
-    splits,
-    studied,
-    write_report,
-)
+from heatproof.pipeline.stages import PERFORMANCE, REPORT, STUDY, assess, classifier, splits, studied, write_report
 from heatproof.records import Estimate
 
 if TYPE_CHECKING:
@@ -33,26 +22,16 @@ def report(folder: Path, out: Path | None = None) -> Path:
 
     Raises: FileError where neither lies in the folder.
     """
-    out = out or folder / REPORT
+    from heatproof.report import write
+
     if not (folder / RUN).exists():
         results, *others = studied(folder)
-        return write_report(out, results, others=others)
-    plan, (results, *others) = plan_of(folder), studied(folder / STUDY)
+        return write(results, out or folder / REPORT, others=others, files=True)
+    plan, studies = plan_of(folder), studied(folder / STUDY)
     model = classifier(plan, out=folder)
     samples = splits(plan, model).test
     performance = assess(model, samples, seed=plan.seed)
-    found = read_maps(folder / MAPS) if (folder / MAPS).exists() else {}
-    return write_report(
-        out,
-        results,
-        others=others,
-        performance=performance,
-        model=model,
-        samples=samples,
-        maps=found,
-        plan=plan,
-        folder=folder,
-    )
+    return write_report(folder, studies, plan=plan, model=model, samples=samples, performance=performance, out=out)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from heatproof.errors import Interrupted, UsageError
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 MODEL, STUDY, SCORES = "model", "study", ("scores.csv", "scores.parquet")
 PERFORMANCE, MAPS, REPORT = "performance.json", "maps.safetensors", "report.html"
+KEPT = "maps"  # the folder in that of the study where its maps are kept until all are there
 CHUNK, ELEMENTS = 256, 2**22  # samples, and numbers in their inputs, that are explained at a time
 
 
@@ -118,9 +121,13 @@ def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = 
 
 def chosen(plan: Plan, samples: Samples) -> Samples:
     """The samples to explain and judge: all, or ``limit`` of them evenly spread over the set."""
-    if plan.limit is None or plan.limit >= len(samples):
-        return samples
-    return samples.take(torch.linspace(0, len(samples) - 1, plan.limit).round().long())
+    rows = _places(plan, samples)
+    return samples if len(rows) == len(samples) else samples.take(rows)
+
+
+def _places(plan: Plan, samples: Samples) -> Int[Tensor, " k"]:
+    """The places of the chosen samples in the set."""
+    return torch.linspace(0, len(samples) - 1, min(plan.limit or len(samples), len(samples))).round().long()
 
 
 def probe(plan: Plan, model: nn.Module) -> Probe:
@@ -150,10 +157,8 @@ def maps(
 ) -> dict[str, Tensor]:
     """The maps (N, *S) of the plan's methods, and the controls if asked for; with ``out`` read from a file there."""
     from heatproof.methods import explain
-    from heatproof.studying import CONTROLS, METHODS
 
-    methods = plan.methods or METHODS
-    methods += tuple(c for c in CONTROLS if controls and c not in {Spec.parse(m).name for m in methods})
+    methods = _methods(plan, controls=controls)
     borrowed, kept = probe(plan, model), list[dict[str, Tensor]]()
     with nullcontext(None) if out is None else map_writer(out / MAPS, len(samples)) as file:
         for rows in torch.arange(len(samples)).split(max(1, min(CHUNK, ELEMENTS // samples.x.shape[1:].numel()))):
@@ -168,12 +173,21 @@ def maps(
     return read_maps(out / MAPS) if out else {name: torch.cat([part[name] for part in kept]) for name in kept[0]}
 
 
+def _methods(plan: Plan, *, controls: bool = True) -> list[Spec]:
+    from heatproof.methods import parse
+    from heatproof.studying import CONTROLS, METHODS
+
+    methods = parse(plan.methods or METHODS)
+    return methods + [spec for spec in parse(CONTROLS) if controls and spec.name not in {m.name for m in methods}]
+
+
 def judge(
     plan: Plan,
     model: nn.Module,
     samples: Samples | Splits,
     *,
     out: Path | None = None,
+    explained: Path | None = None,
     watch: Watch | None = None,
     workers: str = "serial",
 ) -> tuple[Results, ...]:
@@ -181,29 +195,30 @@ def judge(
 
     Args:
         samples: those to judge; with the training samples where a metric needs them.
+        explained: a folder where the maps are kept too, chunk by chunk; those that are there are not made again.
     Raises: UnknownName, UsageError, FolderInUse, FileError, Interrupted.
     """
-    from heatproof.studying import METRICS, kept, study
+    from heatproof.studying import METRICS, kept
+    from heatproof.studying.plan import plan_of
+    from heatproof.studying.run import carried_out
 
     judged = samples.test if isinstance(samples, Splits) else samples
     keep = keep_of(plan, judged)
 
-    def tell(done: int, total: int) -> None:
+    def tell(stage: str, done: int, total: int) -> None:
         if watch is not None:
-            watch(Step("judging", done, total, "scores"))
+            watch(Step(stage, done, total, "samples" if stage == "explaining" else "scores"))
 
-    return study(
+    study = plan_of(
         probe(plan, model),
         samples,
         plan.methods or None,
         [kept(name, keep) for name in plan.metrics or METRICS],
-        out=out,
         fill=fills_of(plan, judged),
         seed=plan.seed,
         trials=plan.trials,
-        workers=workers,
-        progress=tell,
     )
+    return carried_out(replace(study, maps=explained), out, workers=workers, tell=tell)
 
 
 def studied(folder: Path) -> tuple[Results, ...]:
@@ -242,29 +257,41 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None, work
             tell_shipped(shipped, samples)
         performance = assess(model, samples, out=folder, seed=plan.seed)
     few = chosen(plan, samples)
-    with _kept_in(folder, "explaining"):
-        done = (folder / MAPS).exists()
-        found = read_maps(folder / MAPS) if done else maps(plan, model, few, controls=True, out=folder, watch=watch)
-    with _kept_in(folder, "judging"):
+    with _kept_in(folder, "explaining and judging"):
+        explained = folder / STUDY / KEPT
         parts = Splits(learn, few)
-        results, *others = judge(plan, model, parts, out=folder / STUDY, watch=watch, workers=workers)
+        studies = judge(plan, model, parts, out=folder / STUDY, explained=explained, watch=watch, workers=workers)
         for name in SCORES:
             if (folder / STUDY / name).exists():
                 (folder / STUDY / name).replace(folder / name)
+    with _kept_in(folder, "writing the maps"):
+        if not (folder / MAPS).exists() and not _gathered(plan, explained, folder / MAPS, len(few)):
+            maps(_judged(plan, studies[0]), model, few, controls=True, out=folder, watch=watch)
+        shutil.rmtree(explained, ignore_errors=True)
     with _kept_in(folder, "writing the report"):
-        page = write_report(
-            folder / REPORT,
-            results,
-            others=others,
-            performance=performance,
-            model=model,
-            samples=samples,
-            maps=found,
-            plan=plan,
-            folder=folder,
-        )
+        page = write_report(folder, studies, plan=plan, model=model, samples=samples, performance=performance)
     past.mark(folder, plan, [folder / name for name in (PERFORMANCE, MAPS, REPORT, *SCORES, f"{STUDY}/results.json")])
-    return Outcome(folder, performance, results, page, tuple(others))
+    return Outcome(folder, performance, studies[0], page, studies[1:])
+
+
+def _gathered(plan: Plan, parts: Path, path: Path, count: int) -> bool:
+    """Whether the maps of so many samples are kept in a folder of a study; they are then in one file at ``path``."""
+    from heatproof.studying.explaining import kept_maps
+
+    chunks = [read_maps(part) for part in kept_maps(parts)]
+    if sum(max(map(len, chunk.values()), default=0) for chunk in chunks) != count:
+        return False
+    names = [name for name in map(str, _methods(plan)) if all(name in chunk for chunk in chunks)]
+    with map_writer(path, count) as file:
+        for chunk in chunks:
+            file.write({name: chunk[name] for name in names})
+    return True
+
+
+def _judged(plan: Plan, results: Results) -> Plan:
+    """The plan with those of its methods, in their order, that a study could judge."""
+    known = {*results.methods, *results.controls}
+    return replace(plan, methods=tuple(name for name in map(str, _methods(plan)) if name in known))
 
 
 def _taken_up(folder: Path) -> Outcome:
@@ -282,38 +309,39 @@ def _kept_in(folder: Path, doing: str) -> Iterator[None]:
 
 
 def write_report(
-    path: Path,
-    results: Results,
+    folder: Path,
+    studies: Sequence[Results],
     *,
-    others: Sequence[Results] = (),
-    performance: Performance | None = None,
-    model: nn.Module | None = None,
-    samples: Samples | None = None,
-    maps: Mapping[str, Tensor] | None = None,
-    plan: Plan | None = None,
-    folder: Path | None = None,
+    plan: Plan,
+    model: nn.Module,
+    samples: Samples,
+    performance: Performance,
+    out: Path | None = None,
 ) -> Path:
-    """The report as one HTML file at ``path``, its figures and tables beside it; all but the results may be missing."""
+    """The report of the run in a folder as one HTML file there, or at ``out``; its figures and tables beside it.
+
+    Args:
+        studies: the same with each fill. samples: those that the classifier is tested on.
+    """
     from heatproof.report import Pictures, write
     from heatproof.training import history_of
 
-    judged = None if samples is None or plan is None else chosen(plan, samples)
-    worked_out = None
-    if plan is not None and model is not None and samples is not None and performance is not None:
-        worked_out = cases(plan, model, samples, performance)
+    results, *others = studies
+    found = read_maps(folder / MAPS) if (folder / MAPS).exists() else {}
+    pictures = Pictures(
+        evaluated=samples,
+        judged=chosen(plan, samples),
+        maps=found,
+        cases=cases(plan, model, samples, performance, maps=found, rows=_places(plan, samples)),
+    )
     return write(
         results,
-        path,
+        out or folder / REPORT,
         others=others,
         performance=performance,
-        history=() if model is None else history_of(model),
-        card=None if model is None else card_of(model),
-        pictures=Pictures(
-            evaluated=samples,
-            judged=judged,
-            maps=maps or {},
-            cases=worked_out,
-        ),
-        command="" if plan is None else plan.command(folder),
+        history=history_of(model),
+        card=card_of(model),
+        pictures=pictures,
+        command=plan.command(folder),
         files=True,
     )

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from heatproof import methods as attribution
 from heatproof import metrics as judging
 from heatproof.errors import NotApplicable
-from heatproof.probe import Goal, Probe
+from heatproof.probe import Probe
 from heatproof.registry import Spec
 from heatproof.studying import trials
-from heatproof.studying.clock import Clock
+from heatproof.studying.clock import CHANGED, Clock
+from heatproof.studying.explaining import maps_of
 from heatproof.studying.journal import Arrays
 from heatproof.studying.plan import Plan
 
+EXPLAINING, JUDGING = "explaining", "judging"
+Tick = Callable[[str, int], None]
 Cell = tuple[int, int]
 Judged = dict[Spec, Arrays]
 
@@ -32,16 +35,18 @@ def chunk(
     logits: Tensor,
     shown: Sequence[int],
     fills: Sequence[Spec],
-    tick: Callable[[int], None] = lambda _: None,
+    tick: Tick = lambda *_: None,
 ) -> list[Arrays]:
     """For each fill the scores, curves, shown maps, skips, trials and costs of some samples, as plain arrays.
 
     Args:
-        logits: the class scores of these samples. shown: places whose maps are kept. tick: told the scores done.
+        logits: the class scores of these samples. shown: places whose maps are kept.
+        tick: told what is done of the chunk: samples explained, scores judged.
     """
     clocks = {fill: Clock(plan.probe.passes) for fill in fills}
     case, maps, absent = explained(plan, rows, logits, clocks[fills[0]])
-    found = judged(plan, case, maps, absent, clocks, tick)
+    tick(EXPLAINING, len(rows))
+    found = judged(plan, case, maps, absent, clocks, partial(tick, JUDGING))
     if plan.trials:
         tried(plan, case, maps, clocks, found)
     place = [k for k, row in enumerate(rows.tolist()) if row in set(shown)]
@@ -62,8 +67,7 @@ def explained(
     """The case of the samples with any map (None without one), the maps of all methods, and why some have none."""
     x = plan.probe.check(plan.x(rows))
     goal = plan.goal(rows, logits.to(_device(plan.probe)))
-    clock.start()
-    maps, absent = _maps(plan, x, goal, rows, clock)
+    maps, absent = maps_of(plan, x, goal, rows, clock)
     if not maps:
         return None, maps, absent
     mask = None if plan.samples.mask is None else plan.samples.mask[rows]
@@ -76,26 +80,6 @@ def _relearnt(plan: Plan, epochs: int) -> nn.Module:
     if epochs not in plan.shuffled:
         raise NotApplicable(f"label-randomisation: {plan.absent or 'no model was trained on shuffled labels'}")
     return plan.shuffled[epochs]
-
-
-def _maps(plan: Plan, x: Tensor, goal: Goal, rows: Tensor, clock: Clock) -> tuple[dict[Spec, Tensor], dict[Spec, str]]:
-    """The maps of all methods, and why some have none."""
-
-    def run(specs: Sequence[Spec]) -> dict[Spec, Tensor]:
-        return attribution.attribute(
-            plan.probe, x, specs, target=goal, seed=plan.seed, index=rows, lap=partial(clock.lap, "methods")
-        )
-
-    try:
-        return run(plan.everyone), {}
-    except NotApplicable:
-        maps, absent = dict[Spec, Tensor](), dict[Spec, str]()
-        for spec in plan.everyone:
-            try:
-                maps |= run([spec])
-            except NotApplicable as reason:
-                absent[spec] = str(reason)
-        return maps, absent
 
 
 def judged(
@@ -168,27 +152,41 @@ def _copy(source: Arrays, found: Arrays, there: Cell, here: Cell) -> None:
 def tried(
     plan: Plan, base: judging.Case | None, maps: dict[Spec, Tensor], clocks: dict[Spec, Clock], found: Judged
 ) -> None:
-    """Adds the metrics' trials on those of the samples that are chosen for it; changed inputs are explained once."""
-    if base is None:
+    """Adds the metrics' trials on those of the samples that are chosen for it.
+
+    Changed inputs are explained once; what does not depend on the fill is worked out with the first.
+    """
+    metrics = [m for m in plan.metrics if trials.applies(m)]
+    if base is None or not metrics:
         return
     chosen = torch.isin(base.index, trials.tried(len(plan.samples))).nonzero()[:, 0]
-    if not len(chosen):
+    own = {m: maps[m][chosen.to(maps[m].device)] for m in plan.methods if m in maps}
+    if not len(chosen) or not own:
         return
+    first = next(iter(clocks))
+    clocks[first].start()
     part = judging.take(base, chosen)
     again: dict[Spec, Tensor] = {}
 
     def explain(method: Spec, x: Tensor) -> Tensor:
         if method not in again:
             again[method] = explainer(method)(plan.probe, x, target=part.goal, index=part.index, seed=plan.seed)
+            clocks[first].lap("trials", [CHANGED])
         return again[method]
 
-    own = {m: maps[m][chosen.to(maps[m].device)] for m in plan.methods if m in maps}
+    near = trials.nearby(part)
+    clocks[first].lap("trials", [CHANGED])
+    common: dict[str, np.ndarray] = {}
     for fill, clock in clocks.items():
         clock.start()
-        made = trials.run(_with_fill(part, fill), own, explain, plan.metrics)
-        clock.lap("trials", ["metrics"])
+        asked = [m for m in metrics if fill is first or removes(m)]
+        made = trials.run(_with_fill(part, fill), near, own, explain, asked, partial(clock.lap, "trials"))
         for (kind, method, metric), values in made.items():
-            found[fill][f"{kind}.{plan.methods.index(method)}.{plan.metrics.index(metric)}"] = values
+            name = f"{kind}.{plan.methods.index(method)}.{plan.metrics.index(metric)}"
+            found[fill][name] = values
+            if not removes(metric):
+                common[name] = values
+        found[fill] |= common
 
 
 def explainer(spec: Spec) -> Any:

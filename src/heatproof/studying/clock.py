@@ -2,7 +2,7 @@
 
 What CAMs share (one pass through the model) is counted in equal parts. What metrics share (a curve, say) is counted
 where it was first asked for. Maps equal to another method's are not judged again and take no time. Where a study has
-several fills, each tells what they share: the methods, and the metrics that remove nothing.
+several fills, each tells the seconds of what they share: the methods, the metrics that remove nothing and their trials.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from heatproof.registry import Spec
 
 NAME = "cost"
 KINDS = ("methods", "metrics", "trials", "passes")
+CHANGED = "changed inputs"  # made, and explained, once for the trials of all metrics
 Costs = dict[str, dict[str, float]]
 
 
@@ -47,10 +48,18 @@ class Clock:
             _add(self.spent["passes"], name, count)
         self.start()
 
+    def add(self, spent: Costs) -> None:
+        """Count what another clock has counted."""
+        for kind, costs in spent.items():
+            for name, value in costs.items():
+                _add(self.spent[kind], name, value)
+
     def share(self, other: Clock, metrics: Iterable[Spec]) -> None:
-        """Take over what was done once for both: the methods, and the given metrics."""
+        """Take over what was done once for both: the methods, the given metrics, and what their trials share."""
+        names = {*map(str, metrics), CHANGED}
         self.spent["methods"] = other.spent["methods"]
-        self.spent["metrics"].update({str(m): other.spent["metrics"][str(m)] for m in metrics})
+        for kind in ("metrics", "trials"):
+            self.spent[kind].update({name: s for name, s in other.spent[kind].items() if name in names})
 
     def array(self) -> dict[str, np.ndarray]:
         """What was counted, to be kept with the arrays of a chunk."""
@@ -59,14 +68,13 @@ class Clock:
 
 def together(parts: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, Any], dict[str, int]]:
     """The seconds of all chunks, by method, by metric, and of the trials; and the passes."""
-    found: Costs = {kind: {} for kind in KINDS}
+    found = Clock(Counter())
     for part in parts:
-        for kind, spent in json.loads(str(part[NAME])).items():
-            for name, value in spent.items():
-                _add(found[kind], name, value)
-    seconds = {kind: {name: round(s, 6) for name, s in found[kind].items()} for kind in ("methods", "metrics")}
-    passes = {name: round(count) for name, count in found["passes"].items()}
-    return {**seconds, "trials": round(sum(found["trials"].values()), 6)}, passes
+        found.add(json.loads(str(part[NAME])))
+    spent = found.spent
+    seconds = {kind: {name: round(s, 6) for name, s in spent[kind].items()} for kind in ("methods", "metrics")}
+    passes = {name: round(count) for name, count in spent["passes"].items()}
+    return {**seconds, "trials": round(sum(spent["trials"].values()), 6)}, passes
 
 
 def _add(spent: dict[str, float], name: str, value: float) -> None:

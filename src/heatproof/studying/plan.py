@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,7 @@ class Plan:
     Attributes:
         learn: what the model was trained on, where that is needed and known. shuffled: models like the one under
             question, trained on shuffled labels, by the epochs they had; absent: why there are none.
+        maps: a folder where the maps of each chunk are kept and looked for, or None; see `studying.explaining`.
     """
 
     probe: Probe
@@ -65,6 +67,7 @@ class Plan:
     shuffled: Mapping[int, nn.Module] = field(default_factory=dict)
     absent: str = ""
     made: Mapping[str, str] = field(default_factory=dict)
+    maps: Path | None = None
 
     @property
     def everyone(self) -> tuple[Spec, ...]:

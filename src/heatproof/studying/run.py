@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast, overload
 
@@ -17,6 +18,7 @@ from heatproof.errors import Interrupted
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
+from heatproof.studying.chunk import EXPLAINING, JUDGING, Tick
 from heatproof.studying.chunk import chunk as _chunk
 from heatproof.studying.gathering import begin, gathered, shown
 from heatproof.studying.journal import BEGUN, Arrays, Journal, folder_of
@@ -25,6 +27,7 @@ from heatproof.studying.results import Results
 from heatproof.studying.shuffled import with_shuffled
 
 Progress = Callable[[int, int], None]
+Tell = Callable[[str, int, int], None]
 
 
 @overload
@@ -77,20 +80,38 @@ def study(
         model, samples, methods, metrics,
         target=target, fill=fill, controls=controls, trials=trials, seed=seed, level=confidence,
     )  # fmt: skip
+    tell = None if progress is None else partial(_judged, progress)
+    several = carried_out(plan, None if out is None else Path(out), resume=resume, workers=workers, tell=tell)
+    return several[0] if isinstance(fill, (str, Spec)) else several
+
+
+def carried_out(
+    plan: Plan, out: Path | None = None, *, resume: bool = True, workers: str = working.SERIAL, tell: Tell | None = None
+) -> tuple[Results, ...]:
+    """The study of a plan with each of its fills; what is in the folder already is read from there.
+
+    ``tell`` is called with "explaining" or "judging", and the samples or the scores done and all to do.
+
+    Raises: FolderInUse, FileError, UsageError; Interrupted on Ctrl-C, finished chunks kept.
+    """
     journals = {each: _journal(plan, each, out, resume) for each in plan.fills}
     found = {f: _loaded(journal) for f, journal in journals.items() if journal is not None and journal.finished}
     left = {each: journal for each, journal in journals.items() if each not in found}
     if left:
-        plan = with_shuffled(replace(plan, fills=tuple(left)), None if out is None else Path(out))
-        found |= _Run(plan, left, workers, progress, len(found)).results(out)
-    several = tuple(found[each] for each in journals)
-    return several[0] if isinstance(fill, (str, Spec)) else several
+        plan = with_shuffled(replace(plan, fills=tuple(left)), out)
+        found |= _Run(plan, left, workers, tell, len(found)).results(out)
+    return tuple(found[each] for each in journals)
 
 
-def _journal(plan: Plan, fill: Spec, out: str | os.PathLike[str] | None, resume: bool) -> Journal | None:
+def _judged(progress: Progress, stage: str, done: int, total: int) -> None:
+    if stage == JUDGING:
+        progress(done, total)
+
+
+def _journal(plan: Plan, fill: Spec, out: Path | None, resume: bool) -> Journal | None:
     if out is None:
         return None
-    return Journal(folder_of(Path(out), plan.fills, fill), plan.identity(fill), resume=resume)
+    return Journal(folder_of(out, plan.fills, fill), plan.identity(fill), resume=resume)
 
 
 def _loaded(journal: Journal) -> Results:
@@ -125,10 +146,10 @@ class _Task:
 
     plan: Plan
     shown: tuple[int, ...]
-    tick: Callable[[int], None]
+    tick: Tick
 
 
-def _silent(_: int) -> None:
+def _silent(_: str, __: int) -> None:
     """Workers do not tell how far they are within a chunk."""
 
 
@@ -140,20 +161,22 @@ class _Run:
     """A study on its way: the fills that are not finished, each with its journal or none."""
 
     def __init__(
-        self, plan: Plan, journals: Mapping[Spec, Journal | None], how: str, progress: Progress | None, finished: int
+        self, plan: Plan, journals: Mapping[Spec, Journal | None], how: str, tell: Tell | None, finished: int
     ) -> None:
-        self.plan, self.journals, self.how, self.progress = plan, journals, how, progress
-        each = len(plan.samples) * plan.cells
-        self.total, self.done = each * (len(journals) + finished), each * finished
+        self.plan, self.journals, self.how, self.tell = plan, journals, how, tell
+        n, each = len(plan.samples), len(plan.samples) * plan.cells
+        self.total = {EXPLAINING: n, JUDGING: each * (len(journals) + finished)}
+        self.done = {EXPLAINING: 0, JUDGING: each * finished}
 
-    def results(self, out: str | os.PathLike[str] | None) -> dict[Spec, Results]:
+    def results(self, out: Path | None) -> dict[Spec, Results]:
         """The results by fill, saved where there is a folder."""
         try:
             begun = self._begin()
             parts = self._chunks(begun)
         except KeyboardInterrupt as error:
             kept = f"finished chunks are kept in {str(out)!r}, run again to go on" if out else "nothing was kept"
-            raise Interrupted(f"study stopped after {self.done} of {self.total} scores; {kept}") from error
+            done, total = self.done[JUDGING], self.total[JUDGING]
+            raise Interrupted(f"study stopped after {done} of {total} scores; {kept}") from error
         found = {fill: gathered(self.plan, fill, begun.arrays, parts[fill], begun.shown) for fill in self.journals}
         for fill, journal in self.journals.items():
             if journal is not None:
@@ -173,30 +196,36 @@ class _Run:
         """By fill the arrays of every chunk; those in the journals are not worked out again."""
         parts: dict[Spec, dict[int, Arrays]] = {fill: {} for fill in self.journals}
         jobs = []
+        self._tick(EXPLAINING, 0)
         for number, rows in enumerate(self.plan.chunks()):
             for fill, journal in self.journals.items():
                 found = None if journal is None else journal.read(number)
                 if found is not None:
                     parts[fill][number] = found
-                    self._tell(len(rows) * self.plan.cells)
+                    self._count(JUDGING, len(rows) * self.plan.cells)
             lacking = tuple(fill for fill in parts if number not in parts[fill])
-            if lacking:
+            if not lacking:
+                self._count(EXPLAINING, len(rows))
+            else:
                 jobs.append(_Job(number, rows, begun.logits[rows], lacking))
         task = _Task(self.plan, begun.shown, self._tick if self.how == working.SERIAL else _silent)
         for job, made in zip(jobs, working.mapped(_work, task, jobs, workers=self.how), strict=True):
-            for fill, arrays in zip(job.fills, made, strict=True):
+            for fill, arrays in reversed(
+                [*zip(job.fills, made, strict=True)]
+            ):  # the first, which tells what all share, is last
                 journal = self.journals[fill]
                 if journal is not None:
                     journal.write(job.number, arrays)
                 parts[fill][job.number] = arrays
-            self._tell(len(job.rows) * self.plan.cells * len(job.fills))
+            self._count(EXPLAINING, len(job.rows))
+            self._count(JUDGING, len(job.rows) * self.plan.cells * len(job.fills))
         return {fill: [known[number] for number in sorted(known)] for fill, known in parts.items()}
 
-    def _tell(self, scores: int) -> None:
-        self.done += scores
-        self._tick(0)
+    def _count(self, stage: str, done: int) -> None:
+        self.done[stage] += done
+        self._tick(stage, 0)
 
-    def _tick(self, scores: int) -> None:
-        """Scores of the chunk at hand that are done."""
-        if self.progress is not None:
-            self.progress(self.done + scores, self.total)
+    def _tick(self, stage: str, done: int) -> None:
+        """Samples or scores of the chunk at hand that are done."""
+        if self.tell is not None:
+            self.tell(stage, self.done[stage] + done, self.total[stage])

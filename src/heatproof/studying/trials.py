@@ -6,7 +6,7 @@ model is compared with copies of itself whose weights are drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,21 +71,21 @@ def nearby(base: judging.Case) -> tuple[Float[Tensor, "n c *s"], Bool[Tensor, " 
 
 def run(
     base: judging.Case,
+    near: tuple[Float[Tensor, "n c *s"], Bool[Tensor, " n"]],
     maps: Mapping[Spec, Tensor],
     explain: Callable[[Spec, Tensor], Tensor],
-    metrics: tuple[Spec, ...],
+    metrics: Sequence[Spec],
+    lap: Callable[[Sequence[Spec]], None] = lambda _: None,
 ) -> dict[tuple[str, Spec, Spec], np.ndarray]:
-    """The scores under trial by (kind, method, metric); a metric that does not apply has none.
+    """The scores under trial by (kind, method, metric); a metric that has no meaning here has none.
 
     Args:
-        base: the case of the samples tried, with nothing computed. maps: each method's maps of them.
-        explain: (method, inputs) -> the method's maps of changed inputs, for the same goal.
+        base: the case of the samples tried, with nothing computed. near: what `nearby` gives for it.
+        maps: each method's maps of the samples. explain: (method, inputs) -> its maps of changed inputs, for the same
+            goal. metrics: those that can be tried. lap: called with a metric once it has been tried on some maps.
     """
     found: dict[tuple[str, Spec, Spec], np.ndarray] = {}
-    metrics = tuple(metric for metric in metrics if applies(metric))
-    if not metrics or not maps:
-        return found
-    moved, same = nearby(base)
+    moved, same = near
     shifted = judging.moved(base, moved)
     done: list[Spec] = []
     for method, map in maps.items():
@@ -102,6 +102,8 @@ def run(
                     values = judging.measure(case, metric).numpy()
                 except NotApplicable:
                     continue
+                finally:
+                    lap([metric])
                 found[kind, method, metric] = (
                     np.where(same.cpu().numpy(), values, np.nan) if kind == "noisy" else values
                 )
