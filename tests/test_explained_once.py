@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,33 +40,23 @@ EVERYONE = [*METHODS, "random", "absolute-input", "centre"]
 PARTS = f"{STUDY}/{KEPT}"
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "CHUNK", 5)
-
-
-@pytest.fixture(autouse=True)
-def pages(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What reports are made of, instead of the reports: drawing them takes most of a small run's time."""
-    made: list[dict[str, Any]] = []
-
-    def write(_: Results, path: Path, **given: Any) -> Path:
-        made.append(given)
-        path.write_text("a page", encoding="utf-8")
-        return path
-
-    monkeypatch.setattr("heatproof.report.write", write)
-    return made
-
-
 def drawn(seeds: Tensor, x: Tensor) -> Tensor:
     return draws.uniform(seeds, x.shape[2:]).to(x)
 
 
-@pytest.fixture
-def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """A method that counts the samples it explains, and for how long it did."""
-    spent: dict[str, Any] = {"samples": 0, "seconds": 0.0}
+@pytest.fixture(scope="module", autouse=True)
+def made() -> Iterator[tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Chunks of five; what reports are made of instead of the reports, whose figures take most of a small run's time.
+
+    And what a method named counting-map has explained, and how long that took.
+    """
+    pages: list[dict[str, Any]] = []
+    spent: dict[str, Any] = {}
+
+    def write(_: Results, path: Path, **given: Any) -> Path:
+        pages.append(given)
+        path.write_text("a page", encoding="utf-8")
+        return path
 
     @method("counting-map")
     def counting_map(probe: hp.Probe, x: Tensor, goal: Any, seeds: Tensor) -> Tensor:
@@ -75,8 +66,31 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         spent["seconds"] += time.perf_counter() - start
         return found
 
-    yield spent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "CHUNK", 5)
+        patch.setattr("heatproof.report.write", write)
+        yield pages, spent
     del methods._entries["counting-map"]
+
+
+@pytest.fixture
+def pages(made: tuple[list[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
+    made[0].clear()
+    return made[0]
+
+
+@pytest.fixture
+def count(made: tuple[list[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    made[1].update(samples=0, seconds=0.0)
+    return made[1]
+
+
+@pytest.fixture(scope="module")
+def whole(made: tuple[list[dict[str, Any]], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run that nothing stopped."""
+    made[1].update(samples=0, seconds=0.0)
+    folder = tmp_path_factory.mktemp("whole")
+    return pipeline.run(plan_for(folder), folder / "run")
 
 
 def plan_for(folder: Path, rank: int = 1, **more: Any) -> Plan:
@@ -150,11 +164,9 @@ STOPS = {  # who is stopped, at which call
 
 @pytest.mark.parametrize("doing", STOPS)
 def test_an_interrupt_loses_no_map(
-    count: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doing: str
+    whole: Outcome, count: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doing: str
 ) -> None:
     plan, (place, last) = plan_for(tmp_path), STOPS[doing]
-    whole = pipeline.run(plan, tmp_path / "whole")
-    count.update(samples=0, seconds=0.0)
     work: Callable[..., Any] = pkgutil.resolve_name(place)
     calls: list[int] = []
 
@@ -207,16 +219,13 @@ def test_a_method_that_does_not_apply_is_a_skip(count: dict[str, Any], tmp_path:
 
 
 def test_maps_alone_are_made_again_where_they_are_missing(
-    count: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Outcome, count: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = plan_for(tmp_path)
-    found = pipeline.run(plan, tmp_path / "run")
-    before = (found.folder / MAPS).read_bytes()
-    (found.folder / MAPS).unlink()
+    folder = Path(shutil.copytree(whole.folder, tmp_path / "run"))
+    (folder / MAPS).unlink()
     monkeypatch.setattr("heatproof.studying.run._chunk", lambda *_: pytest.fail("judged once more"))
-    pipeline.run(plan, tmp_path / "run")
-    assert (found.folder / MAPS).read_bytes() == before
-    assert count["samples"] == 2 * N
+    same(whole, pipeline.run(pipeline.plan_of(folder), folder))
+    assert count["samples"] == N
 
 
 @pytest.mark.parametrize("keep", [0, 20, -5])
@@ -262,9 +271,9 @@ def test_cases_take_the_maps_that_are_known(count: dict[str, Any], tmp_path: Pat
 
 def test_what_does_not_depend_on_the_fill_is_tried_once() -> None:
     model, made, told = ready(Plain(1)), [], []
-    mask = torch.zeros(12, *TOY[1], dtype=torch.bool)
+    mask = torch.zeros(6, *TOY[1], dtype=torch.bool)
     mask[:, 2:6] = True
-    samples = Samples(inputs(1, 12), torch.arange(12) % 4, mask, classes=tuple("abcd"))
+    samples = Samples(inputs(1, 6), torch.arange(6) % 4, mask, classes=tuple("abcd"))
     fixed = ["road:steps=3", "deletion:steps=3,fill=black", "pointing-game"]
     for fills in (["mean"], ["mean", "black", "noise"]):
         probe = hp.Probe(model)
