@@ -136,6 +136,8 @@ def test_a_perfect_classifier() -> None:
     assert found.accuracy == found.auc_macro == found.auc_micro == found.averages["f1_macro"] == 1.0
     assert found.ece == 0.0
     assert (found.intervals["accuracy"].low, found.intervals["accuracy"].high) == (1.0, 1.0)
+    for key in ("accuracy", "precision"):
+        assert found.class_intervals[key][0].low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)  # Wilson's
     assert found.confusions() == ()
     assert "No sample is classified wrongly." in found.findings
 

@@ -16,7 +16,7 @@ from heatproof.errors import InputError
 from heatproof.performance.record import Performance, Reliability, Roc
 from heatproof.performance.resampled import CLASS_NUMBERS, NUMBERS, Resampled
 from heatproof.records import Estimate, Samples
-from heatproof.stats import bootstrap
+from heatproof.stats import bootstrap, proportion
 
 BINS = 15
 CHUNK = 2**24  # numbers of input read at a time
@@ -73,6 +73,9 @@ def measure(
     intervals = dict(zip(NUMBERS, found, strict=False))
     rest = found[len(NUMBERS) :]
     classwise = {key: rest[i * k : (i + 1) * k] for i, key in enumerate(CLASS_NUMBERS)}
+    told, right = p.argmax(axis=1), p.argmax(axis=1) == labels
+    classwise["accuracy"] = tuple(proportion(right[labels == j]) for j in range(k))
+    classwise["precision"] = tuple(proportion(right[told == j]) for j in range(k))
     return _performance(p, labels, names, intervals, classwise, name)
 
 

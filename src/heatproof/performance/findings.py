@@ -45,12 +45,14 @@ def _hard(found: Performance) -> str:
 
 
 def _taken_for(found: Performance, k: int) -> str:
+    """The class that a class is taken for most often, where there is one."""
     wrong = found.confusion[k].copy()
     wrong[k] = 0
-    if not wrong.any():
-        return ""
     most = int(wrong.argmax())
-    return f", mostly taken for {found.classes[most]} ({wrong[most]} of {found.support[k]})"
+    if (wrong == wrong[most]).sum() > 1:
+        return ""
+    often = "mostly" if 2 * wrong[most] > wrong.sum() else "most often"
+    return f", {often} taken for {found.classes[most]} ({wrong[most]} of {found.support[k]})"
 
 
 def _pairs(found: Performance) -> str:
