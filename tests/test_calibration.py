@@ -48,7 +48,7 @@ def test_metrics_that_agree_with_the_mask_come_first_and_opposites_are_named() -
 def test_a_metric_of_noise_is_not_said_to_agree() -> None:
     found = calibrate(planted(0.0, noise=1.0))
     assert not any(row.agrees for row in found.rows)
-    assert "No faithfulness metric" in found.text
+    assert "No metric that needs no mask" in found.text
 
 
 def test_correlations_are_those_of_scipy() -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import heatproof
 from heatproof import pipeline
 from heatproof.cli import main, options
+from heatproof.cli import screen as terminal
 from heatproof.errors import UsageError
 from heatproof.loading import Card, save
 from heatproof.nets import build
@@ -227,6 +228,17 @@ def test_compare_puts_runs_side_by_side(screen: Screen, finished: Path, model: P
     shown = [f"{heatproof.load(p).estimates()['grad-cam', 'deletion']}" for p in (finished / "study", "other")]
     assert all(estimate in row for estimate in shown)
     assert "at least two" in screen.fails("compare", finished, code=2)
+
+
+@pytest.mark.parametrize(("columns", "shown"), [("30", ["deletion", "  :steps=4"]), ("200", ["deletion:steps=4"])])
+def test_long_names_break_before_their_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, shown: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    made = terminal._fitting("Title", ("Name", "Value"), [("deletion:steps=4", "a value of twenty")])
+    terminal.out().print(made)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.replace("a value of twenty", "").rstrip() for line in lines] == shown
 
 
 def test_a_study_from_a_file(screen: Screen, model: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from heatproof.errors import FileError, InputError
 from heatproof.loading import Card
 from heatproof.records import Estimate, Samples, Skip
 from heatproof.registry import Spec
-from heatproof.report import Pictures, agreement, findings, heatmaps, parts, tables, write
+from heatproof.report import Pictures, agreement, findings, heatmaps, parts, settings, tables, write
 from heatproof.report.parts import Table
 from heatproof.studying import Band, Gallery, Results
 from heatproof.training.history import Epoch
@@ -319,6 +319,19 @@ def test_the_ranking_rests_on_the_metrics_that_the_verdict_lets_count() -> None:
     expected = rankdata(voices, axis=1).mean(axis=0)
     assert [row.rank.mean for row in told.rows] == pytest.approx(sorted(expected))
     assert not any("pointing-game" in f.text for f in findings.findings(told))
+
+
+def test_unknown_sizes_and_settings_are_told_in_words(tmp_path: Path) -> None:
+    card = Card(Spec("net"), (1, None, 16), ("a", "b"), recipe={"name": "own", "nesterov": True, "patience": None})
+    results = replace(study(), about={**study().about, "data_about": {"shuffle": False, "split_by": None}})
+    page = Outline(write(results, tmp_path / "page.html", card=card).read_text("utf-8")).words
+    assert "1 × any × 16" in page
+    assert "shuffle no; split by none" in page
+    assert "nesterov yes" in page
+    unknown = settings.settings(None, replace(card, input_shape=()), {})
+    assert unknown is not None
+    model = next(part for part in unknown.parts if isinstance(part, Table) and part.name == "model")
+    assert ("Input of one sample", "not recorded") in model.rows
 
 
 def test_findings_tell_what_the_numbers_cannot() -> None:

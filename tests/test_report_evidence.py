@@ -71,7 +71,7 @@ def test_metrics_that_fail_their_check_are_told_with_the_reason() -> None:
     why = column(found, "Why")
     assert why["deletion"] == "passes"
     assert why["pointing-game"] == "it cannot tell any method's maps from random ones on these samples"
-    assert why["entropy"] == "it does not tell which map is true"
+    assert why["entropy"] == "cannot tell which map is true"
     assert found.faint == {2, 3}
     assert "2 of 3 metrics that can tell which map is true pass their checks." in [
         item.text for item in said(checks.checks(told(results)))
@@ -201,7 +201,7 @@ def test_samples_needed_are_those_of_the_ranks_that_count() -> None:
 def test_methods_that_are_all_told_apart_need_no_more_samples() -> None:
     section = explanations.ranking(told(study()))
     assert section is not None
-    assert "Every two methods are told apart by these 40 samples." in section.parts
+    assert "Every two methods are told apart by these 40 samples, in paired tests." in section.parts
 
 
 # Agreement
@@ -282,6 +282,33 @@ def test_what_another_baseline_takes_away_is_not_praised() -> None:
     assert not any("better than" in item.text for item in findings.findings(both) if item.kind == "good")
     alone = [item.text for item in findings.findings(told(first)) if item.kind == "good"]
     assert any(words.startswith("All 3 methods are better than random noise") for words in alone)
+
+
+def test_the_page_says_once_who_leads_with_every_baseline() -> None:
+    first, other = study(), study(quality=(0.7, 0.9, 0.5, 0.1, 0.3))
+    other = replace(other, about={**other.about, "fill": "blur"})
+    both = told(first, other)
+    sentence = "Another baseline changes who leads: fair-cam and good-cam."
+    assert sentence in both.verdict.findings
+    assert both.dependence.leaders == {"mean": "good-cam", "blur": "fair-cam"}
+    (finding,) = said(baselines.baselines(both))
+    assert finding.text == both.dependence.text
+    assert finding.kind == "bad"
+    barred = study(quality=(0.1, 0.1, 0.1, 0.9, 0.9))
+    (finding,) = said(baselines.baselines(told(barred, replace(barred, about={**barred.about, "fill": "blur"}))))
+    assert "though no method counts" in finding.text
+    assert finding.kind == "note"
+
+
+def test_the_ranking_has_the_numbers_of_the_verdict() -> None:
+    results = study(quality=(0.72, 0.7, 0.4, 0.1, 0.3))
+    found = results.verdict()
+    rows = {row.method: row for row in told(results).rows}
+    first, second = (row.method for row in results.ranking().by_rank[:2])
+    assert found.counting == results.methods
+    assert found.margin is not None
+    assert rows[second].rank.mean - rows[first].rank.mean == pytest.approx(found.margin.mean)
+    assert rows[first].share == pytest.approx(found.confidence)
 
 
 # Words

@@ -181,6 +181,21 @@ def test_regions_that_cannot_tell_the_first_two_apart_name_nobody_whatever_the_o
     assert set(found.group) == {"a", "b"}
 
 
+def test_where_nobody_is_named_the_reason_is_said() -> None:
+    for seed in range(20):
+        found = verdict(built({"a": 0.12, "b": 0.0, **CONTROLS}, seed=seed))
+        if found.winner is not None or len(found.group) > 1:
+            continue
+        assert found.text.startswith("No verdict: ")
+        assert found.margin is not None
+        assert ("may be none" in found.text) == (found.margin.low <= 0)
+        assert ("95 % are needed" in found.text) == (found.confidence < 0.95)
+        assert "but ." not in found.text
+        break
+    else:
+        pytest.fail("no seed leaves a lone leader without a verdict")
+
+
 def test_robustness_never_ranks() -> None:
     levels = {"a": {"*": 0.5, "still": 0.0}, "b": {"*": 0.5, "still": 5.0}, **CONTROLS}
     found = verdict(built(levels, families={"still": "robustness"}))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
 import re
 import shlex
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -171,9 +174,9 @@ def options(entry: Entry) -> str:
 
 
 def _typed(value: object) -> str:
-    return (
-        "+".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if value is None else str(value)
-    )
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def source(paper: str) -> str:
@@ -208,7 +211,7 @@ def performance(found: Performance) -> None:
     rows = ("accuracy", "precision", "f1", "auc")
     made = table("Class by class", "Class", "Samples", *map(_spoken, rows), right=["Samples", *map(_spoken, rows)])
     for k, name in enumerate(found.classes):
-        numbers = (f"{found.class_intervals[row][k].mean:.3f}" for row in rows)
+        numbers = (_number(found.class_intervals[row][k].mean) for row in rows)
         made.add_row(escape(name), str(found.support[k]), *numbers)
     out().print(made)
     say(*found.findings)
@@ -233,15 +236,21 @@ def _spoken(key: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _estimate(found: Estimate) -> tuple[str, str]:
-    return f"{found.mean:.3f}", f"{found.low:.3f} to {found.high:.3f}"
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _estimate(found: Estimate, digits: int = 3) -> tuple[str, str]:
+    known = math.isfinite(found.low) and math.isfinite(found.high)
+    return _number(found.mean, digits), f"{found.low:.{digits}f} to {found.high:.{digits}f}" if known else "-"
 
 
 def outcome(found: Outcome) -> None:
     """The short summary at the end of a run."""
     accuracy, count = found.performance.intervals["accuracy"], len(found.performance)
     results(found.results, *found.others)
-    say(f"{_share(accuracy.mean)} ({_ends(accuracy, 100, 1)}) of {count:,} samples are classified rightly.")
+    ends = f" ({100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})" if math.isfinite(accuracy.low) else ""
+    say(f"{100 * accuracy.mean:.1f} %{ends} of {count:,} samples are classified rightly.")
     place("Report", found.report)
 
 
@@ -273,8 +282,8 @@ def ranking(told: Told) -> None:
     made.columns[1].no_wrap = made.columns[3].no_wrap = True
     for row in told.rows:
         lost = ", ".join(told.unbeaten[row.method]) or "-"
-        rank, share = (f"{row.rank.mean:.2f}", _ends(row.rank, 1, 2)), row.share
-        made.add_row(str(row.place), escape(row.method), *rank, row.letters, f"{100 * share:.0f} %", lost)
+        share = f"{100 * row.share:.0f} %" if row.rank.n else "-"
+        made.add_row(str(row.place), escape(row.method), *_estimate(row.rank, 2), row.letters, share, lost)
     out().print(made)
 
 
@@ -294,14 +303,6 @@ def _skipped(found: Results, most: int = 4) -> dict[str, list[str]]:
     return reasons
 
 
-def _share(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _ends(found: Estimate, times: float, digits: int) -> str:
-    return f"{times * found.low:.{digits}f} to {times * found.high:.{digits}f}"
-
-
 def data(about: Mapping[str, Any]) -> None:
     """Files that were skipped, and under which licence the data may be used."""
     bad = about.get("bad", {})
@@ -316,8 +317,7 @@ def data(about: Mapping[str, Any]) -> None:
 def scores(found: Results) -> None:
     """A row a metric: the best method and the best control by it, with their mean scores."""
     estimates = found.estimates()
-    made = table("Best by each metric", "Metric", "Better", "Method", "Mean", "Control", "Mean", right=("Mean",))
-    made.columns[0].overflow = "fold"
+    rows = []
     for metric in found.metrics:
         row = [metric, found.better(metric)]
         for names in (found.methods, found.controls):
@@ -325,29 +325,44 @@ def scores(found: Results) -> None:
             defined = [name for name in known if not math.isnan(known[name])]
             best = sorted(defined, key=lambda name: known[name], reverse=found.better(metric) == "higher")[:1]
             row += [best[0], f"{known[best[0]]:.3f}"] if best else ["", ""]
-        made.add_row(*map(escape, row))
-    out().print(made)
+        rows.append(row)
+    heads = ("Metric", "Better", "Best method", "Mean", "Best control", "Mean")
+    out().print(_fitting("The best method and the best control by each metric", heads, rows, right=("Mean",)))
+
+
+def _fitting(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """A table in which, where it is wider than the terminal, names in the first column break before their options."""
+    console = out()
+
+    def filled(between: str) -> Table:
+        made = table(title, *heads, right=right)
+        for first, *rest in rows:
+            made.add_row(escape(first.replace(":", between)), *map(escape, rest))
+        return made
+
+    made = filled(":")
+    fits = Measurement.get(console, console.options.update(max_width=1000), made).maximum <= console.width
+    return made if fits else filled("\n  :")
 
 
 def comparison(runs: Sequence[Compared]) -> None:
-    """Runs as columns: the classifiers' numbers, then each metric of each method that more than one of them has."""
-    keys = dict.fromkeys(key for run in runs for key in run.numbers)
-    made = table("Classifiers", "Number", *(run.name for run in runs))
-    for key in keys:
-        made.add_row(_spoken(key), *(_or_nothing(run.numbers.get(key)) for run in runs))
-    out().print(made)
+    """Runs as columns: the classifiers' numbers, then by each metric the methods that more than one of them has."""
+    keys, names = dict.fromkeys(key for run in runs for key in run.numbers), [run.name for run in runs]
+    rows = [[_spoken(key), *(_or_nothing(run.numbers.get(key)) for run in runs)] for key in keys]
+    out().print(_fitting("Classifiers, with 95 % intervals", ("Number", *names), rows))
     found = [run.results.estimates() for run in runs]
-    made = table("Explanations: mean scores with their intervals", "Metric", "Method", *(run.name for run in runs))
-    cells = dict.fromkeys(cell for estimates in found for cell in estimates)
-    for method, metric in sorted(cells, key=lambda cell: cell[1]):
-        row = [estimates.get((method, metric)) for estimates in found]
-        if sum(cell is not None for cell in row) > 1:
-            made.add_row(escape(metric), escape(method), *map(_or_nothing, row))
-    out().print(made)
+    shared = [cell for cell, count in Counter(itertools.chain(*found)).items() if count > 1]
+    rows = []
+    for metric in dict.fromkeys(metric for _, metric in sorted(shared, key=lambda cell: cell[1])):
+        better = next(run.results.better(metric) for run in runs if metric in run.results.metrics)
+        rows.append([f"{metric} ({better} is better)", *("" for _ in runs)])
+        for method in (method for method, name in shared if name == metric):
+            rows.append([f"  {method}", *(_or_nothing(estimates.get((method, metric))) for estimates in found)])
+    out().print(_fitting("Explanations: mean scores with their intervals", ("Metric and method", *names), rows))
 
 
 def _or_nothing(found: Estimate | None) -> str:
-    return "" if found is None else escape(str(found))
+    return "" if found is None else str(found) if math.isfinite(found.mean) else "-"
 
 
 def say(*lines: str) -> None:

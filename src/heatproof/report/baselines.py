@@ -19,7 +19,8 @@ def baselines(told: Told) -> Section | None:
     fills = [fill_of(study) for study in studies]
     rankings = [study.ranking_by(told.results.ranked) for study in studies]
     found = told.dependence
-    kind: Kind = "bad" if not found.shared else "note" if found.changes else "good"
+    sure = not found.changes and bool(told.verdict.counting)
+    kind: Kind = "bad" if not found.shared else "good" if sure else "note"
     lead = (
         "Removing positions means replacing them, and no replacement is neutral. So the whole study was done with "
         f"{listed(fills)}, and the verdict rests on all of them. Rankings, scores and curves elsewhere on this page "
@@ -45,6 +46,8 @@ def _ranks(told: Told, rankings: Sequence[Ranking], fills: Sequence[str]) -> Tab
         f"Mean rank (1 is best) with its {told.level} interval, by what removed positions become; methods that share a "
         "letter cannot be told apart with that baseline."
     )
+    if all("fill=" in metric for metric in told.results.ranked):
+        caption += " The metrics that rank ask with fills of their own, so this baseline does not touch them."
     heads = ("Method", *(head for fill in fills for head in (fill, "Group")))
     return Table("baselines", caption, heads, tuple(rows), digits=2)
 

@@ -16,6 +16,7 @@ from heatproof.report.parts import (
     listed,
     plural,
     section,
+    subject,
 )
 from heatproof.report.slices import LINES, curve, sanity
 from heatproof.studying import MetricCheck
@@ -54,10 +55,10 @@ def _metrics_say(told: Told) -> list[Finding]:
     if not found:
         return [Finding("bad", "No metric that can tell which map is true was computed for every method.")]
     count = sum(check.counts for check in found)
-    who = f"{counted(count, len(found)).capitalize()} metrics that can tell which map is true"
+    who = f"{subject(count, len(found), 'metric')} that can tell which map is true"
     if count == len(found):
         return [Finding("good", f"{who} pass their checks." if count > 1 else f"{found[0].metric} passes its checks.")]
-    return [Finding("note" if count else "bad", f"{who} {'passes' if count == 1 else 'pass'} their checks.")]
+    return [Finding("note" if count else "bad", f"{who} {'passes its' if count < 2 else 'pass their'} checks.")]
 
 
 def _methods_say(told: Told) -> list[Finding]:
@@ -66,8 +67,8 @@ def _methods_say(told: Told) -> list[Finding]:
     good = [check.method for check in found if check.counts]
     said = []
     if any(check.passed or check.unmoved for check in found):
-        verb = "passes" if len(good) == 1 else "pass"
-        who = listed(good) if 0 < len(good) <= 3 else f"{counted(len(good), len(found)).capitalize()} methods"
+        verb = "passes" if len(good) < 2 else "pass"
+        who = listed(good) if 0 < len(good) <= 3 else subject(len(good), len(found), "method")
         said.append(Finding("good" if good else "bad", f"{who} {verb} every check that was made of methods."))
     else:
         said.append(
@@ -87,8 +88,8 @@ def _metrics(told: Told) -> Table | None:
     rows = [_row(told, metric, known.get(metric)) for metric in results.metrics]
     noise = "Moved by noise"
     caption = (
-        "Which metrics count in the ranking and the verdict. A metric has to tell some method's maps from random ones "
-        f"and from the same maps inverted. {noise}: how far a little noise on the input moves the score, as a share of "
+        "Which metrics count. A metric has to tell some method's maps from random ones and from the same maps "
+        f"inverted. {_ranking(told)}{noise}: how far a little noise on the input moves the score, as a share of "
         "the distance to a random map; beyond 100 % it would tell nothing."
     )
     heads = ("Metric", "Counts", "Told from random", "Told from inverted", noise, "Why")
@@ -96,11 +97,19 @@ def _metrics(told: Told) -> Table | None:
     return Table("metric-checks", caption, heads, tuple(rows), faint)
 
 
+def _ranking(told: Told) -> str:
+    """Which of the metrics that count rank the methods."""
+    if len(told.results.ranked) == len(told.results.counting):
+        return ""
+    kinds = listed([*dict.fromkeys(told.results.family(m) for m in told.results.ranked)])
+    return f"Those of {kinds} rank the methods; the others that count only check them. "
+
+
 def _row(told: Told, metric: str, check: MetricCheck | None) -> tuple[Cell, ...]:
     results, count = told.results, len(told.results.methods)
     if check is None:
         voiced = results.family(metric) in VOICES
-        why = "it was not computed for every method" if voiced else "it does not tell which map is true"
+        why = "it was not computed for every method" if voiced else "cannot tell which map is true"
         return metric, "no", None, None, None, why
     counts = "yes" if check.counts else "no"
     why = check.reason or "passes"

@@ -94,7 +94,8 @@ def _power(told: Told) -> Table | str | None:
     pairs = {pair: needed for pair, needed in told.needed.items() if letters[pair[0]] & letters[pair[1]]}
     samples = plural(told.ranking.samples, "sample")
     if not pairs:
-        return f"Every two methods are told apart by these {samples}."
+        more = "" if told.verdict.winner else " The verdict asks for more: that the lead be beyond doubt as well."
+        return f"Every two methods are told apart by these {samples}, in paired tests.{more}"
     ranks = told.ranks()
     column = {row.method: ranks[:, told.results.methods.index(row.method)] for row in told.rows}
     level, seed = told.results.level, told.results.seed

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from heatproof import stats
 from heatproof.records import Estimate
-from heatproof.report.parts import Finding, Kind, counted, listed, percent, plural, rounded
+from heatproof.report.parts import Finding, Kind, listed, percent, plural, rounded, subject
 from heatproof.studying import Calibration, Ranking, Results, Standing
 from heatproof.studying.baselines import Dependence, dependence
 from heatproof.studying.results import Stratum
@@ -160,11 +160,20 @@ def banner(told: Told) -> Banner:
     known = tuple(f"{m.method} is no better than" for m in found.methods if m.unbeaten)
     fails += _together([said for said in found.findings if not (known and said.startswith(known))])
     kind: Kind = "good" if found.winner else "note" if found.group else "bad"
-    counting = sum(check.counts for check in found.metrics)
-    sure = f"It rests on {plural(len(told.results), 'sample')} and {plural(counting, 'metric')}"
-    if len(told.results.methods) > 1 and np.isfinite(found.agreement):
-        sure += f", which order the methods {alike(found.agreement)} (Kendall's W {found.agreement:.2f})"
-    return Banner(found.text, kind, f"{sure}.", tuple(fails))
+    return Banner(found.text, kind, _basis(told), tuple(fails))
+
+
+def _basis(told: Told) -> str:
+    """On how much the verdict rests, and how far the metrics agree."""
+    results, agreement = told.results, told.verdict.agreement
+    passed, ranked = len(results.passed), len(told.verdict.ranked)
+    rests = f"It rests on {plural(len(results), 'sample')} and"
+    order = f"order the methods {alike(agreement)} (Kendall's W {agreement:.2f})." if np.isfinite(agreement) else ""
+    if 0 < ranked < passed:
+        kinds = listed([*dict.fromkeys(results.family(m) for m in results.ranked)])
+        more = f" The {passed} metrics that passed their checks {order}" if order else ""
+        return f"{rests} the {plural(ranked, 'metric')} of {kinds}.{more}"
+    return f"{rests} {plural(passed, 'metric')}" + (f", which {order}" if order else ".")
 
 
 def _together(sentences: Sequence[str]) -> list[Finding]:
@@ -236,7 +245,8 @@ def _by_metric(told: Told, most: int = 4) -> list[Finding]:
             said = f"{len(losers)} of {len(ranking.rows)} methods do not beat every control."
         else:
             who = "no method beats" if none else f"{listed(losers)} {'does' if len(losers) == 1 else 'do'} not beat"
-            alone = "" if len(names) == 1 else "all of " if none else "one or more of "
+            every = "both " if len(names) == 2 else "all of "
+            alone = "" if len(names) == 1 else every if none else "one or more of "
             said = f"{who} {alone}{controls(names)}."
         groups.setdefault((said, "bad" if none else "note"), []).append(metric)
     found = [Finding(kind, f"By {listed(metrics)}, {said}") for (said, kind), metrics in groups.items()]
@@ -251,7 +261,8 @@ def _planted(told: Told) -> list[Finding]:
     if not rows:
         return []
     good, against = sum(row.agrees for row in rows), [row.metric for row in rows if row.methods.high < 0]
-    said = f"{counted(good, len(rows)).capitalize()} metrics that need no mask agree with the planted truth"
+    verb = "need no mask agree" if good else "needs no mask agrees"
+    said = f"{subject(good, len(rows), 'metric')} that {verb} with the planted truth"
     said += f"; {listed(against)} {'contradicts' if len(against) == 1 else 'contradict'} it" if against else ""
     return [Finding(told.calibrated.kind, f"{said}.")]
 

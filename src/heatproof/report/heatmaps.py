@@ -94,7 +94,7 @@ def _empty(told: Told, pictures: Pictures) -> Listing | None:
 
 def _columns(told: Told, known: Sequence[str]) -> list[str]:
     methods = [name for name in told.everyone if name in known and name not in told.results.controls]
-    controls = [name for name in told.results.controls if name in known]
+    controls = [name for name in told.everyone if name in known and name in told.results.controls]
     room = max(2, COLUMNS - len(methods))
     kept = controls if len(controls) <= room else [c for c in controls if c in ("edge", "random")] or controls[:2]
     return [*methods[: COLUMNS - min(len(kept), room)], *kept]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from heatproof.records import Estimate
 
 Kind = Literal["good", "bad", "note"]
-LONG = 32  # letters of a cell that is set in several lines
+LONG, NAME = 32, 16  # letters of a cell that is set in several lines, and of a name that may be broken
 SMALL = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -48,6 +48,11 @@ class Table:
         """Which columns hold numbers alone."""
         columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.columns)
         return tuple(not any(isinstance(cell, str) for cell in column) for column in columns)
+
+    @property
+    def named(self) -> bool:
+        """Whether the first cells hold long names."""
+        return any(isinstance(row[0], str) and len(row[0]) > NAME for row in self.rows)
 
     @property
     def wordy(self) -> bool:
@@ -167,6 +172,15 @@ def counted(some: int, of: int) -> str:
     ('none', '2 of 3', 'all 3')
     """
     return "none" if not some else f"all {of}" if some == of > 1 else f"{some} of {of}"
+
+
+def subject(some: int, of: int, noun: str) -> str:
+    """How many of a few, at the head of a sentence.
+
+    >>> subject(0, 3, "metric"), subject(2, 3, "metric"), subject(3, 3, "metric")
+    ('No metric', '2 of 3 metrics', 'All 3 metrics')
+    """
+    return f"{counted(some, of).capitalize()} {noun}s" if some else f"No {noun}"
 
 
 def rounded(count: float) -> int:

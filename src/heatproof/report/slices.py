@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heatproof import plots, stats
 from heatproof.records import Estimate
 from heatproof.report.explanations import arrow
-from heatproof.report.findings import Told
+from heatproof.report.findings import FEW, Told
 from heatproof.report.parts import Cell, Part, Picture, Section, Table, section
 from heatproof.studying.results import Stratum
 
@@ -110,9 +110,12 @@ def _right_and_wrong(told: Told, order: Sequence[int]) -> Table:
         placed = told.ranks(stratum)
         heads.append(f"{name} ({len(placed):,})")
         columns.append(stats.estimates(placed, confidence=results.level, seed=results.seed))
-    rows: tuple[tuple[Cell, ...], ...] = tuple((results.methods[i], *(c[i] for c in columns)) for i in order)
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (results.methods[i], *(e.mean if e.n < FEW else e for e in (c[i] for c in columns))) for i in order
+    )
     caption = (
-        f"Mean rank among the methods (1 is best) with {told.level} intervals, by whether the classifier is right."
+        f"Mean rank among the methods (1 is best) with {told.level} intervals from {FEW} samples on, by whether the "
+        "classifier is right."
     )
     return Table("right-and-wrong", caption, ("Method", *heads), rows, digits=2)
 
@@ -127,10 +130,10 @@ def _by_class(told: Told, order: Sequence[int]) -> Table | None:
     for k in present:
         own = placed[results.y == k][:, list(order)]
         found = stats.estimates(own, confidence=results.level, seed=results.seed)
-        cells: list[Cell] = [e.mean if wide else e for e in found]
+        cells: list[Cell] = [e.mean if wide or e.n < FEW else e for e in found]
         rows.append((results.classes[k], int((results.y == k).sum()), *cells))
     heads = ("Class", "Samples", *(results.methods[i] for i in order))
-    ends = "" if wide else f" with {told.level} intervals"
+    ends = "" if wide else f" with {told.level} intervals from {FEW} samples on"
     caption = f"Mean rank among the methods (1 is best){ends}, class by class. Few samples tell little."
     return Table("by-class", caption, heads, tuple(rows), digits=2, folded=len(rows) > 12)
 

@@ -186,8 +186,8 @@ def _cell(cell: Cell, digits: int, heading: str = "") -> Markup:
 
 
 def _broken(name: str) -> Markup:
-    """A name that may be broken before its options."""
-    return Markup(re.sub(r"(?<=\w)([:=])(?=\w)", r"\1<wbr>", str(escape(name))))
+    """A name that may be broken between its options."""
+    return Markup(re.sub(r"(?<=\w)([:,])(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
 def _link(paper: str) -> str:

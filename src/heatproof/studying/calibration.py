@@ -126,11 +126,11 @@ def _text(rows: list[Agreement]) -> str:
     good = [row for row in rows if row.agrees]
     against = [row.metric for row in rows if row.methods.high < 0]
     if not good:
-        text = "No faithfulness metric is known to agree with the planted truth for this model."
+        text = "No metric that needs no mask is known to agree with the planted truth for this model."
     else:
         first = good[0]
         text = (
-            f"For this model {len(good)} of {len(rows)} faithfulness metrics agree with the planted truth, most of all "
+            f"For this model {len(good)} of {len(rows)} metrics that need no mask agree with the planted truth, most of all "
             f"{first.metric} (Kendall's tau {first.methods.mean:.2f} over methods "
             f"[{first.methods.low:.2f}, {first.methods.high:.2f}], Spearman {first.samples.mean:.2f} within samples)."
         )

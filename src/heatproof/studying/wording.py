@@ -63,35 +63,58 @@ def listed(names: Sequence[str]) -> str:
 
 def _among(results: Results, lead: Lead, winner: str | None) -> str:
     """Of several methods that count."""
-    sure = f"{100 * lead.confidence:.0f} % of the resamples"
-    if winner is not None and lead.margin is not None:
+    sure = _share(lead.confidence, results.level)
+    if winner is not None:
         return (
-            f"Trust {winner} for this model and data: it is first in {sure}, {lead.margin.mean:.2f} mean ranks "
-            f"[{lead.margin.low:.2f}, {lead.margin.high:.2f}] ahead of {lead.rival}, and it beats every control."
+            f"Trust {winner} for this model and data: it is first in {sure}, {_ranks(lead)} ahead of {lead.rival}, and "
+            "it beats every control."
         )
     if len(lead.group) > 1:
         better = ", and are better than the others that beat every control" if len(lead.group) < len(lead.order) else ""
         told = f"{listed(lead.group)} cannot be told apart on these {len(results)} samples{better}"
         return f"{told}; {lead.leader} leads in {sure}."
-    return f"{lead.leader} leads in {sure}, which does not carry a verdict at {100 * results.level:.0f} % confidence."
+    return f"No verdict: {lead.leader} leads in {sure}, but {_doubts(lead, results.level)}."
 
 
 def _alone(results: Results, lead: Lead, winner: str | None, methods: Sequence[MethodCheck]) -> str:
     """Of the only method that counts, with the controls as its rivals."""
-    method, margin = lead.leader, lead.margin
-    sure = f"{100 * lead.confidence:.0f} % of the resamples"
+    method, sure = lead.leader, _share(lead.confidence, results.level)
     if not results.controls:
-        return f"{method} alone could count, but no control was tried to compare it with."
-    if margin is None or not lead.sure(results.level):
-        return f"{method} alone could count, but it is ahead of every control in only {sure}: no verdict."
+        return f"No verdict: {method} alone could count, but no control was tried to compare it with."
+    if not lead.sure(results.level):
+        doubts = _doubts(lead, results.level)
+        return f"No verdict: {method} alone could count; it is ahead of every control in {sure}, but {doubts}."
     if winner is None:
         return (
-            f"{method} alone beats every control, but no sanity check was made, so it is not known to explain this "
-            "model; add parameter-randomisation or random-logit to the metrics."
+            f"No verdict: {method} alone beats every control, but no sanity check was made, so it is not known to "
+            "explain this model; add parameter-randomisation or random-logit to the metrics."
         )
     passed = listed(next(check.passed for check in methods if check.method == method))
     return (
-        f"Trust {method} for this model and data: it alone beats every control, {margin.mean:.2f} mean ranks "
-        f"[{margin.low:.2f}, {margin.high:.2f}] ahead of {lead.rival} and first in {sure}, and passes its sanity "
-        f"checks ({passed})."
+        f"Trust {method} for this model and data: it alone beats every control, {_ranks(lead)} ahead of "
+        f"{lead.rival} and first in {sure}, and passes its sanity checks ({passed})."
     )
+
+
+def _doubts(lead: Lead, level: float) -> str:
+    """Why the leader is not first beyond doubt."""
+    doubts = []
+    if lead.leader not in lead.group:
+        doubts.append(f"{listed(lead.group)} is better in paired tests")
+    if lead.confidence < level:
+        doubts.append(f"{100 * level:.0f} % are needed")
+    if lead.margin is not None and not lead.margin.low > 0:
+        doubts.append(f"its margin over {lead.rival}, {_ranks(lead)}, may be none")
+    return listed(doubts)
+
+
+def _ranks(lead: Lead) -> str:
+    """The margin with its interval."""
+    margin = lead.margin
+    return f"{margin.mean:.2f} mean ranks [{margin.low:.2f}, {margin.high:.2f}]" if margin is not None else ""
+
+
+def _share(confidence: float, level: float) -> str:
+    """The confidence as a share of the resamples, never rounded up to the level."""
+    digits = 1 if round(confidence, 2) >= level > confidence else 0
+    return f"{100 * confidence:.{digits}f} % of the resamples"
