@@ -210,9 +210,8 @@ class _Run:
                 jobs.append(_Job(number, rows, begun.logits[rows], lacking))
         task = _Task(self.plan, begun.shown, self._tick if self.how == working.SERIAL else _silent)
         for job, made in zip(jobs, working.mapped(_work, task, jobs, workers=self.how), strict=True):
-            for fill, arrays in reversed(
-                [*zip(job.fills, made, strict=True)]
-            ):  # the first, which tells what all share, is last
+            # The first fill, which tells what all share, is kept last: where it lacks a chunk it is first again.
+            for fill, arrays in reversed([*zip(job.fills, made, strict=True)]):
                 journal = self.journals[fill]
                 if journal is not None:
                     journal.write(job.number, arrays)
