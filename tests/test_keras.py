@@ -180,7 +180,9 @@ TRANSPOSED = [
     for size in (1, 2, 3, 4, 5)
     for extra in (None, *range(strides))
 ]
-TRANSPOSED += [{"dilation_rate": 2, "padding": p, "kernel_size": k} for p in ("same", "valid") for k in (2, 3)]
+TRANSPOSED += [
+    {"dilation_rate": d, "padding": p, "kernel_size": k} for d in (2, 3) for p in ("same", "valid") for k in (2, 3)
+]
 
 
 @pytest.mark.parametrize("options", TRANSPOSED, ids=lambda o: ",".join(map(str, o.values())))

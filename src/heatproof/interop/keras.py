@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from pathlib import Path
@@ -93,12 +94,18 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
 
 def _restore_hard_sigmoid(keras: Any, model: Any) -> None:
     """Keras 3 gave the name hard_sigmoid to another function; files of Keras 2 mean the former one."""
-
-    def steep_sigmoid(x: Any) -> Any:
-        return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
-
     for layer in model._flatten_layers():
         for name in ("activation", "recurrent_activation"):
             passed_on = isinstance(getattr(type(layer), name, None), property)
             if not passed_on and getattr(layer, name, None) is keras.activations.hard_sigmoid:
-                setattr(layer, name, steep_sigmoid)
+                setattr(layer, name, _steep_sigmoid(keras))
+
+
+@functools.cache
+def _steep_sigmoid(keras: Any) -> Any:
+    """Keras copies a layer by writing and reading it, and must know the function by name."""
+
+    def steep_sigmoid(x: Any) -> Any:
+        return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+    return keras.saving.register_keras_serializable("heatproof")(steep_sigmoid)

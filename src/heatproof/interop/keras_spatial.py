@@ -107,21 +107,22 @@ def _transposed(given: Any, x: Value, axes: Axes) -> nn.Module:
     extra = (None,) * rank if given.output_padding is None else _tuple(given.output_padding, rank)
     window = zip(kernel.shape[:-2], stride, dilation, extra, strict=True)
     cuts = [km.transposed_cuts(*each, same=given.padding == "same") for each in window]
-    more = [max(0, before - behind) for before, behind in cuts]
+    # torch cuts no more behind than before; a zero in front of the kernel moves the outputs, and so evens the cuts.
+    lopsided = [before < behind for before, behind in cuts]
+    kernel = np.pad(kernel, [*((int(one), 0) for one in lopsided), (0, 0), (0, 0)])
+    before = [cut + one * step for (cut, _), one, step in zip(cuts, lopsided, dilation, strict=True)]
     conv = _TRANSPOSED[rank - 1](
         kernel.shape[-1],
         kernel.shape[-2],
         kernel.shape[:-2],
         stride=stride,
-        padding=tuple(before for before, _ in cuts),
-        output_padding=tuple(more),
+        padding=tuple(before),
+        output_padding=tuple(cut - behind for cut, (_, behind) in zip(before, cuts, strict=True)),
         dilation=dilation,
         bias=shift is not None,
     )
     filled(conv, np.moveaxis(kernel, (-1, -2), (0, 1)), shift)
-    less = [(0, min(0, before - behind)) for before, behind in cuts]
-    crop = _PAD[rank - 1](_flat(less), 0.0) if any(behind for _, behind in less) else None
-    return block(conv=conv, crop=crop, activation=activation(given.activation, x, axes))
+    return block(conv=conv, activation=activation(given.activation, x, axes))
 
 
 def _depthwise_kernel(kernel: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,91 @@
+"""Models from Keras files in a study of every method and every metric: scores, or a skip with a reason that holds."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import heatproof as hp
+from heatproof.methods import methods
+from heatproof.metrics import metrics
+from heatproof.records import Samples, Splits
+from heatproof.registry import Entry, Spec
+
+from .test_keras import FILES, randomised, save
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+N = 3
+# As little work as each option allows.
+SMALL = {"steps": 2, "masks": 8, "samples": 2, "runs": 2, "stages": 2, "epochs": 1, "segments": 4, "cells": 3}
+ENOUGH = 0.99  # of the score: random weights lose little of it without the input
+NO_ATTENTION = "the model has no attention over one grid of tokens"
+NO_CAM = "cam needs a layer followed by global average pooling and one dense layer"
+ATTENTION = {"attention-rollout", "le-grad", "transformer-attribution"}
+
+
+def small(entry: Entry) -> Spec:
+    options = {k: v for k, v in SMALL.items() if isinstance(entry.options.get(k), int)}
+    options |= {"enough": ENOUGH} if "enough" in entry.options else {}
+    return Spec(entry.name, tuple(sorted(options.items())))
+
+
+def without_a_twin(keras: Any, folder: Path) -> Path:
+    """A layer that Keras itself runs amid layers that torch runs, and an end as CAM asks for."""
+    L = keras.layers
+    i = keras.Input((12, 10, 2))
+    x = L.Conv2D(4, 3, padding="same", activation="relu")(i)
+    x = L.Conv2DTranspose(5, 3, strides=2, padding="same", activation="relu")(L.Resizing(7, 6)(x))
+    x = L.GlobalAveragePooling2D()(x)
+    path = folder / "resized.keras"
+    save(randomised(keras, keras.Model(i, L.Dense(3, activation="softmax")(x))), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["keras2_signal.h5", "keras2_image.h5", "keras2_volume.h5", "resized.keras"])
+def test_every_method_and_metric_takes_a_model_from_keras(keras: Any, tmp_path: Path, name: str) -> None:
+    made = name == "resized.keras"
+    model = hp.load(without_a_twin(keras, tmp_path) if made else FILES / name)
+    assert any(type(part).__name__ == "KerasLayer" for part in model.modules()) == made
+    before = copy.deepcopy(model.state_dict())
+    x = torch.rand(N, *model.input_shape) * (255 if "image" in name else 1)
+    with torch.no_grad():
+        scores = model(x)
+        mean = model(x.flatten(2).mean(2).reshape(N, -1, *(1,) * (x.ndim - 2)).expand_as(x))
+    # Where there is nothing to find in a box, region metrics are undefined.
+    filler_is_enough = bool((mean >= ENOUGH * scores).gather(1, scores.argmax(1, keepdim=True)).all())
+    assert not filler_is_enough or name not in ("keras2_signal.h5", "keras2_volume.h5")
+    mask = torch.zeros(N, *x.shape[2:], dtype=torch.bool)
+    mask[(slice(None), *(slice(1, 4) for _ in x.shape[2:]))] = True
+    samples = Samples(x, scores.argmax(1), mask, tuple("abcdefg"[: scores.shape[1]]), "random")
+    asked = [small(methods[m]) for m in methods if not methods[m].control]
+    judged = [small(metrics[m]) for m in metrics]
+    found = hp.study(model, Splits(samples, samples), asked, judged, trials=False, controls=False)
+
+    skipped = {Spec.parse(skip.method).name: skip.reason for skip in found.skips}
+    assert set(skipped) == (ATTENTION if made else {*ATTENTION, "cam"})
+    assert all(reason.startswith(NO_CAM if m == "cam" else NO_ATTENTION) for m, reason in skipped.items())
+    whole = {(m, k) for m in found.methods for k in found.metrics}
+    assert set(found.scores) == {cell for cell in whole if Spec.parse(cell[0]).name not in skipped}
+    nan = {cell for cell, values in found.scores.items() if np.isnan(values).all()}
+    assert {metrics[Spec.parse(metric).name].family for _, metric in nan} <= ({"region"} if filler_is_enough else set())
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_layer_of_keras_2_can_be_copied(keras: Any) -> None:
+    """Its hard sigmoid is not that of Keras 3, and layers that Keras runs are copied by Keras's own means."""
+    model = hp.load(FILES / "keras2_lstm.h5")
+    copied = copy.deepcopy(model)
+    x = torch.rand(2, *model.input_shape)
+    with torch.no_grad():
+        want = model(x)
+        torch.testing.assert_close(copied(x), want)
+        for value in (v for v in copied.parameters() if v.is_floating_point()):
+            nn.init.normal_(value)
+        assert not copied(x).allclose(want)
+        torch.testing.assert_close(model(x), want, rtol=0, atol=0)
