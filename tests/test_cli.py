@@ -224,7 +224,8 @@ def test_compare_puts_runs_side_by_side(screen: Screen, finished: Path, model: P
     assert screen("study", "--model", model, "--limit", 12, "--metrics", "deletion", "--out", "other", "-q")[0] == 0
     code, out, _ = screen("compare", finished, "other")
     assert code == 0
-    row = next(line for line in out.splitlines() if line.split()[:2] == ["deletion", "grad-cam"])
+    below = out.partition("deletion (lower is better)")[2].splitlines()
+    row = next(line for line in below if line.split()[:1] == ["grad-cam"])
     shown = [f"{heatproof.load(p).estimates()['grad-cam', 'deletion']}" for p in (finished / "study", "other")]
     assert all(estimate in row for estimate in shown)
     assert "at least two" in screen.fails("compare", finished, code=2)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heatproof.records import Estimate
+from heatproof.stats import proportion
 
 if TYPE_CHECKING:
     from heatproof.performance.record import Performance
@@ -33,7 +34,8 @@ def _hard(found: Performance) -> str:
     if len(known) < 2 or found.right.all():
         return ""
     intervals = found.class_intervals["accuracy"]
-    hard = [k for k in known if intervals[k].high < found.accuracy]
+    strict = 1 - 0.05 / len(known)  # each class is compared, so each is asked for more
+    hard = [k for k in known if proportion(found.right[found.y == k], confidence=strict).high < found.accuracy]
     if not hard:
         worst = min(known, key=lambda k: found.class_accuracy[k])
         name, share = found.classes[worst], _percent(intervals[worst])
