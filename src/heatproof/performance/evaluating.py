@@ -74,6 +74,7 @@ def measure(
     rest = found[len(NUMBERS) :]
     classwise = {key: rest[i * k : (i + 1) * k] for i, key in enumerate(CLASS_NUMBERS)}
     told, right = p.argmax(axis=1), p.argmax(axis=1) == labels
+    intervals["accuracy"] = proportion(right)
     classwise["accuracy"] = tuple(proportion(right[labels == j]) for j in range(k))
     classwise["precision"] = tuple(proportion(right[told == j]) for j in range(k))
     return _performance(p, labels, names, intervals, classwise, name)

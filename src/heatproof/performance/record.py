@@ -71,8 +71,8 @@ class Performance:
         averages: precision, recall and F1 averaged, by name: "f1_macro", "precision_weighted", ...
         roc: curves by class name, and "macro" and "micro".
         confusion: counts (K, K), true by predicted.
-        intervals: the BCa interval of every single number; class_intervals: of every number a class, of its
-            accuracy and precision Wilson's, as a few samples all told right do not show that all are.
+        intervals: of every single number; class_intervals: of every number a class. BCa, but Wilson's of accuracies and
+            of a class's precision: a few samples all told right do not show that all are.
     """
 
     classes: tuple[str, ...]

@@ -46,7 +46,7 @@ def _study(results: Results) -> Table:
         ("Layer of the CAMs", str(about.get("layer", "not recorded"))),
         ("Removed positions become", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),
         ("Seed", str(results.seed)),
-        ("Intervals", f"{100 * results.level:g} % BCa bootstrap over samples"),
+        ("Intervals", f"{100 * results.level:g} % over samples: BCa bootstrap, Wilson's for shares"),
         ("Methods", ", ".join(results.methods)),
         ("Controls", ", ".join(results.controls) or "none"),
         ("Metrics", ", ".join(results.metrics)),

@@ -130,8 +130,8 @@ def _text(rows: list[Agreement]) -> str:
     else:
         first = good[0]
         text = (
-            f"For this model {len(good)} of {len(rows)} metrics that need no mask agree with the planted truth, most of all "
-            f"{first.metric} (Kendall's tau {first.methods.mean:.2f} over methods "
+            f"For this model {len(good)} of {len(rows)} metrics that need no mask agree with the planted truth, most "
+            f"of all {first.metric} (Kendall's tau {first.methods.mean:.2f} over methods "
             f"[{first.methods.low:.2f}, {first.methods.high:.2f}], Spearman {first.samples.mean:.2f} within samples)."
         )
     return text + (f" Against it speak {', '.join(against)}." if against else "")
