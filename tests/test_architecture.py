@@ -15,7 +15,7 @@ import heatproof
 
 SOURCE = Path(heatproof.__file__).parent
 LAYERS = (
-    {"errors", "registry", "records", "draws"},
+    {"errors", "registry", "records", "draws", "heap"},
     {"spatial", "segments", "stats"},
     {"probe", "perturb", "nets"},
     {"data", "methods", "metrics", "masks"},

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from heatproof import methods as attribution
 from heatproof import metrics as judging
 from heatproof.errors import NotApplicable
+from heatproof.heap import release
 from heatproof.probe import Probe
 from heatproof.registry import Spec
 from heatproof.studying import trials
@@ -119,6 +120,7 @@ def judged(
                 clock.lap("metrics", [metric])
                 tick(done)
         seen.append(method)
+        release(base.x.numel())
     for fill, reasons in skips.items():
         own = [[str(plan.everyone[i]), str(plan.metrics[j]), why] for (i, j), why in reasons.items()]
         found[fill]["skips"] = np.asarray(json.dumps(missing + own))
@@ -187,6 +189,7 @@ def tried(
             if not removes(metric):
                 common[name] = values
         found[fill] |= common
+        release(base.x.numel())
 
 
 def explainer(spec: Spec) -> Any:
