@@ -202,6 +202,10 @@ def test_save_writes_svg_and_pdf(tmp_path: Path) -> None:
     ElementTree.fromstring(svg.read_text(encoding="utf-8"))
     first = pdf.read_bytes()
     assert plots.save(FIGURES["ranking"](), tmp_path / "again")[1].read_bytes() == first
+    vector = plots.svg(figure, label="a ranking")
+    drawn = plots.save(figure, tmp_path / "drawn", vector=vector)[0].read_text(encoding="utf-8")
+    assert drawn == vector.replace("font-family:inherit", "font-family:sans-serif")
+    assert drawn != vector
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write"):
         plots.save(figure, tmp_path / "file" / "ranking")

@@ -54,17 +54,19 @@ def png(figure: Figure, *, dpi: int = 150, background: str = "white") -> bytes:
     return _drawn(figure, "png", dpi=dpi, background=background)
 
 
-def save(figure: Figure, stem: str | os.PathLike[str]) -> tuple[Path, Path]:
+def save(figure: Figure, stem: str | os.PathLike[str], *, vector: str | None = None) -> tuple[Path, Path]:
     """Write ``stem.svg`` and ``stem.pdf``, black on transparent; returns their paths.
+
+    ``vector`` is what `svg` gave, where it was drawn before.
 
     Raises: FileError where they cannot be written.
     """
     stem = Path(stem)
     paths = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.pdf")
-    vector = svg(figure).replace("font-family:inherit", "font-family:sans-serif").encode()
+    drawn = (svg(figure) if vector is None else vector).replace("font-family:inherit", "font-family:sans-serif")
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        for path, data in zip(paths, (vector, _drawn(figure, "pdf")), strict=True):
+        for path, data in zip(paths, (drawn.encode(), _drawn(figure, "pdf")), strict=True):
             path.write_bytes(data)
     except OSError as error:
         raise FileError(f"cannot write the figure {str(stem)!r}: {error.strerror or error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from heatproof.records import Estimate
@@ -73,6 +74,13 @@ class Picture:
     figure: Any
     folded: bool = False
     short: str = ""
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as it stands in the page, and in its file."""
+        from heatproof import plots
+
+        return plots.svg(self.figure, label=self.label)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def _files(sections: Sequence[Section], folder: Path) -> None:
     for section in sections:
         for part in section.parts:
             if isinstance(part, Picture):
-                plots.save(part.figure, folder / "figures" / part.name)
+                plots.save(part.figure, folder / "figures" / part.name, vector=part.svg)
             if isinstance(part, Table):
                 for ending, form in FORMATS.items():
                     with writing(folder / "tables" / f"{part.name}{ending}") as temporary:
@@ -172,7 +172,7 @@ def _environment() -> jinja2.Environment:
 
 def _drawn(picture: Picture) -> Markup:
     """A figure as inline SVG; the writer of it escapes what it holds."""
-    return Markup(plots.svg(picture.figure, label=picture.label))
+    return Markup(picture.svg)
 
 
 def _cell(cell: Cell, digits: int, heading: str = "") -> Markup:
