@@ -23,8 +23,8 @@ from torch import Tensor
 
 import heatproof as hp
 from heatproof import spatial
-from heatproof.interop.keras import translate
-from heatproof.interop.keras_files import import_keras
+from heatproof.models.formats.keras import translate
+from heatproof.models.formats.keras_files import import_keras
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import heatproof as hp
 from heatproof.data.folder import stratified
-from heatproof.loading import Card, card_of
+from heatproof.models.card import Card, card_of
 from heatproof.nets import build
 from heatproof.records import Samples
 from heatproof.registry import Spec

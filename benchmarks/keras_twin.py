@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heatproof.interop.keras import translate
-from heatproof.interop.keras_files import import_keras
+from heatproof.models.formats.keras import translate
+from heatproof.models.formats.keras_files import import_keras
 
 
 def signal(keras: Any) -> tuple[Any, nn.Module, tuple[int, ...]]:

@@ -93,7 +93,7 @@ def _median(seconds: list[float]) -> float:
 
 
 def _ours() -> list[float]:
-    from heatproof.training.fitting import fit
+    from heatproof.training.fit import fit
 
     marks = [time.perf_counter()]
     seen = 0

@@ -31,7 +31,7 @@ from heatproof import draws, spatial, stats
 from heatproof.methods import method
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
-from heatproof.studying import Results
+from heatproof.results.record import Results
 from heatproof.training import Recipe
 
 METHODS = (

@@ -58,7 +58,7 @@ def own_random_state() -> object:
 def keras() -> Any:
     """Keras on its torch backend; tests that need it are skipped where it is absent."""
     from heatproof.errors import UsageError
-    from heatproof.interop.keras_files import import_keras
+    from heatproof.models.formats.keras_files import import_keras
 
     try:
         return import_keras()

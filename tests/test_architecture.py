@@ -15,12 +15,12 @@ import heatproof
 
 SOURCE = Path(heatproof.__file__).parent
 LAYERS = (
-    {"errors", "registry", "records", "draws", "heap"},
-    {"spatial", "segments", "stats"},
-    {"probe", "perturb", "nets"},
-    {"data", "methods", "metrics", "masks"},
-    {"training", "performance", "studying", "workers", "interop", "loading"},
-    {"store", "plots", "report"},
+    {"errors", "registry", "records", "draws", "memory", "files", "fingerprint"},
+    {"spatial", "segments", "stats", "workers"},
+    {"probe", "fills", "nets"},
+    {"data", "methods", "metrics", "masks", "plots"},
+    {"results", "models", "training", "performance", "studies", "verdict"},
+    {"report"},
     {"pipeline"},
     {"cli", "app"},
 )
@@ -30,10 +30,10 @@ HOMES = {
     "captum": {"methods"},
     "gradio": {"app"},
     "jinja2": {"report"},
-    "keras": {"interop"},
+    "keras": {"models"},
     "lightning": {"training"},
     "matplotlib": {"plots"},
-    "onnx": {"interop"},
+    "onnx": {"models"},
     "pooch": {"data"},
     "ray": {"workers"},
     "rich": {"cli", "training"},
@@ -87,7 +87,7 @@ def test_imports_point_downwards_and_heavy_packages_have_one_home(file: Path) ->
 def test_probe_alone_hooks_and_traces_models() -> None:
     words = ("register_forward_hook", "register_full_backward_hook", "register_forward_pre_hook", "symbolic_trace")
     found = {part_of(f) for f in MODULES if any(w in f.read_text(encoding="utf-8") for w in words)}
-    assert found <= {"probe", "interop"}
+    assert found <= {"probe", "models"}
 
 
 def test_no_module_has_a_vague_name() -> None:

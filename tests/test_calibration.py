@@ -14,10 +14,11 @@ from scipy.stats import kendalltau, spearmanr
 from heatproof import nets
 from heatproof.metrics import names
 from heatproof.records import Samples
+from heatproof.results.record import Results
 from heatproof.stats import samples_needed
-from heatproof.studying import Results, study
-from heatproof.studying.calibration import calibrate, tau
-from heatproof.studying.trials import upside_down
+from heatproof.studies.run import study
+from heatproof.studies.self_checks import upside_down
+from heatproof.verdict.agreement import calibrate, tau
 
 from .test_verdict import CONTROLS, built, learnt
 from .toys import Plain, inputs, ready

@@ -22,7 +22,8 @@ from heatproof import pipeline
 from heatproof.cli import main, options
 from heatproof.cli import screen as terminal
 from heatproof.errors import UsageError
-from heatproof.loading import Card, save
+from heatproof.models.card import Card
+from heatproof.models.folder import save
 from heatproof.nets import build
 from heatproof.pipeline import Plan
 from heatproof.registry import Spec
@@ -128,8 +129,8 @@ def test_a_run_leaves_its_files(finished: Path) -> None:
 
 
 def test_a_finished_run_is_not_done_again(screen: Screen, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatproof.training.running._fit", lambda *a: pytest.fail("trained again"))
-    monkeypatch.setattr("heatproof.studying.run._chunk", lambda *a: pytest.fail("judged again"))
+    monkeypatch.setattr("heatproof.training.run._fit", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("heatproof.studies.run._chunk", lambda *a: pytest.fail("judged again"))
     code, out, _ = screen("run", *SMALL, "--out", finished)
     assert code == 0
     assert "Ranking over 24 samples" in out
@@ -158,10 +159,10 @@ def test_a_damaged_run_is_refused(screen: Screen, tmp_path: Path) -> None:
 
 
 STAGES = {
-    "training": "heatproof.training.running._fit",
+    "training": "heatproof.training.run._fit",
     "evaluating": "heatproof.performance.evaluate",
     "explaining": "heatproof.pipeline.stages.map_writer",
-    "judging": "heatproof.studying.run._chunk",
+    "judging": "heatproof.studies.run._chunk",
     "writing the report": "heatproof.report.write",
 }
 
@@ -180,7 +181,7 @@ def test_ctrl_c_keeps_what_is_finished(
     assert "stopped" in line
     assert line.endswith(f"go on with: heatproof {' '.join(words)}")
     if doing != "training":
-        monkeypatch.setattr("heatproof.training.running._fit", lambda *a: pytest.fail("trained again"))
+        monkeypatch.setattr("heatproof.training.run._fit", lambda *a: pytest.fail("trained again"))
     assert screen(*words)[0] == 0
     assert (tmp_path / "stopped" / "report.html").is_file()
 

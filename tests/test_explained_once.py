@@ -19,16 +19,19 @@ from torch import Tensor
 import heatproof as hp
 from heatproof import draws, pipeline, spatial
 from heatproof.errors import FileError, Interrupted, NotApplicable
-from heatproof.loading import Card, save
 from heatproof.methods.engine import method, methods
+from heatproof.models.card import Card
+from heatproof.models.folder import save
 from heatproof.nets import build
-from heatproof.pipeline import MAPS, STUDY, Outcome, Plan, Step, worked
+from heatproof.pipeline import MAPS, STUDY, Outcome, Plan, Step
+from heatproof.pipeline import cases as worked
 from heatproof.pipeline.stages import KEPT
 from heatproof.records import Samples
 from heatproof.registry import Spec
-from heatproof.studying import CONTROLS, Results
-from heatproof.studying import plan as planning
-from heatproof.studying.explaining import kept_maps
+from heatproof.results.record import Results
+from heatproof.studies import plan as planning
+from heatproof.studies.maps import kept_maps
+from heatproof.studies.plan import CONTROLS
 
 from .toys import SIZE as TOY
 from .toys import Plain, inputs, ready
@@ -153,10 +156,10 @@ def test_each_sample_is_explained_once(
 
 STOPS = {  # who is stopped, at which call
     "explaining": (f"{__name__}.drawn", 3),
-    "judging": ("heatproof.studying.chunk.judged", 2),
-    "keeping a chunk": ("heatproof.studying.journal.Journal.write", 4),
-    "keeping it with the other fill": ("heatproof.studying.journal.Journal.write", 5),
-    "gathering": ("heatproof.studying.run.gathered", 2),
+    "judging": ("heatproof.studies.chunk.judged", 2),
+    "keeping a chunk": ("heatproof.studies.checkpoint.Journal.write", 4),
+    "keeping it with the other fill": ("heatproof.studies.checkpoint.Journal.write", 5),
+    "gathering": ("heatproof.studies.run.gathered", 2),
     "writing the maps": ("heatproof.pipeline.stages.map_writer", 1),
     "writing the report": ("heatproof.report.write", 1),
 }
@@ -223,7 +226,7 @@ def test_maps_alone_are_made_again_where_they_are_missing(
 ) -> None:
     folder = Path(shutil.copytree(whole.folder, tmp_path / "run"))
     (folder / MAPS).unlink()
-    monkeypatch.setattr("heatproof.studying.run._chunk", lambda *_: pytest.fail("judged once more"))
+    monkeypatch.setattr("heatproof.studies.run._chunk", lambda *_: pytest.fail("judged once more"))
     same(whole, pipeline.run(pipeline.plan_of(folder), folder))
     assert count["samples"] == N
 
@@ -232,7 +235,7 @@ def test_maps_alone_are_made_again_where_they_are_missing(
 def test_a_damaged_chunk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int) -> None:
     plan = plan_for(tmp_path, methods=("layer-cam",))
     with monkeypatch.context() as patch:
-        patch.setattr("heatproof.studying.chunk.judged", press)
+        patch.setattr("heatproof.studies.chunk.judged", press)
         with pytest.raises(Interrupted):
             pipeline.run(plan, tmp_path / "run")
     (part,) = kept_maps(tmp_path / "run" / PARTS)

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from heatproof.errors import FileError, UnknownName, UsageError
-from heatproof.interop import export, exported, zoo
+from heatproof.models import zoo
+from heatproof.models.formats import export
+from heatproof.models.formats import pt2 as exported
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -147,7 +149,7 @@ def test_transposed_convolutions_that_keras_lacks_are_refused(keras: Any, tmp_pa
 
 
 def test_blocks_keep_their_names_there_and_back(keras: Any, tmp_path: Path) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     model = lively(plain(2))
     path = export.to_keras(model, tmp_path / "model.keras", SIZE[2])

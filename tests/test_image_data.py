@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from heatproof.data import arrays, datasets, fetch, folder, hmt, load
 from heatproof.data.archives import building, unpack
-from heatproof.data.fetching import heldout
+from heatproof.data.fetch import heldout
 from heatproof.data.folder import stratified
 from heatproof.data.hmt import FOLDERS
 from heatproof.data.images import LazyImages, Transform, check_images, read_image

@@ -18,12 +18,13 @@ from heatproof.data.folder import samples
 from heatproof.data.hmt import FOLDERS
 from heatproof.data.images import Transform
 from heatproof.errors import InputError, UnknownName, UsageError
-from heatproof.loading import card_of, load
+from heatproof.models.card import card_of
+from heatproof.models.folder import load
 from heatproof.nets import build, nets, shipped, summary, weights
 from heatproof.records import Samples
 from heatproof.training import Recipe
 from heatproof.training.batches import Shuffled, generator
-from heatproof.training.fitting import fit
+from heatproof.training.fit import fit
 from heatproof.training.images import STAINS, augmentations, mix, stain, warp
 from heatproof.training.task import hits
 

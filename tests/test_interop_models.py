@@ -17,11 +17,12 @@ from torch import nn
 import heatproof as hp
 from heatproof.cli import main
 from heatproof.errors import FileError, InputError, UnknownName, UsageError
-from heatproof.interop import models, zoo
-from heatproof.interop.exported import save_exported
-from heatproof.loading import Card, attach, card_of, numbered
+from heatproof.models import names as models
+from heatproof.models import zoo
+from heatproof.models.card import Card, attach, card_of, numbered
+from heatproof.models.formats.pt2 import save_exported
 from heatproof.nets import build
-from heatproof.pipeline.matching import matched, sized
+from heatproof.pipeline.match import matched, sized
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 
@@ -310,9 +311,9 @@ UNFIT: dict[str, Callable[[], object]] = {"text": lambda: "no module", "nothing"
 
 @pytest.mark.parametrize("kind", UNFIT)
 def test_a_factory_has_to_give_a_module(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatproof.interop.models.made_up", UNFIT[kind], raising=False)
+    monkeypatch.setattr("heatproof.models.names.made_up", UNFIT[kind], raising=False)
     with pytest.raises(UsageError, match=r"expected a torch\.nn\.Module"):
-        models.model("heatproof.interop.models:made_up")
+        models.model("heatproof.models.names:made_up")
 
 
 @pytest.mark.parametrize("name", ["out.keras", "out.h5", "out.onnx", "out.pt2"])

@@ -123,7 +123,7 @@ def random_model(keras: Any, rank: int, seed: int) -> Any:
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(8))
 def test_every_layer_of_a_random_network_equals_keras(keras: Any, rank: int, seed: int) -> None:
-    from heatproof.interop.keras_check import differences
+    from heatproof.models.formats.keras_check import differences
 
     model = random_model(keras, rank, seed)
     found = differences(model)
@@ -151,7 +151,7 @@ def predictions(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", KERAS2)
 def test_a_file_of_keras_2_predicts_what_keras_2_predicted(keras: Any, name: str) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     model = load_keras(FILES / f"keras2_{name}")
     channels, *size = model.input_shape
@@ -187,8 +187,8 @@ TRANSPOSED += [
 
 @pytest.mark.parametrize("options", TRANSPOSED, ids=lambda o: ",".join(map(str, o.values())))
 def test_transposed_convolutions_equal_keras(keras: Any, options: dict[str, Any]) -> None:
-    from heatproof.interop.keras import translate
-    from heatproof.interop.keras_check import differences
+    from heatproof.models.formats.keras import translate
+    from heatproof.models.formats.keras_check import differences
 
     i = keras.Input((7, 3))
     x = keras.layers.Conv1DTranspose(4, activation="tanh", **options)(i)
@@ -203,8 +203,8 @@ def test_transposed_convolutions_equal_keras(keras: Any, options: dict[str, Any]
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 @pytest.mark.parametrize("sized", [True, False])
 def test_transposed_convolutions_of_any_rank(keras: Any, rank: int, data_format: str, sized: bool) -> None:
-    from heatproof.interop.keras import translate
-    from heatproof.interop.keras_check import differences
+    from heatproof.models.formats.keras import translate
+    from heatproof.models.formats.keras_check import differences
 
     size = (5, 6, 4)[:rank] if sized else (None,) * rank
     i = keras.Input((*size, 3) if data_format == "channels_last" else (3, *size))
@@ -332,14 +332,14 @@ ODD: list[Callable[[Any], Any]] = [
 
 @pytest.mark.parametrize("build", ODD)
 def test_every_layer_of_an_odd_network_equals_keras(keras: Any, build: Callable[[Any], Any]) -> None:
-    from heatproof.interop.keras_check import differences
+    from heatproof.models.formats.keras_check import differences
 
     found = differences(randomised(keras, build(keras)))
     assert {name: error for name, error in found.items() if not error <= 1e-5} == {}
 
 
 def test_lopsided_average_pooling_leaves_out_the_edge_as_tensorflow_does(keras: Any) -> None:
-    from heatproof.interop.keras import translate
+    from heatproof.models.formats.keras import translate
 
     i = keras.Input((7, 1))
     model = keras.Model(i, keras.layers.AveragePooling1D(4, strides=3, padding="same")(i))
@@ -353,7 +353,7 @@ def test_lopsided_average_pooling_leaves_out_the_edge_as_tensorflow_does(keras: 
 
 
 def test_names_blocks_and_the_last_softmax(keras: Any) -> None:
-    from heatproof.interop.keras import translate
+    from heatproof.models.formats.keras import translate
 
     model = translate(transfer(keras))
     names = dict(model.named_modules())
@@ -371,7 +371,7 @@ def test_names_blocks_and_the_last_softmax(keras: Any) -> None:
 
 @pytest.mark.parametrize("build", [transfer, several, sizeless, squeezed, plain_image])
 def test_the_graph_can_be_followed(keras: Any, build: Callable[[Any], Any]) -> None:
-    from heatproof.interop.keras import translate
+    from heatproof.models.formats.keras import translate
 
     model = translate(randomised(keras, build(keras)))
     x = torch.rand(3, *(length or 21 for length in model.input_shape))
@@ -381,7 +381,7 @@ def test_the_graph_can_be_followed(keras: Any, build: Callable[[Any], Any]) -> N
 
 
 def test_inputs_of_another_shape_are_refused(keras: Any) -> None:
-    from heatproof.interop.keras import translate
+    from heatproof.models.formats.keras import translate
 
     with pytest.raises(InputError, match=r"got inputs of shape \(N, 3, 12, 13\), expected \(N, 3, 12, 12\)"):
         translate(transfer(keras))(torch.rand(2, 3, 12, 13))
@@ -390,7 +390,7 @@ def test_inputs_of_another_shape_are_refused(keras: Any) -> None:
 
 
 def test_loading_leaves_the_random_state_alone(keras: Any) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     before = torch.get_rng_state()
     load_keras(FILES / "keras2_volume.h5")
@@ -404,7 +404,7 @@ def with_lambda(keras: Any) -> Any:
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_a_lambda_layer_is_refused_by_name(keras: Any, tmp_path: Path, suffix: str) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     path = tmp_path / f"sly{suffix}"
     save(with_lambda(keras), path)
@@ -417,7 +417,7 @@ def test_a_lambda_layer_is_refused_by_name(keras: Any, tmp_path: Path, suffix: s
 def test_an_unknown_class_is_refused_by_name_and_a_registered_one_is_run(
     keras: Any, tmp_path: Path, suffix: str
 ) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     class Twice(keras.layers.Layer):
         def call(self, x: Any) -> Any:
@@ -445,7 +445,7 @@ def broken(path: Path, how: str) -> Path:
 @pytest.mark.parametrize(("how", "message"), [("empty", "is empty"), ("foreign", "not a Keras"), ("half", "truncated")])
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 def test_broken_files_are_named(keras: Any, tmp_path: Path, suffix: str, how: str, message: str) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     with pytest.raises(FileError, match=rf"bad\{suffix}.*{message}") as caught:
         load_keras(broken(tmp_path / f"bad{suffix}", how))
@@ -453,7 +453,7 @@ def test_broken_files_are_named(keras: Any, tmp_path: Path, suffix: str, how: st
 
 
 def test_other_bad_files_are_named(keras: Any, tmp_path: Path) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     with pytest.raises(FileError, match=r"none\.h5"):
         load_keras(tmp_path / "none.h5")
@@ -475,7 +475,7 @@ def test_other_bad_files_are_named(keras: Any, tmp_path: Path) -> None:
 
 
 def test_damaged_configurations_never_raise_anything_but_a_file_error(keras: Any, tmp_path: Path) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     draw = np.random.default_rng(0)
     with zipfile.ZipFile(FILES / "keras2_volume.keras") as archive:
@@ -497,7 +497,7 @@ def test_damaged_configurations_never_raise_anything_but_a_file_error(keras: Any
 def test_a_bare_operation_without_a_layer_is_refused_by_name(keras: Any, tmp_path: Path) -> None:
     import h5py
 
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     path = tmp_path / "model.h5"
     shutil.copy(FILES / "keras2_operations.h5", path)
@@ -510,7 +510,7 @@ def test_a_bare_operation_without_a_layer_is_refused_by_name(keras: Any, tmp_pat
 
 
 def test_several_inputs_or_outputs_are_refused(keras: Any) -> None:
-    from heatproof.interop.keras import translate
+    from heatproof.models.formats.keras import translate
 
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     total = keras.layers.Add()([a, b])
@@ -521,12 +521,15 @@ def test_several_inputs_or_outputs_are_refused(keras: Any) -> None:
 
 
 def test_importing_heatproof_does_not_import_keras() -> None:
-    code = "import sys, heatproof, heatproof.interop.keras; sys.exit('keras' in sys.modules or 'h5py' in sys.modules)"
+    code = (
+        "import sys, heatproof, heatproof.models.formats.keras; "
+        "sys.exit('keras' in sys.modules or 'h5py' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_without_keras_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from heatproof.interop.keras import load_keras
+    from heatproof.models.formats.keras import load_keras
 
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(UsageError, match=r'pip install "heatproof\[keras\]"'):

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from heatproof.errors import FileError, UsageError
-from heatproof.interop import hdf5
-from heatproof.interop.keras import load_keras
+from heatproof.models.formats import hdf5
+from heatproof.models.formats.keras import load_keras
 
 FILES = Path(__file__).parent / "files"
 h5py = pytest.importorskip("h5py")
@@ -24,7 +24,7 @@ h5py = pytest.importorskip("h5py")
 
 @pytest.fixture(autouse=True, scope="module")
 def _keras() -> None:
-    from heatproof.interop.keras_files import import_keras
+    from heatproof.models.formats.keras_files import import_keras
 
     try:
         import_keras()

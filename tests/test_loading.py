@@ -15,7 +15,9 @@ from torch import nn
 
 import heatproof as hp
 from heatproof.errors import FileError, UsageError
-from heatproof.loading import Card, card_of, resolve_factory, writing
+from heatproof.files import writing
+from heatproof.models.card import Card, card_of
+from heatproof.models.folder import resolve_factory
 from heatproof.registry import Spec
 
 CARD = Card(

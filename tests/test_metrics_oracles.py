@@ -17,10 +17,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 
 from heatproof import draws, spatial
+from heatproof.fills import Canvas
 from heatproof.metrics import metrics, score
 from heatproof.metrics.engine import Case, case
 from heatproof.metrics.faithfulness import _drawn
-from heatproof.perturb import Canvas
 from heatproof.probe import Goal, Probe
 from heatproof.registry import Spec
 from heatproof.segments import boxes as equal_boxes

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import heatproof as hp
 from heatproof.errors import InputError
 from heatproof.performance import Performance, measure
-from heatproof.performance.evaluating import BINS
-from heatproof.performance.resampled import CLASS_NUMBERS, NUMBERS, Resampled
+from heatproof.performance.evaluation import BINS
+from heatproof.performance.resamples import CLASS_NUMBERS, NUMBERS, Resampled
 from heatproof.records import Samples
 
 
@@ -178,7 +178,7 @@ def test_two_classes() -> None:
 def test_evaluate_reads_the_input_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     p, y = _data(n=50)
     whole = hp.evaluate(Stub(), _samples(p, y), seed=4)
-    monkeypatch.setattr("heatproof.performance.evaluating.CHUNK", 64)
+    monkeypatch.setattr("heatproof.performance.evaluation.CHUNK", 64)
     stub = Stub()
     found = hp.evaluate(stub, _samples(p, y), seed=4)
     assert stub.sizes == [16, 16, 16, 2]

@@ -19,15 +19,18 @@ from PIL import Image
 from heatproof import data, nets, pipeline
 from heatproof.cli import main
 from heatproof.errors import FileError, UnknownName, UsageError
-from heatproof.loading import Card, save
+from heatproof.models.card import Card
+from heatproof.models.folder import save
 from heatproof.nets import build
-from heatproof.pipeline import Plan, defaults, past, worked
+from heatproof.pipeline import Plan, defaults
+from heatproof.pipeline import cases as worked
+from heatproof.pipeline import completion as past
 from heatproof.probe import HeatproofWarning
 from heatproof.registry import Spec
 from heatproof.report import choose
-from heatproof.report.findings import Told
-from heatproof.studying import Results
-from heatproof.studying.baselines import dependence
+from heatproof.report.facts import Told
+from heatproof.results.record import Results
+from heatproof.verdict.fill_dependence import dependence
 
 METHODS, METRICS = ("grad-cam", "layer-cam"), ("average-drop", "deletion")
 
@@ -41,7 +44,7 @@ def plan_for(name: str, **more: Any) -> Plan:
 def no_figure_files() -> Iterator[None]:
     """Figures are drawn into the page only: as files beside it they take half of a small run's time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("heatproof.report.writing._files", lambda *_, **__: None)
+        patch.setattr("heatproof.report.page._files", lambda *_, **__: None)
         yield
 
 
@@ -128,7 +131,7 @@ class TestImages:
 
 
 class TestFinished:
-    WORK = ("training.running._fit", "performance.evaluate", "studying.run._chunk", "report.write", "data.load")
+    WORK = ("training.run._fit", "performance.evaluate", "studies.run._chunk", "report.write", "data.load")
 
     @pytest.fixture
     def folder(self, image_run: tuple[Path, pipeline.Outcome], tmp_path: Path) -> Path:
@@ -154,7 +157,7 @@ class TestFinished:
                 np.testing.assert_array_equal(new.scores[cell], scores)
 
     def test_what_is_missing_alone_is_done_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.refuse(monkeypatch, "training.running._fit", "studying.run._chunk", "methods.explain")
+        self.refuse(monkeypatch, "training.run._fit", "studies.run._chunk", "methods.explain")
         (folder / pipeline.REPORT).write_text("changed", encoding="utf-8")
         monkeypatch.setattr("heatproof.pipeline.stages.cases", lambda *_, **__: None)
         assert "changed" not in pipeline.run(pipeline.plan_of(folder), folder).report.read_text(encoding="utf-8")[:20]
@@ -164,7 +167,7 @@ class TestFinished:
     def test_another_version_trains_nothing_but_judges_anew(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.refuse(monkeypatch, "training.running._fit")
+        self.refuse(monkeypatch, "training.run._fit")
         monkeypatch.setattr("heatproof.__version__", "99")
         monkeypatch.setattr("heatproof.report.write", lambda _, path, **__: path)
         found = pipeline.run(pipeline.plan_of(folder), folder)

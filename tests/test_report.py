@@ -16,12 +16,14 @@ from scipy.stats import rankdata
 
 from heatproof import performance
 from heatproof.errors import FileError, InputError
-from heatproof.loading import Card
+from heatproof.models.card import Card
 from heatproof.records import Estimate, Samples, Skip
 from heatproof.registry import Spec
-from heatproof.report import Pictures, agreement, findings, heatmaps, parts, settings, tables, write
+from heatproof.report import Pictures, parts, tables, write
+from heatproof.report import facts as findings
 from heatproof.report.parts import Table
-from heatproof.studying import Band, Gallery, Results
+from heatproof.report.sections import agreement, heatmaps, settings
+from heatproof.results.record import Band, Gallery, Results
 from heatproof.training.history import Epoch
 
 NASTY = '<script>alert("x")</script>&\'_%$#{}~^\\|*`'

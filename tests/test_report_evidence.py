@@ -16,9 +16,12 @@ from heatproof import stats
 from heatproof.cli import screen
 from heatproof.metrics.similarity import ssim
 from heatproof.records import Estimate, Skip
-from heatproof.report import agreement, baselines, checks, cost, explanations, findings, planted, slices
+from heatproof.report import facts as findings
 from heatproof.report.parts import Finding, Listing, Picture, Section, Share, Table, counted, percent, text
-from heatproof.studying import Band, Results
+from heatproof.report.sections import agreement, checks, cost, planted, slices
+from heatproof.report.sections import fills as baselines
+from heatproof.report.sections import scores as explanations
+from heatproof.results.record import Band, Results
 
 from .test_report import CONTROLS, METHODS, judged, study
 
@@ -79,7 +82,7 @@ def test_metrics_that_fail_their_check_are_told_with_the_reason() -> None:
 
 
 def test_trials_of_metrics_are_shown_as_shares() -> None:
-    from heatproof.studying import Trials
+    from heatproof.results.self_checks import Trials
 
     results = study()
     rows = np.arange(len(results))

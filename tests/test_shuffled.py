@@ -14,12 +14,14 @@ from scipy.stats import spearmanr
 import heatproof as hp
 from heatproof import nets
 from heatproof.errors import FolderInUse, UsageError
-from heatproof.loading import Card, attach
+from heatproof.models.card import Card, attach
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
-from heatproof.studying import Results, cost, shuffled_model, study
-from heatproof.studying.shuffled import MEMORISE
-from heatproof.studying.trials import SEEN, TRIED, TWINS
+from heatproof.results.record import Results
+from heatproof.studies.cost import cost
+from heatproof.studies.run import study
+from heatproof.studies.self_checks import SEEN, TRIED, TWINS
+from heatproof.studies.shuffled_labels import MEMORISE, shuffled_model
 
 
 def samples(n: int = 24) -> Samples:
@@ -77,7 +79,7 @@ def test_the_other_model_is_trained_once_and_kept(
     found = study(net(), given, ["grad-cam"], METRICS, out=tmp_path)
     np.testing.assert_array_equal(found.scores["grad-cam", NAME], results.scores["grad-cam", NAME])
     assert (tmp_path / "shuffled-labels" / "2-epochs" / "model" / "card.json").is_file()
-    monkeypatch.setattr("heatproof.training.running._fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("heatproof.training.run._fit", lambda *_: pytest.fail("trained again"))
     again = study(net(), given, ["grad-cam"], METRICS, out=tmp_path, fill=["mean", "black"])
     np.testing.assert_array_equal(again[1].scores["grad-cam", NAME], results.scores["grad-cam", NAME])
     with pytest.raises(FolderInUse, match="learn"):

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import heatproof as hp
-from heatproof import store
 from heatproof.errors import FileError
 from heatproof.records import Samples
-from heatproof.studying import Results, study
+from heatproof.results import storage as store
+from heatproof.results.record import Results
+from heatproof.studies.run import study
 
 from .toys import SIZE, Plain, inputs, ready
 

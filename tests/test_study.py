@@ -15,18 +15,20 @@ from torch import Tensor, nn
 
 import heatproof as hp
 from heatproof import metrics as judging
-from heatproof import store
 from heatproof.errors import FolderInUse, InputError, Interrupted, NotApplicable, UnknownName, UsageError
 from heatproof.methods.engine import method, methods
 from heatproof.records import Samples
 from heatproof.registry import Spec
-from heatproof.report.findings import Told
-from heatproof.studying import CONTROLS, METRICS, Results, folders, study
-from heatproof.studying import plan as planning
-from heatproof.studying import run as running
-from heatproof.studying.baselines import dependence
-from heatproof.studying.chunk import explainer, removes
-from heatproof.studying.journal import Journal
+from heatproof.report.facts import Told
+from heatproof.results import storage as store
+from heatproof.results.record import Results
+from heatproof.studies import plan as planning
+from heatproof.studies import run as running
+from heatproof.studies.checkpoint import Journal, folders
+from heatproof.studies.chunk import explainer, removes
+from heatproof.studies.plan import CONTROLS, METRICS
+from heatproof.studies.run import study
+from heatproof.verdict.fill_dependence import dependence
 
 from .toys import SIZE, Plain, inputs, ready
 
@@ -110,7 +112,7 @@ def test_an_interrupted_study_goes_on_with_the_same_numbers(
     with pytest.raises(Interrupted, match="kept in"):
         study(model, samples(), ["grad-cam"], METRIC, out=tmp_path / "run")
     assert {path.stem for path in (tmp_path / "run" / "chunks").iterdir()} == {"begun", "000000", "000001"}
-    monkeypatch.setattr("heatproof.studying.trials.hits", lambda *_: pytest.fail("twins were asked again"))
+    monkeypatch.setattr("heatproof.studies.self_checks.hits", lambda *_: pytest.fail("twins were asked again"))
     calls[:] = [0] * 10
     again = study(model, samples(), ["grad-cam"], METRIC, out=tmp_path / "run")
     assert len(calls) == 11

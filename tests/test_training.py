@@ -20,9 +20,9 @@ from heatproof.errors import FileError, FolderInUse, HeatproofError, InputError,
 from heatproof.records import Samples, Splits
 from heatproof.training import Progress, Recipe, history_of, read_history, recipes, resolve
 from heatproof.training.batches import InOrder, Shuffled, Stretches, augment, generator, hold_out
-from heatproof.training.fitting import fit
+from heatproof.training.callbacks import strips
+from heatproof.training.fit import fit
 from heatproof.training.task import averaging
-from heatproof.training.watching import strips
 
 TINY = Recipe("tiny", 3, 16, 0.01, schedule="one-cycle", weight_decay=0.01, shift=2, average=0.9, validation=0.25)
 

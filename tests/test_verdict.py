@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heatproof.errors import InputError
-from heatproof.studying import Results, Trials, Verdict, verdict
+from heatproof.results.record import Results
+from heatproof.results.self_checks import Trials
+from heatproof.verdict.decision import Verdict, verdict
 
 N = 60
 FAMILIES = {"deletion": "faithfulness", "aopc": "faithfulness", "pointing": "localisation"}

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from heatproof import nets, workers
 from heatproof.errors import HeatproofError, UsageError
 from heatproof.records import Samples
-from heatproof.studying import plan as planning
-from heatproof.studying import study
+from heatproof.studies import plan as planning
+from heatproof.studies.run import study
 
 
 def scaled(shared: Tensor, item: int) -> tuple[Tensor, int, int]:

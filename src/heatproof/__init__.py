@@ -13,7 +13,7 @@ _HOMES = {
     "Estimate": "heatproof.records",
     "HeatproofError": "heatproof.errors",
     "Probe": "heatproof.probe",
-    "Results": "heatproof.studying",
+    "Results": "heatproof.results",
     "Samples": "heatproof.records",
     "Skip": "heatproof.records",
     "Spec": "heatproof.registry",
@@ -21,11 +21,11 @@ _HOMES = {
     "UsageError": "heatproof.errors",
     "evaluate": "heatproof.performance",
     "explain": "heatproof.methods",
-    "load": "heatproof.loading",
+    "load": "heatproof.models.folder",
     "mask": "heatproof.masks",
-    "save": "heatproof.loading",
+    "save": "heatproof.models.folder",
     "score": "heatproof.metrics",
-    "study": "heatproof.studying",
+    "study": "heatproof.studies.run",
     "train": "heatproof.training",
 }
 _MODULES = ("data", "metrics", "methods", "nets")
@@ -59,15 +59,16 @@ __all__ = [
 if TYPE_CHECKING:
     from heatproof import data, methods, metrics, nets
     from heatproof.errors import HeatproofError, UsageError
-    from heatproof.loading import load, save
     from heatproof.masks import mask
     from heatproof.methods import explain
     from heatproof.metrics import score
+    from heatproof.models.folder import load, save
     from heatproof.performance import evaluate
     from heatproof.probe import Contrast, Probe
     from heatproof.records import Estimate, Samples, Skip, Splits
     from heatproof.registry import Spec
-    from heatproof.studying import Results, study
+    from heatproof.results.record import Results
+    from heatproof.studies.run import study
     from heatproof.training import train
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from heatproof.cli import catalogues, exporting, screen, work
+from heatproof.cli import catalogues, screen
+from heatproof.cli import commands as work
+from heatproof.cli import export as exporting
 from heatproof.errors import HeatproofError, Interrupted
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from heatproof.pipeline import Compared, Outcome, Step, Watch
     from heatproof.records import Estimate
     from heatproof.registry import Entry, Registry
-    from heatproof.report.findings import Told
-    from heatproof.studying import Results
+    from heatproof.report.facts import Told
+    from heatproof.results.record import Results
 
 _HEADS = {"methods": "Attribution methods", "metrics": "Metrics", "data": "Data sets"}
 _HEADS |= {"recipes": "Training recipes", "nets": "Networks", "fills": "Fills for removed positions"}
@@ -188,7 +188,7 @@ def source(paper: str) -> str:
 
 def trained(model: nn.Module) -> None:
     """The network's layers, and what its training led to."""
-    from heatproof.loading import card_of
+    from heatproof.models.card import card_of
     from heatproof.nets import summary
 
     card = card_of(model)
@@ -256,7 +256,7 @@ def outcome(found: Outcome) -> None:
 
 def results(found: Results, *others: Results) -> None:
     """Where every method stands over all metrics that count, the best by each metric, and what it comes to."""
-    from heatproof.report.findings import Told
+    from heatproof.report.facts import Told
 
     told = Told(found, others)
     ranking(told)

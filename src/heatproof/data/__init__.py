@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from heatproof.data.arrays import arrays
 from heatproof.data.catalogue import dataset, datasets, load
-from heatproof.data.fetching import fetch
+from heatproof.data.fetch import fetch
 from heatproof.data.folder import folder
 from heatproof.data.hmt import hmt
 from heatproof.data.images import LazyImages

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from heatproof.data.catalogue import dataset
-from heatproof.data.fetching import HELDOUT, heldout, home, stem
+from heatproof.data.fetch import HELDOUT, heldout, home, stem
 from heatproof.data.folder import folders, stratified, tree
 from heatproof.data.images import Transform, side
 from heatproof.errors import FileError, UsageError

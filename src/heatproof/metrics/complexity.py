@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from heatproof import perturb
 from heatproof.errors import UsageError
+from heatproof.fills import even_counts
 from heatproof.metrics.engine import Case, metric
 
 
@@ -45,7 +45,7 @@ def effective_complexity(case: Case, *, tolerance: float = 0.1, steps: int = 20,
     """
     if not tolerance >= 0:
         raise UsageError(f"tolerance: got {tolerance}, expected a share of the score, at least 0")
-    counts = perturb.counts(case.positions, steps)
+    counts = even_counts(case.positions, steps)
     values = case.removed(counts, first="least", fill=fill)
     near = (values - case.score[:, None]).abs() <= tolerance * case.score.abs()[:, None]
     last = near.int().cumprod(1).sum(1).clamp_min(1) - 1

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from heatproof import perturb, spatial
+from heatproof import spatial
 from heatproof.errors import UsageError
+from heatproof.fills import even_counts, removals
 from heatproof.metrics.engine import Case, Curve, metric
 from heatproof.segments import boxes
 from heatproof.segments import segments as slic
@@ -94,7 +95,7 @@ def irof(case: Case, *, segments: int = 50, by: Literal["slic", "boxes"] = "slic
     own = labels.flatten(1).amax(1) + 1
     means = block_means(case.map, labels, count).nan_to_num(nan=-torch.inf)
     order = spatial.ranks(means, seeds=case.seeds("ties")).gather(1, labels.flatten(1)).reshape(labels.shape)
-    values = case.without(perturb.removals(order, range(1, int(own.max()))), fill=fill)
+    values = case.without(removals(order, range(1, int(own.max()))), fill=fill)
     values = torch.cat([case.score[:, None], values, case.blank(fill)[:, None]], dim=1)
     at = torch.linspace(0, 1, count + 1, dtype=torch.float64)
     return Curve(at, 1 - _stretched(values, own, count) / _positive(case.score)[:, None])
@@ -107,7 +108,7 @@ def road(case: Case, *, steps: int = 10, fill: str = "noisy-linear") -> Curve:
     Deviates: the score of the target, not the accuracy, so that each sample has a value.
     Range: that of the score.
     """
-    counts = [c for c in perturb.counts(case.positions, steps) if 0 < c < case.positions] or [case.positions]
+    counts = [c for c in even_counts(case.positions, steps) if 0 < c < case.positions] or [case.positions]
     at = torch.tensor(counts, dtype=torch.float64) / case.positions
     return Curve(at, case.removed(counts, first="most", fill=fill), by="mean")
 

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from heatproof import draws, perturb, spatial
+from heatproof import draws, spatial
 from heatproof.errors import HeatproofError, InputError, NotApplicable, UsageError
-from heatproof.perturb import Canvas
+from heatproof.fills import Canvas, even_counts, fills, removal_scores, removals
 from heatproof.probe import Goal, Probe, Target, as_probe
 from heatproof.records import Direction
 from heatproof.registry import Registry, Spec
@@ -147,7 +147,7 @@ class Case:
 
     def canvas(self, fill: str | None = None) -> Canvas:
         """The inputs with the given fill, by default that of the case."""
-        spec = self.fill if fill is None else perturb.fills.spec(fill)
+        spec = self.fill if fill is None else fills.spec(fill)
         return self.shared(("canvas", spec), lambda: Canvas(self.x, spec, self.seeds("fill"), self.pool))
 
     def removed(self, counts: Iterable[int], *, first: First = "most", fill: str | None = None) -> Float[Tensor, "n k"]:
@@ -156,18 +156,18 @@ class Case:
         known: dict[int, Tensor] = self.own(("removed", first, canvas.fill), dict)
         lacking = sorted({c for c in counts if c not in known and 0 < c < self.positions})
         if lacking:
-            found = self.without(perturb.removals(self.ranks, lacking, first=first), fill=fill)
+            found = self.without(removals(self.ranks, lacking, first=first), fill=fill)
             known.update(zip(lacking, found.unbind(1), strict=True))
         ends = {0: lambda: self.score, self.positions: lambda: self.blank(fill)}
         return torch.stack([ends[c]() if c in ends else known[c] for c in counts], dim=1)
 
     def without(self, removals: Iterable[Bool[Tensor, "n *s"]], *, fill: str | None = None) -> Float[Tensor, "n k"]:
         """The score after each removal, float64; nothing is kept."""
-        return perturb.scores(self.probe, self.canvas(fill), self.goal, removals).double()
+        return removal_scores(self.probe, self.canvas(fill), self.goal, removals).double()
 
     def removal_curve(self, *, first: First = "most", steps: int = 20, fill: str | None = None) -> Curve:
         """The score against the removed fraction, from 0 to 1."""
-        counts = perturb.counts(self.positions, steps)
+        counts = even_counts(self.positions, steps)
         at = torch.tensor(counts, dtype=torch.float64) / self.positions
         return Curve(at, self.removed(counts, first=first, fill=fill))
 
@@ -274,7 +274,7 @@ def score(
         target: what the maps explain, None for the predicted class.
         fill: what removed positions become (black, mean, blur, noise, noisy-linear), or samples to draw donors from.
         explain: the method itself, ``functools.partial(hp.explain, method="grad-cam")``, for metrics that explain
-            other inputs. relearnt: epochs -> a model trained on shuffled labels (`heatproof.studying.shuffled_model`).
+            other inputs. relearnt: epochs -> a model trained on shuffled labels (`heatproof.studies.shuffled_model`).
         index: the samples' own numbers, from which draws are made; 0 to N-1 by default.
 
     Raises: UnknownName, InputError, NotApplicable.
@@ -324,7 +324,7 @@ def case(
     if tuple(index.shape) != (len(x),):
         raise InputError(f"index: got shape {tuple(index.shape)} for {len(x)} samples, expected ({len(x)},)")
     pool = fill if isinstance(fill, Tensor) else None
-    spec = Spec("donor") if isinstance(fill, Tensor) else perturb.fills.spec(fill)
+    spec = Spec("donor") if isinstance(fill, Tensor) else fills.spec(fill)
     goal = probe.goal(x, target)
     device = goal.classes.device
     return Case(

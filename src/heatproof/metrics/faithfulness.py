@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from heatproof import draws, perturb
+from heatproof import draws
 from heatproof.errors import UsageError
+from heatproof.fills import Canvas, removal_scores
 from heatproof.metrics.curves import block_means, fraction
 from heatproof.metrics.engine import Case, Curve, metric
 from heatproof.metrics.similarity import pearson, spearman
-from heatproof.perturb import Canvas
 from heatproof.registry import Spec
 from heatproof.segments import boxes
 
@@ -171,6 +171,6 @@ def _noise_effects(case: Case, labels: Tensor, count: int, runs: int) -> Float[T
     total = case.score.new_zeros(len(case.x), count)
     for run in range(runs):
         canvas = Canvas(case.x, Spec("noise"), draws.seeds(run, "effects", case.seeds("fill")))
-        found = perturb.scores(case.probe, canvas, case.goal, without_each(case, labels, count))
+        found = removal_scores(case.probe, canvas, case.goal, without_each(case, labels, count))
         total += (case.score[:, None] - found).square()
     return total / runs

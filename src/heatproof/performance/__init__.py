@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heatproof.performance.evaluating import evaluate, measure
+from heatproof.performance.evaluation import evaluate, measure
 from heatproof.performance.record import Confusion, Examples, Performance, Reliability, Roc
 
 __all__ = ["Confusion", "Examples", "Performance", "Reliability", "Roc", "evaluate", "measure"]

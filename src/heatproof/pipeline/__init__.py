@@ -10,8 +10,8 @@ finished    report again, compare
 
 from __future__ import annotations
 
+from heatproof.pipeline.archive import Compared, compare, report
 from heatproof.pipeline.defaults import recipe_for
-from heatproof.pipeline.finished import Compared, compare, report
 from heatproof.pipeline.mapfile import read_maps
 from heatproof.pipeline.plan import RUN, Plan, checked, claim, plan_of, read_plan, registry
 from heatproof.pipeline.stages import (

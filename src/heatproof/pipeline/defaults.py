@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from heatproof.loading import CARD, read_card
+from heatproof.models.card import CARD, read_card
 from heatproof.pipeline.plan import Plan, registry
 from heatproof.probe.state import note
 from heatproof.records import Samples, Splits
@@ -23,7 +23,7 @@ def fills_of(plan: Plan, samples: Samples) -> tuple[str, ...]:
 
 def keep_of(plan: Plan, samples: Samples) -> float | None:
     """The share of positions that metrics keep: the plan's, else the study's own choice; None for the metrics' own."""
-    from heatproof.studying import keep_of as by_default
+    from heatproof.studies.plan import keep_of as by_default
 
     return by_default(samples) if plan.keep is None else plan.keep
 
@@ -61,7 +61,7 @@ def shipped_for(plan: Plan) -> str | None:
 
 def tell_shipped(name: str, samples: Samples) -> None:
     """Say that a shipped network is used, and where it has been trained on samples that are to test it."""
-    from heatproof.data.fetching import heldout, stem
+    from heatproof.data.fetch import heldout, stem
 
     note(f"no model or recipe given: {name}, the network that comes with heatproof for these data, is used as it is")
     unseen = set(map(stem, heldout()))

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from heatproof.errors import FileError
-from heatproof.loading import writing
+from heatproof.files import writing
 
 WORD = 4  # bytes of a float32
 

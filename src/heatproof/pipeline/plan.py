@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from heatproof.errors import FileError, FolderInUse, UnknownName, UsageError
-from heatproof.loading import writing
+from heatproof.files import writing
 from heatproof.registry import Registry
 
 RUN = "run.json"
 _REGISTRIES = {
     "data": "heatproof.data:datasets",
-    "fills": "heatproof.perturb:fills",
+    "fills": "heatproof.fills:fills",
     "methods": "heatproof.methods:methods",
     "metrics": "heatproof.metrics:metrics",
     "nets": "heatproof.nets:nets",
@@ -33,7 +33,7 @@ class Plan:
 
     Attributes:
         data, path: the data set and, if it lies on disk, where; None for what the model was trained on, else MNIST-1D.
-        model, weights: a trained model, see `heatproof.interop.models.model`; None for the one that is shipped for the
+        model, weights: a trained model, see `heatproof.models.names.model`; None for the one that is shipped for the
             data, or to train ``net`` by ``recipe`` where either is given or none is shipped.
         classes: what the outputs of ``model`` are, in order; empty for what its card or else the data says.
         methods, metrics: specs; empty for the study's own choice.

@@ -15,9 +15,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from heatproof.errors import Interrupted, UsageError
-from heatproof.interop.models import model as model_named
-from heatproof.loading import card_of, writing
-from heatproof.pipeline import past
+from heatproof.files import writing
+from heatproof.models.card import card_of
+from heatproof.models.names import model as model_named
+from heatproof.pipeline import completion as past
+from heatproof.pipeline.cases import cases, check_class
 from heatproof.pipeline.defaults import (
     fills_of,
     keep_of,
@@ -29,16 +31,15 @@ from heatproof.pipeline.defaults import (
     told_of_both,
 )
 from heatproof.pipeline.mapfile import map_writer, read_maps
-from heatproof.pipeline.matching import matched, sized
+from heatproof.pipeline.match import matched, sized
 from heatproof.pipeline.plan import Plan, checked, claimed
-from heatproof.pipeline.worked import cases, check_class
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 
 if TYPE_CHECKING:
     from heatproof.performance import Performance
-    from heatproof.studying import Results
+    from heatproof.results.record import Results
 
 MODEL, STUDY, SCORES = "model", "study", ("scores.csv", "scores.parquet")
 PERFORMANCE, MAPS, REPORT = "performance.json", "maps.safetensors", "report.html"
@@ -94,7 +95,7 @@ def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
 def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = None, quiet: bool = True) -> nn.Module:
     """The plan's model: loaded if it names one, else trained, with its files in ``out``.
 
-    A model is whatever `heatproof.interop.models.model` knows.
+    A model is whatever `heatproof.models.names.model` knows.
 
     Raises: UsageError, UnknownName, FileError, Interrupted.
     """
@@ -175,7 +176,7 @@ def maps(
 
 def _methods(plan: Plan, *, controls: bool = True) -> list[Spec]:
     from heatproof.methods import parse
-    from heatproof.studying import CONTROLS, METHODS
+    from heatproof.studies.plan import CONTROLS, METHODS
 
     methods = parse(plan.methods or METHODS)
     return methods + [spec for spec in parse(CONTROLS) if controls and spec.name not in {m.name for m in methods}]
@@ -198,9 +199,8 @@ def judge(
         explained: a folder where the maps are kept too, chunk by chunk; those that are there are not made again.
     Raises: UnknownName, UsageError, FolderInUse, FileError, Interrupted.
     """
-    from heatproof.studying import METRICS, kept
-    from heatproof.studying.plan import plan_of
-    from heatproof.studying.run import carried_out
+    from heatproof.studies.plan import METRICS, kept, plan_of
+    from heatproof.studies.run import carried_out
 
     judged = samples.test if isinstance(samples, Splits) else samples
     keep = keep_of(plan, judged)
@@ -226,8 +226,8 @@ def studied(folder: Path) -> tuple[Results, ...]:
 
     Raises: FileError where it is missing or damaged.
     """
-    from heatproof import store
-    from heatproof.studying import folders
+    from heatproof.results import storage as store
+    from heatproof.studies.checkpoint import folders
 
     return tuple(store.load(path) for path in folders(folder))
 
@@ -276,7 +276,7 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None, work
 
 def _gathered(plan: Plan, parts: Path, path: Path, count: int) -> bool:
     """Whether the maps of so many samples are kept in a folder of a study; they are then in one file at ``path``."""
-    from heatproof.studying.explaining import kept_maps
+    from heatproof.studies.maps import kept_maps
 
     chunks = [read_maps(part) for part in kept_maps(parts)]
     if sum(max(map(len, chunk.values()), default=0) for chunk in chunks) != count:

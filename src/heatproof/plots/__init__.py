@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from heatproof.plots.classifier import confusion, examples, history, per_class, reliability, roc
+from heatproof.plots.evaluation import agreement, critical_difference, curves, intervals, metric_table, ranking, times
 from heatproof.plots.files import png, save, svg
-from heatproof.plots.judging import agreement, critical_difference, curves, intervals, metric_table, ranking, times
 from heatproof.plots.maps import attribution, gallery, panels
 from heatproof.plots.style import INK, PALETTE, STYLE
 

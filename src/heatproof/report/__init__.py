@@ -19,8 +19,8 @@ writing        `write`
 
 from __future__ import annotations
 
-from heatproof.report.cases import Cases, choose
-from heatproof.report.heatmaps import Pictures
-from heatproof.report.writing import write
+from heatproof.report.page import write
+from heatproof.report.sections.cases import Cases, choose
+from heatproof.report.sections.heatmaps import Pictures
 
 __all__ = ["Cases", "Pictures", "choose", "write"]

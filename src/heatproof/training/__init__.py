@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from heatproof.training.history import HISTORY, Epoch, Progress, history_of, read_history
 from heatproof.training.recipes import Recipe, recipe, recipes, resolve
-from heatproof.training.running import train
+from heatproof.training.run import train
 
 __all__ = [
     "HISTORY",

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from heatproof.errors import FileError
-from heatproof.loading import writing
+from heatproof.files import writing
 
 HISTORY = "history.csv"
 

@@ -1,0 +1,45 @@
+"""Digests of models, samples and files: what two studies must share to be the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heatproof.records import Samples
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as ``sha256:...``."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_digest(model: nn.Module) -> str:
+    """A fingerprint of a model's class and weights."""
+    found = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    for name, value in model.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            found.update(_bytes(value))
+    return found.hexdigest()[:16]
+
+
+def samples_digest(samples: Samples, look: int = 64) -> str:
+    """A fingerprint of samples: their shape, labels, names, and the values of some of them."""
+    found = hashlib.sha256(repr((tuple(samples.x.shape), samples.ids, samples.classes)).encode())
+    found.update(_bytes(samples.y))
+    for row in np.linspace(0, max(len(samples) - 1, 0), min(look, len(samples))).round().astype(int).tolist():
+        found.update(_bytes(samples.x[row : row + 1]))
+    if samples.mask is not None:
+        found.update(_bytes(samples.mask))
+    return found.hexdigest()[:16]
+
+
+def _bytes(value: Tensor) -> bytes:
+    flat = value.detach().cpu().contiguous()
+    flat = flat.float() if flat.dtype == torch.bfloat16 else flat
+    return flat.numpy().tobytes()

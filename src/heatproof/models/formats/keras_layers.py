@@ -1,0 +1,307 @@
+"""Which torch module stands for which Keras layer: one small function a kind of layer, in the table `TABLE`.
+
+A function gets the Keras layer, its input and the model's axis order, and returns a module; it raises `Untranslatable`
+where none is exact. Modules work on channels-first tensors; a fused activation is the last part of a layer's block.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from heatproof.models.formats import keras_modules as km
+
+Ranked: TypeAlias = tuple[Callable[..., nn.Module], ...]
+CONV: Ranked = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORM: Ranked = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_DROP: Ranked = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "elu": nn.ELU, "selu": nn.SELU, "celu": nn.CELU, "gelu": nn.GELU,
+    "silu": nn.SiLU, "mish": nn.Mish, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus,
+    "softsign": nn.Softsign, "hard_sigmoid": nn.Hardsigmoid, "hard_silu": nn.Hardswish, "hard_tanh": nn.Hardtanh,
+    "log_sigmoid": nn.LogSigmoid,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2), "exponential": lambda: km.Function(torch.exp),
+    "steep_sigmoid": lambda: km.Function(km.steep_sigmoid),
+}  # fmt: skip
+
+
+class Untranslatable(Exception):
+    """No torch module gives exactly what this layer gives."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The model's conventions.
+
+    Attributes:
+        last: whether Keras's tensors are channels-last, so that torch's have their channels moved.
+        edges: what 'same' average pooling takes outside the input: "exclude" as TensorFlow and JAX, "replicate" as
+            Keras's torch backend where the padding is lopsided.
+    """
+
+    last: bool
+    edges: Literal["exclude", "replicate"] = "replicate"
+
+    def torch_axis(self, axis: int, ndim: int) -> int:
+        """Where Keras's axis lies in torch's tensor."""
+        axis %= ndim
+        if not self.last or ndim < 3 or axis == 0:
+            return axis
+        return 1 if axis == ndim - 1 else axis + 1
+
+    def to_torch(self, array: NDArray[Any]) -> Tensor:
+        """A constant in Keras's axis order as a tensor in torch's."""
+        moved = np.moveaxis(array, -1, 1) if self.last and array.ndim > 2 else array
+        return torch.tensor(np.ascontiguousarray(moved), dtype=torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One tensor of the graph.
+
+    Attributes:
+        index: its number; shape: in Keras's order, batch included.
+        order: for flattened features, which of Keras's features stands at each place; None where they agree.
+    """
+
+    index: int
+    shape: tuple[int | None, ...]
+    order: NDArray[Any] | None = None
+
+    @property
+    def rank(self) -> int:
+        """How many position axes it has."""
+        return len(self.shape) - 2
+
+    def channels(self, axes: Axes) -> int:
+        """The length of its channel axis."""
+        return int(self.shape[-1 if axes.last else 1] or 0)
+
+    def size(self, axes: Axes) -> tuple[int | None, ...]:
+        """The lengths of its position axes."""
+        return self.shape[1:-1] if axes.last else self.shape[2:]
+
+
+Translation = Callable[[Any, Value, Axes], nn.Module]
+TABLE: dict[str, Translation] = {}
+KEEPS_ORDER: set[str] = set()
+READS_ORDER = ("Dense", "BatchNormalization")
+
+
+def layer(*names: str, keeps_order: bool = False) -> Callable[[Translation], Translation]:
+    """A decorator that puts a function into the table under Keras class names."""
+
+    def put(function: Translation) -> Translation:
+        TABLE.update(dict.fromkeys(names, function))
+        KEEPS_ORDER.update(names if keeps_order else ())
+        return function
+
+    return put
+
+
+def array(variable: Any) -> NDArray[Any]:
+    """The numbers of a Keras variable or tensor, whatever backend holds it."""
+    value = getattr(variable, "value", variable)
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def activation(function: Any, x: Value, axes: Axes) -> nn.Module | None:
+    """The module of an activation; None for the identity."""
+    keras = sys.modules["keras"]
+    if isinstance(function, keras.layers.Layer):
+        kind = type(function).__name__
+        if kind not in TABLE:
+            raise Untranslatable(kind)
+        return TABLE[kind](function, x, axes)
+    name = getattr(function, "__name__", "")
+    known = function is getattr(keras.activations, name, None) or name == "steep_sigmoid"
+    if function is None or (known and name == "linear"):
+        return None
+    if known and name in ("softmax", "log_softmax"):
+        return {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}[name](axes.torch_axis(-1, len(x.shape)))
+    if not known or name not in _ACTIVATIONS:
+        raise Untranslatable(f"activation {name}")
+    return _ACTIVATIONS[name]()
+
+
+def block(**parts: nn.Module | None) -> nn.Module:
+    """The parts in sequence, under their names; a single part stands alone."""
+    present = OrderedDict((name, part) for name, part in parts.items() if part is not None)
+    return next(iter(present.values())) if len(present) == 1 else nn.Sequential(present)
+
+
+def filled(module: nn.Module, weight: NDArray[Any], shift: NDArray[Any] | None) -> nn.Module:
+    """The module with this weight and, where it has one, this bias."""
+    state = {"weight": torch.tensor(np.ascontiguousarray(weight), dtype=torch.float32)}
+    if shift is not None:
+        state["bias"] = torch.tensor(shift, dtype=torch.float32)
+    module.load_state_dict(state, strict=False)
+    return module
+
+
+def bias(given: Any) -> NDArray[Any] | None:
+    """A layer's bias; None where it has none."""
+    return array(given.bias) if given.use_bias else None
+
+
+@layer("Dense")
+def _dense(given: Any, x: Value, axes: Axes) -> nn.Module:
+    if getattr(given, "quantization_mode", None):
+        raise Untranslatable("quantised")
+    kernel, shift = array(given.kernel), bias(given)
+    last = activation(given.activation, x, axes)
+    if x.rank == 0 or not axes.last:
+        weight = kernel if x.order is None else kernel[x.order]
+        linear = nn.Linear(kernel.shape[0], kernel.shape[1], bias=shift is not None)
+        return block(linear=filled(linear, weight.T, shift), activation=last)
+    if x.rank > 3:
+        raise Untranslatable("too many axes")
+    point = CONV[x.rank - 1](*kernel.shape, 1, bias=shift is not None)
+    return block(linear=filled(point, kernel.T.reshape(*kernel.T.shape, *(1,) * x.rank), shift), activation=last)
+
+
+@layer("BatchNormalization", keeps_order=True)
+def _batch_norm(given: Any, x: Value, axes: Axes) -> nn.Module:
+    if axes.torch_axis(given.axis, len(x.shape)) != 1 or x.rank > 3 or getattr(given, "renorm", False):
+        raise Untranslatable("BatchNormalization over another axis")
+    count = x.channels(axes)
+    order = np.arange(count) if x.order is None else x.order
+    norm = _NORM[max(x.rank, 1) - 1](count, eps=given.epsilon, momentum=1 - given.momentum)
+    parts = {"weight": given.gamma, "bias": given.beta}
+    parts |= {"running_mean": given.moving_mean, "running_var": given.moving_variance}
+    state = {k: torch.tensor(array(v)[order], dtype=torch.float32) for k, v in parts.items() if v is not None}
+    norm.load_state_dict(state, strict=False)
+    return norm
+
+
+@layer("LayerNormalization")
+def _layer_norm(given: Any, x: Value, axes: Axes) -> nn.Module:
+    over = [a % len(x.shape) for a in (given.axis if isinstance(given.axis, (list, tuple)) else [given.axis])]
+    if over != [len(x.shape) - 1] or getattr(given, "rms_scaling", False):
+        raise Untranslatable("LayerNormalization over several axes")
+    norm = nn.LayerNorm(int(x.shape[-1] or 0), eps=given.epsilon)
+    parts = {"weight": given.gamma, "bias": given.beta}
+    state = {k: torch.tensor(array(v), dtype=torch.float32) for k, v in parts.items() if v is not None}
+    norm.load_state_dict(state, strict=False)
+    return km.ChannelNorm(norm) if x.rank > 0 and axes.last else norm
+
+
+@layer("GroupNormalization")
+def _group_norm(given: Any, x: Value, axes: Axes) -> nn.Module:
+    count = x.channels(axes)
+    if axes.torch_axis(given.axis, len(x.shape)) != 1:
+        raise Untranslatable("GroupNormalization over another axis")
+    norm = nn.GroupNorm(count if given.groups == -1 else given.groups, count, eps=given.epsilon)
+    parts = {"weight": given.gamma, "bias": given.beta}
+    state = {k: torch.tensor(array(v).reshape(-1), dtype=torch.float32) for k, v in parts.items() if v is not None}
+    norm.load_state_dict(state, strict=False)
+    return norm
+
+
+@layer("Activation", keeps_order=True)
+def _activation(given: Any, x: Value, axes: Axes) -> nn.Module:
+    return activation(given.activation, x, axes) or nn.Identity()
+
+
+@layer("ReLU", keeps_order=True)
+def _relu(given: Any, _x: Value, _axes: Axes) -> nn.Module:
+    slope, ceiling, threshold = float(given.negative_slope), given.max_value, float(given.threshold)
+    if threshold == 0 and ceiling is None:
+        return nn.LeakyReLU(slope) if slope else nn.ReLU()
+    if threshold == 0 and slope == 0 and ceiling == 6:
+        return nn.ReLU6()
+    return km.Clamp(slope, None if ceiling is None else float(ceiling), threshold)
+
+
+@layer("LeakyReLU", keeps_order=True)
+def _leaky(given: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.LeakyReLU(float(given.negative_slope))
+
+
+@layer("ELU", keeps_order=True)
+def _elu(given: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.ELU(float(given.alpha))
+
+
+@layer("Softmax", keeps_order=True)
+def _softmax(given: Any, x: Value, axes: Axes) -> nn.Module:
+    if not isinstance(given.axis, int):
+        raise Untranslatable("softmax over several axes")
+    return nn.Softmax(axes.torch_axis(given.axis, len(x.shape)))
+
+
+@layer("PReLU")
+def _prelu(given: Any, _x: Value, axes: Axes) -> nn.Module:
+    alpha = axes.to_torch(array(given.alpha)[None])[0]
+    if alpha.numel() == alpha.shape[0]:
+        module = nn.PReLU(alpha.numel())
+        module.load_state_dict({"weight": alpha.flatten()})
+        return module
+    return km.Slope(alpha)
+
+
+@layer("Permute")
+def _permute(given: Any, x: Value, axes: Axes) -> nn.Module:
+    ndim = len(x.shape)
+    wanted = (0, *given.dims)
+    where = {axes.torch_axis(keras_axis, ndim): keras_axis for keras_axis in range(ndim)}
+    return km.Permute([axes.torch_axis(wanted[where[place]], ndim) for place in range(ndim)])
+
+
+@layer("Rescaling", keeps_order=False)
+def _rescale(given: Any, x: Value, axes: Axes) -> nn.Module:
+    parts = [np.asarray(v, dtype=np.float32) for v in (given.scale, given.offset)]
+    full = [p.reshape((1,) * (len(x.shape) - p.ndim) + p.shape) if p.ndim else p for p in parts]
+    return km.Affine(axes.to_torch(full[0]), axes.to_torch(full[1]))
+
+
+@layer("Normalization")
+def _normalise(given: Any, _x: Value, axes: Axes) -> nn.Module:
+    mean, deviation = array(given.mean), np.maximum(np.sqrt(array(given.variance)), 1e-7)
+    if given.invert:
+        return km.Affine(axes.to_torch(deviation), axes.to_torch(mean))
+    return km.Affine(axes.to_torch(1 / deviation), axes.to_torch(-mean / deviation))
+
+
+@layer("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
+def _channel_dropout(given: Any, x: Value, _axes: Axes) -> nn.Module:
+    return _DROP[x.rank - 1](given.rate)
+
+
+@layer("Dropout", keeps_order=True)
+def _dropout(given: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.Dropout(given.rate)
+
+
+_IDLE = (
+    "Identity", "ActivityRegularization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "RandomBrightness",
+    "RandomContrast", "RandomFlip", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom",
+)  # fmt: skip
+
+
+@layer(*_IDLE, keeps_order=True)
+def _idle(_given: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.Identity()
+
+
+def merge(given: Any, values: Sequence[Value], axes: Axes) -> nn.Module:
+    """The module of a layer that takes several values.
+
+    Raises: Untranslatable.
+    """
+    kind, ndim = type(given).__name__.lower(), len(values[0].shape)
+    if any(len(v.shape) != ndim for v in values):
+        raise Untranslatable("merge of different ranks")
+    if kind == "concatenate":
+        return km.Concatenate(axes.torch_axis(given.axis, ndim))
+    if kind not in ("add", "subtract", "multiply", "average", "maximum", "minimum"):
+        raise Untranslatable(kind)
+    return km.Merge(kind)

@@ -1,0 +1,1 @@
+"""A study: methods x metrics x samples, every score kept."""

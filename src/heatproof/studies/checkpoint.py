@@ -1,0 +1,103 @@
+"""The finished chunks of a study on disk, so that a stopped study goes on where it was.
+
+``study.json`` says which study the folder belongs to; each chunk is a file of plain arrays that appears whole or not at
+all. Once the results are written the chunks are removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heatproof.errors import FileError, FolderInUse
+from heatproof.files import writing
+from heatproof.registry import Spec
+
+PAGE, CHUNKS, RESULTS, FILLS = "study.json", "chunks", "results.json", "fills"
+BEGUN = "begun"
+FOREIGN = (RESULTS, "run.json", "training.json", "card.json", "scores.csv", "scores.parquet")
+Arrays = dict[str, np.ndarray]
+
+
+class Journal:
+    """The chunks of one study in one folder.
+
+    Raises: FolderInUse where the folder belongs to another study, or to this one and ``resume`` is off.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, resume: bool = True) -> None:
+        self.folder = folder
+        page = {"heatproof": "study", "identity": json.loads(json.dumps(identity))}
+        if folder.exists() and not folder.is_dir():
+            raise FolderInUse(f"{str(folder)!r} is a file; choose another folder")
+        found = self._found()
+        if found is None and any((folder / name).exists() for name in FOREIGN):
+            raise FolderInUse(f"{str(folder)!r} holds other results; choose another folder")
+        if found is not None and found != page["identity"]:
+            differs = sorted(k for k in {*found, *page["identity"]} if found.get(k) != page["identity"].get(k))
+            raise FolderInUse(
+                f"{str(folder)!r} holds another study (differs in {', '.join(differs)}); choose another folder"
+            )
+        if found is not None and not resume:
+            raise FolderInUse(f"{str(folder)!r} holds this very study; resume it or choose another folder")
+        if found is None:
+            with writing(folder / PAGE) as part:
+                part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the results were written."""
+        return (self.folder / RESULTS).exists()
+
+    def read(self, part: int | str) -> Arrays | None:
+        """The arrays of a finished chunk, or of a part with a name, or None."""
+        path = self._path(part)
+        if not path.exists():
+            return None
+        try:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except Exception as error:  # zip and npy readers raise many kinds for a truncated file
+            raise FileError(f"{str(path)!r} is damaged ({type(error).__name__}); delete it and run again") from None
+
+    def write(self, part: int | str, arrays: Arrays) -> None:
+        """Keep the arrays of a chunk, or of a part with a name."""
+        with writing(self._path(part)) as beside, beside.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Remove the chunks; the results hold all of them."""
+        for path in (self.folder / CHUNKS).glob("*.npz"):
+            path.unlink()
+        if (self.folder / CHUNKS).is_dir():
+            (self.folder / CHUNKS).rmdir()
+
+    def _path(self, part: int | str) -> Path:
+        return self.folder / CHUNKS / (f"{part}.npz" if isinstance(part, str) else f"{part:06d}.npz")
+
+    def _found(self) -> dict[str, Any] | None:
+        path = self.folder / PAGE
+        if not path.exists():
+            return None
+        try:
+            page = json.loads(path.read_text(encoding="utf-8"))
+            return dict(page["identity"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise FileError(f"{str(path)!r} is damaged; choose another folder") from None
+
+
+def folder_of(folder: Path, fills: Sequence[Spec], fill: Spec) -> Path:
+    """Where the study with one of several fills lies: that with the first in the folder itself."""
+    place = list(fills).index(fill)
+    return folder / FILLS / f"{place}-{re.sub(r'[^a-z0-9.-]+', '-', str(fill))}" if place else folder
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders of a study with several fills, in their order."""
+    others = (folder / FILLS).iterdir() if (folder / FILLS).is_dir() else ()
+    return [folder, *sorted(others, key=lambda path: int(path.name.partition("-")[0]))]

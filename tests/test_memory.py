@@ -1,0 +1,56 @@
+"""Freed memory goes back to the system; a study asks for that where its inputs are large."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from heatproof import memory as heap
+from heatproof import nets
+from heatproof.records import Samples
+from heatproof.studies import chunk as chunks
+from heatproof.studies.run import study
+
+
+def resident() -> int:
+    """The bytes that the process holds in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(heap._trim() is None, reason="needs glibc")
+def test_freed_memory_is_given_back() -> None:
+    blocks = [b"\1" * 100_000 for _ in range(2000)]
+    survivors = blocks[::50]
+    del blocks
+    before = resident()
+    heap.release(heap.LARGE - 1)
+    few = before - resident()
+    heap.release()
+    assert before - resident() > few + 100e6
+    assert len(survivors) == 40
+
+
+def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: None) -> object:
+        return object()
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    heap._trim.cache_clear()
+    try:
+        heap.release()
+        assert heap._trim() is None
+    finally:
+        heap._trim.cache_clear()
+
+
+def test_a_study_asks_after_every_method_and_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(chunks, "release", asked.append)
+    samples = Samples(torch.rand(6, 1, 40), torch.arange(6) % 10, None, tuple("abcdefghij"))
+    given: Any = (nets.build("mnist1d-cnn").eval(), samples, ["grad-cam", "saliency"], ["deletion:steps=3"])
+    study(*given, controls=False, fill=("mean", "blur"))
+    assert asked == [240] * 4
