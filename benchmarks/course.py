@@ -101,10 +101,10 @@ def loops(keras: Any, model: Any, layer: str, x: Array, method: str) -> list[Arr
 
 
 def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
-    """Wall-clock seconds of one call, and what it gave."""
+    """Wall-clock seconds of one call, and its value."""
     start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
+    value = run()
+    return time.perf_counter() - start, value
 
 
 def main() -> None:
@@ -127,8 +127,8 @@ def main() -> None:
         for method in METHODS:
             hp.explain(probe, x, method)
             own, maps = seconds(partial(hp.explain, probe, x, method))
-            theirs, found = seconds(partial(loops, keras, model, layer, last[:few], method))
-            large = spatial.resize(torch.from_numpy(np.stack(found)).float(), x.shape[2:])
+            theirs, grids = seconds(partial(loops, keras, model, layer, last[:few], method))
+            large = spatial.resize(torch.from_numpy(np.stack(grids)).float(), x.shape[2:])
             likeness = np.corrcoef(large.flatten(), maps[:few].flatten())[0, 1]
             each, a = theirs / few, own / len(x)
             print(

@@ -187,8 +187,8 @@ def test(tiles: Path, model: Path) -> None:
         print(f"  {name:8} recall {recall:.3f}, precision {precision:.3f}")
     print("confusion (true class a row):")
     for label in range(len(samples.classes)):
-        told = logits.argmax(1)[samples.y == label].bincount(minlength=len(samples.classes))
-        print("  ", " ".join(f"{int(n):3d}" for n in told))
+        predicted = logits.argmax(1)[samples.y == label].bincount(minlength=len(samples.classes))
+        print("  ", " ".join(f"{int(n):3d}" for n in predicted))
     size, cost = sum(p.numel() for p in net.parameters()), 2 * multiply_adds(net, side) / 1e9
     print(f"parameters {size:,}; {cost:.3f} GFLOP a tile (a multiply-add is two)")
     x = samples.x[0:32]

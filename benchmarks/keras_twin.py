@@ -92,9 +92,9 @@ def main() -> None:
         last = x.movedim(1, -1).contiguous()
         runs: list[tuple[Callable[[Tensor], Any], Tensor]] = [(twin, x), (loaded, x), (model, last)]
         with torch.inference_mode():
-            for run, given in runs:
-                run(given)
-            rounds = [[timed(run, given) for run, given in runs] for _ in range(repeats)]
+            for run, inputs in runs:
+                run(inputs)
+            rounds = [[timed(run, inputs) for run, inputs in runs] for _ in range(repeats)]
         hand, ours, theirs = (statistics.median(column) * 1000 for column in zip(*rounds, strict=True))
         ratio, worst = (statistics.median(r[i] / r[0] for r in rounds) for i in (1, 2))
         numbers = f"{hand:.1f} | {ours:.1f} | {theirs:.1f} | {ratio:.2f} | {worst:.2f}"

@@ -39,17 +39,17 @@ def main() -> int:
     digits = hp.data.mnist1d()
     model = hp.train(digits, quiet=True)
     start = time.perf_counter()
-    found = hp.study(model, digits.test.take(range(200)), METHODS, METRICS, out=out / "study")
+    results = hp.study(model, digits.test.take(range(200)), METHODS, METRICS, out=out / "study")
     judged = time.perf_counter() - start
-    print(found.verdict().text)
-    found.report(out / "report.html")
+    print(results.verdict().text)
+    results.report(out / "report.html")
     whole = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{len(found.methods)} methods x {len(found.metrics)} metrics x {len(found)} signals: {judged:.0f} s; with "
-          f"tests and report {whole:.0f} s (at most {60 * MINUTES}); {memory:.2f} GiB at most ({GIB}); "
-          f"{len(found.skips)} cells skipped")  # fmt: skip
+    size = f"{len(results.methods)} methods x {len(results.metrics)} metrics x {len(results)} signals"
+    print(f"{size}: {judged:.0f} s; with tests and report {whole:.0f} s (at most {60 * MINUTES}); {memory:.2f} GiB at "
+          f"most ({GIB}); {len(results.skips)} cells skipped")  # fmt: skip
     for kind in ("methods", "metrics"):
-        taken = sorted(found.about["seconds"][kind].items(), key=lambda item: -item[1])[:5]
+        taken = sorted(results.about["seconds"][kind].items(), key=lambda item: -item[1])[:5]
         print(f"longest {kind}: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in taken))
     return int(whole > 60 * MINUTES or memory > GIB)
 

@@ -1,12 +1,13 @@
-"""Is the verdict right? Nets trained on planted tasks, judged without the mask and compared with what the mask says.
+"""Is the verdict right? Networks trained on planted tasks: verdicts without the masks, compared with the masks.
 
     python benchmarks/verdict.py [trials] [--out FOLDER] [--seeds 0-5] [--tasks signal,digits,image,volume] [--write]
     python benchmarks/verdict.py coverage [--out FOLDER] [--write]
 
 A trial trains a network on data whose deciding region is known, computes the verdict on test samples whose masks were
-removed, and ranks the same methods by localisation in the masks. Two candidates are controls in disguise. The folder
-keeps a file a trial, so that a stopped benchmark goes on and several may run side by side, each with some tasks.
-Exits with 1 where a bound is missed. Seeds below 100 are for reporting; the rule was developed on those from 100 on.
+removed, and ranks the same methods by localisation in the masks. Two candidates are controls under other names. The
+folder keeps one file per trial, so that an interrupted benchmark continues and several can run side by side, each with
+some of the tasks. Exits with 1 where a bound is missed. Seeds below 100 are reported; the rule was developed on seeds
+from 100 on.
 """
 
 from __future__ import annotations
@@ -27,11 +28,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import heatproof as hp
-from heatproof import draws, spatial, stats
+from heatproof import Results, StudyOptions, draws, spatial, stats
 from heatproof.methods import method
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
-from heatproof.results.record import Results
 from heatproof.training import Recipe
 
 METHODS = (
@@ -51,6 +51,18 @@ RIGHT, NAMED = 0.9, 0.5  # least shares of the trials
 COVERED = (0.93, 0.97)
 DRAWS = 1000  # resamplings of a test set
 DOCS = Path(__file__).parents[1] / "docs"
+INTRODUCTIONS = {
+    "trials": """# Trials of the verdict
+
+In each trial a network was trained on a planted task, and the verdict was computed without the masks
+([verdict.md](verdict.md)). It is *right* if it names a method of the top group by the masks, *wrong* if it names
+another one, and *silent* if it names none; the methods at the top are then in brackets. Support is the share of
+resamples in which the leading method stays first.""",
+    "coverage": """# Coverage of the intervals
+
+From the scores of 1,000 test signals, 1,000 samples of size 50 and of size 200 were drawn. The last two columns are the
+shares of samples whose 95 % interval contains the mean of all signals ([verdict.md](verdict.md)).""",
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ def contours(_probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float[Tens
 
 
 def trained(task: Task, seed: int, *, shuffled: bool = False) -> tuple[nn.Module, Samples]:
-    """The network and the test samples of a trial, with their masks; with ``shuffled`` it learnt shuffled labels."""
+    """The network and the test samples of a trial, with their masks; with ``shuffled`` trained on shuffled labels."""
     splits = hp.data.load(task.data.format(seed))
     learn = splits.train
     if shuffled:
@@ -107,19 +119,19 @@ def trained(task: Task, seed: int, *, shuffled: bool = False) -> tuple[nn.Module
 
 
 def only(results: Results, names: Sequence[str]) -> Results:
-    """The same study of some of its methods."""
+    """The same study of a few of its methods."""
     return replace(results, methods=tuple(names))
 
 
-def told(results: Results) -> dict[str, Any]:
-    """What the verdict of a study says, in plain types."""
-    found = results.verdict()
+def summarised(results: Results) -> dict[str, Any]:
+    """The verdict of a study, in plain types."""
+    verdict = results.verdict()
     return {
-        "winner": found.winner,
-        "group": list(found.group),
-        "confidence": found.confidence,
-        "text": found.text,
-        "barred": [check.method for check in found.methods if not check.counts],
+        "winner": verdict.winner,
+        "group": list(verdict.group),
+        "support": verdict.support,
+        "text": verdict.text,
+        "barred": [check.method for check in verdict.methods if not check.eligible],
     }
 
 
@@ -127,14 +139,13 @@ def trial(name: str, seed: int) -> dict[str, Any]:
     """One trial: the verdict without the mask, and the ranking by it."""
     task = TASKS[name]
     model, test = trained(task, seed)
-    blind = hp.study(model, replace(test, mask=None), METHODS, JUDGES, seed=seed)
-    truth = hp.study(model, test, METHODS, TRUTH, seed=seed).ranking()
-    found = told(blind)
+    blind = hp.study(model, replace(test, mask=None), METHODS, JUDGES, options=StudyOptions(seed=seed))
+    truth = hp.study(model, test, METHODS, TRUTH, options=StudyOptions(seed=seed)).ranking()
     return {
-        "task": name, "seed": seed, "accuracy": float(blind.right.mean()), **found,
+        "task": name, "seed": seed, "accuracy": float(blind.correct.mean()), **summarised(blind),
         "top": list(truth.top),
         "order": [[row.method, row.rank.mean] for row in truth.rows],
-        "disguised": told(only(blind, DISGUISED))["winner"],
+        "disguised": summarised(only(blind, DISGUISED))["winner"],
     }  # fmt: skip
 
 
@@ -144,101 +155,111 @@ def outcome(item: Mapping[str, Any]) -> str:
 
 
 def lesson(name: str, seed: int) -> dict[str, Any]:
-    """A network that learnt shuffled labels: nothing must be named."""
+    """A network that was trained on shuffled labels: no method must be named."""
     model, test = trained(TASKS[name], seed, shuffled=True)
-    blind = hp.study(model, replace(test, mask=None), METHODS[:2] + METHODS[6:], JUDGES, seed=seed)
-    return {"task": name, "seed": seed, "shuffled": True, "accuracy": float(blind.right.mean()), **told(blind)}
+    unmasked, options = replace(test, mask=None), StudyOptions(seed=seed)
+    blind = hp.study(model, unmasked, METHODS[:2] + METHODS[6:], JUDGES, options=options)
+    accuracy = float(blind.correct.mean())
+    return {"task": name, "seed": seed, "shuffled": True, "accuracy": accuracy, **summarised(blind)}
 
 
 def kept(path: Path, make: Any) -> dict[str, Any]:
     """What ``make`` gives, kept at ``path``; read from there where it was made before."""
     if not path.exists():
-        found = make()
+        page = make()
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
         part.replace(path)
-        print(f"{path.stem}: {found['text']}", flush=True)
+        print(f"{path.stem}: {page['text']}", flush=True)
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def trials(folder: Path, tasks: Sequence[str], seeds: Sequence[int] | None) -> list[dict[str, Any]]:
-    """Every trial of the tasks, and the lessons of shuffled labels."""
-    found = []
+    """Every trial of the tasks, and the networks trained on shuffled labels."""
+    items = []
     for place in range(max(len(seeds or ()), *(TASKS[name].seeds for name in tasks))):
         for name in tasks:
             chosen = TASKS[name].numbers if seeds is None else seeds
             if place < len(chosen):
                 seed = chosen[place]
-                found.append(kept(folder / f"{name}-{seed}.json", functools.partial(trial, name, seed)))
+                items.append(kept(folder / f"{name}-{seed}.json", functools.partial(trial, name, seed)))
             if name in LESSONS and place < len(chosen) and chosen[place] == TASKS[name].first:
                 seed = chosen[place]
-                found.append(kept(folder / f"{name}-{seed}-shuffled.json", functools.partial(lesson, name, seed)))
-    return found
+                items.append(kept(folder / f"{name}-{seed}-shuffled.json", functools.partial(lesson, name, seed)))
+    return items
 
 
-def summary(found: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+def summary(trials_: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     """The table and the counts as Markdown, and whether every bound holds."""
-    real = [item for item in found if "top" in item]
-    lessons = [item for item in found if "shuffled" in item]
-    lines = ["| task | seed | accuracy | verdict | leads | leader's share | top group by the masks |", "|---" * 7 + "|"]
+    real = [item for item in trials_ if "top" in item]
+    lessons = [item for item in trials_ if "shuffled" in item]
+    lines = ["| task | seed | accuracy | verdict | leads | support | top group by the masks |", "|---" * 7 + "|"]
     for item in sorted(real, key=lambda item: (list(TASKS).index(item["task"]), item["seed"])):
-        sure = f"{item['confidence']:.2f}" if item["confidence"] == item["confidence"] else ""
+        support = f"{item['support']:.2f}" if item["support"] == item["support"] else ""
         cells = [item["task"], str(item["seed"]), f"{item['accuracy']:.2f}", outcome(item)]
         leads = item["winner"] or f"({', '.join(item['group'])})"
-        lines.append(f"| {' | '.join([*cells, leads, sure, ', '.join(item['top'])])} |")
+        lines.append(f"| {' | '.join([*cells, leads, support, ', '.join(item['top'])])} |")
     count = {kind: sum(outcome(item) == kind for item in real) for kind in ("right", "silent", "wrong")}
     groups = [set(item["group"]) <= set(item["top"]) for item in real if item["winner"] is None and item["group"]]
     total = max(len(real), 1)
     safe, named = (count["right"] + count["silent"]) / total, (count["right"] + count["wrong"]) / total
     lines.append(
-        f"\nOf {len(real)} trials the verdict was right in {count['right']}, said that it cannot tell in "
-        f"{count['silent']}, and was wrong in {count['wrong']}: right or silent in {100 * safe:.0f} % (at least "
-        f"{100 * RIGHT:.0f} %), and a method was named in {100 * named:.0f} % (at least {100 * NAMED:.0f} %). Where it "
-        f"could not tell, the methods in brackets lie wholly in the top group by the masks in {sum(groups)} of "
-        f"{len(groups)}."
+        f"\nIn {len(real)} trials the verdict was right in {count['right']}, silent in {count['silent']} and wrong in "
+        f"{count['wrong']}. It was right or silent in {share(real, 'right', 'silent', bound=RIGHT)}, and it named a "
+        f"method in {share(real, 'right', 'wrong', bound=NAMED)}. In {sum(groups)} of {len(groups)} silent trials, all "
+        "methods in brackets are in the top group by the masks."
     )
     fooled = sum(item["winner"] in DISGUISED for item in real) + sum(item["disguised"] is not None for item in real)
     taught = sum(item["winner"] is not None for item in lessons)
     lines.append(
-        f"\nA random map or an edge filter that passed for a method was named in {fooled} trials, alone or among the "
-        f"others. Of {len(lessons)} networks that learnt shuffled labels a method was named for {taught}."
+        f"\nA random map or an edge filter, offered as a method, was named in {fooled} trials, alone or among the "
+        f"other methods. A method was named for {taught} of {len(lessons)} networks trained on shuffled labels."
     )
     return "\n".join(lines), safe >= RIGHT and named >= NAMED and not fooled and not taught
 
 
+def share(items: Sequence[Mapping[str, Any]], *outcomes: str, bound: float) -> str:
+    """The share of trials with one of these outcomes, with its Wilson interval and the least that is required."""
+    e = stats.proportion(np.array([float(outcome(item) in outcomes) for item in items]))
+    interval = f"95 % CI {100 * e.low:.0f} to {100 * e.high:.0f} %"
+    return f"{100 * e.mean:.0f} % ({interval}; required: at least {100 * bound:.0f} %)"
+
+
 def covers(values: np.ndarray, n: int, *, binary: bool = False, draws_: int = DRAWS, seed: int = 0) -> float:
-    """The share of samples of n values, drawn with replacement, whose 95 % interval holds the mean of all values."""
+    """The share of samples of n values, drawn with replacement, whose 95 % interval contains the mean of all values."""
     generator = np.random.default_rng(seed)
     whole, hits, step = values.mean(), 0, 50
     for part in range(draws_ // step):
         drawn = values[generator.integers(0, len(values), (n, step))]
-        found = [stats.proportion(column) for column in drawn.T] if binary else stats.estimates(drawn, seed=part)
-        hits += sum(e.low <= whole <= e.high for e in found)
+        intervals = [stats.proportion(column) for column in drawn.T] if binary else stats.estimates(drawn, seed=part)
+        hits += sum(e.low <= whole <= e.high for e in intervals)
     return hits / (draws_ // step * step)
 
 
 def coverage(folder: Path) -> tuple[str, bool]:
-    """How often intervals from some of a test set hold its mean, for metrics of several shapes."""
+    """How often intervals from a part of a test set contain its mean, for scores of several distributions."""
     judges = ("relevance-mass", "roc-auc", "pointing-game", "insertion:steps=10", "deletion:steps=10", "average-drop",
               "faithfulness-correlation:runs=50")  # fmt: skip
     model, _ = trained(TASKS["digits"], 0)
     test = hp.data.load(TASKS["digits"].data.format(0)).test
-    found = hp.study(model, test, ["grad-cam", "saliency"], judges, controls=False, out=folder / "whole-test-set")
+    options, place = StudyOptions(controls=False), folder / "whole-test-set"
+    results = hp.study(model, test, ["grad-cam", "saliency"], judges, options=options, out=place)
     lines = ["| method | metric | mean | skewness | 50 samples | 200 samples |", "|---|---|---|---|---|---|"]
     shares = []
-    for (name, metric), values in found.scores.items():
-        known = values[np.isfinite(values)]
-        skew = float(((known - known.mean()) ** 3).mean() / known.std() ** 3) if known.std() else float("nan")
-        binary = bool(found.about["metrics"][metric]["binary"]) and bool(np.isin(known, (0.0, 1.0)).all())
-        shares.append([covers(known, n, binary=binary) for n in (50, 200)])
-        cells = " | ".join(f"{100 * share:.1f} %" for share in shares[-1])
-        lines.append(f"| {name} | {metric} | {known.mean():.3f} | {skew:.1f} | {cells} |")
+    for (name, metric), values in results.scores.items():
+        defined = values[np.isfinite(values)]
+        centred, spread = defined - defined.mean(), defined.std()
+        skew = float((centred**3).mean() / spread**3) if spread else float("nan")
+        binary = bool(results.fact(metric, "binary")) and bool(np.isin(defined, (0.0, 1.0)).all())
+        shares.append([covers(defined, n, binary=binary) for n in (50, 200)])
+        cells = " | ".join(f"{100 * covered:.1f} %" for covered in shares[-1])
+        lines.append(f"| {name} | {metric} | {defined.mean():.3f} | {skew:.1f} | {cells} |")
     table = np.array(shares)
     inside = (table >= COVERED[0]) & (table <= COVERED[1])
-    lines += [
-        "",
-        f"{int(inside.sum())} of {inside.size} shares lie within 93 to 97 %; all together {100 * table.mean():.1f} %.",
-    ]
+    lines.append(
+        f"\n{int(inside.sum())} of {inside.size} shares are between 93 and 97 %. Over all cells, "
+        f"{100 * table.mean():.1f} % of the intervals contain the mean."
+    )
     return "\n".join(lines), bool(inside.all())
 
 
@@ -246,22 +267,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["trials", "coverage"], default="trials")
     parser.add_argument("--out", type=Path, default=Path("verdict-trials"), help="folder of finished trials")
-    parser.add_argument("--tasks", default=",".join(TASKS), help="some of the tasks")
-    parser.add_argument("--seeds", help="FIRST-LAST instead of those that are reported")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="tasks with commas between them")
+    parser.add_argument("--seeds", help="FIRST-LAST; by default the reported seeds")
     parser.add_argument("--write", action="store_true", help="write the table into docs")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    if given.what == "coverage":
-        text, held = coverage(given.out)
+    if arguments.what == "coverage":
+        text, held = coverage(arguments.out)
     else:
-        ends = [int(end) for end in given.seeds.split("-")] if given.seeds else []
+        ends = [int(end) for end in arguments.seeds.split("-")] if arguments.seeds else []
         seeds = range(ends[0], ends[-1] + 1) if ends else None
-        text, held = summary(trials(given.out, given.tasks.split(","), seeds))
+        text, held = summary(trials(arguments.out, arguments.tasks.split(","), seeds))
     print(text)
-    if given.write:
-        page = DOCS / f"verdict-{given.what}.md"
-        page.write_text(f"<!-- python benchmarks/verdict.py {given.what} --write -->\n\n{text}\n", encoding="utf-8")
+    if arguments.write:
+        page = DOCS / f"verdict-{arguments.what}.md"
+        command = f"python benchmarks/verdict.py {arguments.what} --write"
+        page.write_text(f"<!-- {command} -->\n\n{INTRODUCTIONS[arguments.what]}\n\n{text}\n", encoding="utf-8")
     return 0 if held else 1
 
 

@@ -143,9 +143,9 @@ def replaced(model: nn.Module, tap: Any, x: Tensor, A: Tensor) -> Tensor:
 
     handle = tap.module.register_forward_hook(swap)
     with torch.no_grad():
-        found = model(x)
+        maps = model(x)
     handle.remove()
-    return found
+    return maps
 
 
 def directional(model: nn.Module, tap: Any, x: Tensor, A: Tensor, step: Tensor, target: Tensor) -> Tensor:
@@ -172,9 +172,9 @@ def test_layers_by_name_and_by_module(name: str) -> None:
 def test_attention_of_transformers(name: str, method: str) -> None:
     model, x = built(name)
     before = snapshot(model)
-    found = explain(model, x, method)
-    assert found.shape == (2, *x.shape[2:])
-    assert float(found.flatten(1).std(1).min()) > 0
+    maps = explain(model, x, method)
+    assert maps.shape == (2, *x.shape[2:])
+    assert float(maps.flatten(1).std(1).min()) > 0
     assert same(before, snapshot(model)) == []
 
 

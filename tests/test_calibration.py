@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,10 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 from heatproof import nets
-from heatproof.metrics import names
+from heatproof.facade import Results, study
 from heatproof.records import Samples
-from heatproof.results.record import Results
 from heatproof.stats import samples_needed
-from heatproof.studies.run import study
+from heatproof.studies.options import StudyOptions
 from heatproof.studies.self_checks import upside_down
 from heatproof.verdict.agreement import calibrate, tau
 
@@ -42,22 +39,23 @@ def test_metrics_that_agree_with_the_mask_come_first_and_opposites_are_named() -
     assert found.rows[0].methods.mean == pytest.approx(1.0)
     assert found.rows[1].methods.mean == pytest.approx(-1.0)
     assert not found.rows[1].agrees
-    assert "1 of 2" in found.text
-    assert found.text.endswith("Against it speak aopc.")
+    assert found.agreeing == ("deletion",)
+    assert found.opposed == ("aopc",)
 
 
 def test_a_metric_of_noise_is_not_said_to_agree() -> None:
-    found = calibrate(planted(0.0, noise=1.0))
+    results = planted(0.0, noise=1.0)
+    found = calibrate(results, results.judgement.comparable)
     assert not any(row.agrees for row in found.rows)
-    assert "No metric that needs no mask" in found.text
+    assert found.agreeing == ()
 
 
 def test_correlations_are_those_of_scipy() -> None:
     results = planted(0.5, noise=1.0)
     row = next(r for r in results.calibration().rows if r.metric == "deletion")
-    told, truth = results.voices(metrics=("deletion",)), results.voices(metrics=("pointing",))
-    assert row.methods.mean == pytest.approx(kendalltau(told.mean(0), truth.mean(0)).statistic)
-    within = [spearmanr(a, b).statistic for a, b in zip(told, truth, strict=True)]
+    ranks, truth = results.family_ranks(("deletion",)), results.family_ranks(("pointing",))
+    assert row.methods.mean == pytest.approx(kendalltau(ranks.mean(0), truth.mean(0)).statistic)
+    within = [spearmanr(a, b).statistic for a, b in zip(ranks, truth, strict=True)]
     assert row.samples.mean == pytest.approx(np.mean(within))
     assert row.methods.low <= row.methods.mean <= row.methods.high
 
@@ -71,20 +69,21 @@ def test_tied_orders_have_no_tau() -> None:
 def test_without_masks_there_is_nothing_to_calibrate_by() -> None:
     results = built(LEVELS, families={"pointing": "faithfulness"})
     assert results.calibration().rows == ()
-    assert "no planted truth" in results.calibration().text
+    assert results.calibration().reason == "no-truth"
 
 
 def test_the_samples_needed_are_those_of_each_pair() -> None:
     results = built({"a": 0.2, "b": 0.0, "c": -1.0}, noise=0.5)
-    found = results.needed("deletion")
-    assert set(found) == {("a", "b"), ("a", "c"), ("b", "c")}
     table = results.table("deletion", controls=False)
+    found = results.samples_needed(table)
+    assert set(found) == {("a", "b"), ("a", "c"), ("b", "c")}
     assert found["a", "b"] == samples_needed(table[:, 0] - table[:, 1])
     assert found["a", "c"] < found["a", "b"]
     rows = results.ranking("deletion").rows
     assert rows[0].needed == 0
     assert rows[2].needed == found["a", "c"]
-    assert results.needed()["a", "c"] <= results.needed()["a", "b"]
+    needed = results.judgement.samples_needed
+    assert needed["a", "c"] <= needed["a", "b"]
 
 
 def test_a_map_upside_down_has_its_order_reversed_and_its_range_kept() -> None:
@@ -109,27 +108,19 @@ def test_an_untrained_net_gets_no_verdict() -> None:
         found = results.verdict()
         assert found.winner is None
         assert "learnt anything" in found.text
-        known = learnt(results, right=1.0)
-        assert "learnt anything" not in known.verdict().text
+        knowing = learnt(results, correct=1.0)
+        assert knowing.verdict().decision.kind != "model-has-not-learnt"
 
 
-def test_trials_are_those_of_the_scores_of_turned_maps() -> None:
+def test_self_checks_are_those_of_the_scores_of_turned_maps() -> None:
     import heatproof as hp
 
     model = ready(Plain(1))
     samples = Samples(inputs(1, 6), torch.arange(6) % 4, None, ("a", "b", "c", "d"))
-    results = study(model, samples, ["grad-cam"], ["deletion:steps=4"], controls=False)
-    assert results.trials is not None
-    np.testing.assert_array_equal(results.trials.rows, np.arange(6))
+    results = study(model, samples, ["grad-cam"], ["deletion:steps=4"], options=StudyOptions(controls=False))
+    assert results.self_checks is not None
+    np.testing.assert_array_equal(results.self_checks.rows, np.arange(6))
     map = hp.explain(model, samples.x, "grad-cam")
     want = hp.score(model, samples.x, upside_down(map), "deletion:steps=4")
-    np.testing.assert_allclose(results.trials.inverted["grad-cam", "deletion:steps=4"], want.numpy(), atol=1e-6)
-    assert np.isfinite(results.trials.noisy["grad-cam", "deletion:steps=4"]).any()
-
-
-def test_every_metric_has_a_page_entry(root: Path) -> None:
-    page = (root / "docs" / "metrics-what-they-tell.md").read_text(encoding="utf-8")
-    parts = dict(re.findall(r"^### `(.+?)`\n\n((?:- .+\n){3})", page + "\n", flags=re.MULTILINE))
-    assert sorted(parts) == sorted(names())
-    for told in parts.values():
-        assert re.findall(r"\*\*(.+?):\*\*", told) == ["Tells", "Cannot tell", "Mind"]
+    np.testing.assert_allclose(results.self_checks.inverted["grad-cam", "deletion:steps=4"], want.numpy(), atol=1e-6)
+    assert np.isfinite(results.self_checks.noisy["grad-cam", "deletion:steps=4"]).any()

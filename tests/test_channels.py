@@ -60,14 +60,14 @@ def agree(
     model: nn.Module, layer: str, x: Tensor, *, score: str = "logit", rtol: float = 1e-4, quick: bool = True
 ) -> tuple[Probe, Shot]:
     """The same numbers; ``quick``: by arithmetic on channels, not by the full passes that stand in where that fails."""
-    found, probe, shot = ablated(model, layer, x, score=score)
+    scores, probe, shot = ablated(model, layer, x, score=score)
     if quick:
-        halves = probe.cut(shot.tap, x)
+        halves = shot.runner.cut(shot.tap)
         assert halves is not None
         assert halves.apart is True
     want = by_hook(model, layer, x, score=score).float()
     assert float(want.std()) > 1e-4, "no channel matters: the comparison would prove nothing"
-    torch.testing.assert_close(found, want, rtol=rtol, atol=rtol * float(want.abs().max()))
+    torch.testing.assert_close(scores, want, rtol=rtol, atol=rtol * float(want.abs().max()))
     return probe, shot
 
 
@@ -322,8 +322,8 @@ def test_a_layer_used_twice() -> None:
 
     model, x = ready(Twice(2)), inputs(2)
     for call in (1, 2):
-        found, _, _ = ablated(model, f"conv@{call}", x)
-        torch.testing.assert_close(found, by_hook(model, "conv", x, call=call), rtol=1e-4, atol=1e-5)
+        scores, _, _ = ablated(model, f"conv@{call}", x)
+        torch.testing.assert_close(scores, by_hook(model, "conv", x, call=call), rtol=1e-4, atol=1e-5)
 
 
 def test_two_names_of_one_layer() -> None:
@@ -345,8 +345,8 @@ def test_softmax_at_the_end_leaves_the_logits() -> None:
         (nn.Sequential(inner, nn.Softmax(1)), "0.conv2"),
         (body(lambda self, x: F.softmax(Plain.forward(self, x), dim=1)), "conv2"),
     ):
-        found, probe, shot = ablated(model, layer, inputs(2))
-        torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-4)
+        scores, probe, shot = ablated(model, layer, inputs(2))
+        torch.testing.assert_close(scores, want, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(shot.score, inner(inputs(2)).amax(1).detach(), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(probe.scores(inputs(2)), shot.score, rtol=1e-4, atol=1e-4)
 

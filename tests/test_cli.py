@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import errno
+import html
 import importlib
+import itertools
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import wilcoxon
 
 import heatproof
-from heatproof import pipeline
-from heatproof.cli import main, options
-from heatproof.cli import screen as terminal
-from heatproof.errors import UsageError
+from heatproof.cli import main, messages, tables
 from heatproof.models.card import Card
 from heatproof.models.folder import save
 from heatproof.nets import build
-from heatproof.pipeline import Plan
+from heatproof.pipeline import stages
+from heatproof.pipeline.comparison import compare
+from heatproof.pipeline.plan import Plan, configured
+from heatproof.pipeline.registries import KINDS, registry
 from heatproof.registry import Spec
+from heatproof.settings import create
 
 COMMANDS = (
     ["run"], ["train"], ["evaluate"], ["explain"], ["study"], ["report"], ["compare"], ["export"], ["list"],
@@ -99,12 +104,12 @@ def test_version_and_help(screen: Screen) -> None:
     assert "Usage: heatproof" in out + err
 
 
-@pytest.mark.parametrize("kind", ["methods", "metrics", "fills", "data", "recipes", "nets"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_list_shows_every_name(screen: Screen, kind: str) -> None:
     code, out, _ = screen("list", kind)
     shown = {line.split(" ")[0] for line in out.splitlines()}
     assert code == 0
-    assert shown >= set(pipeline.registry(kind))
+    assert shown >= set(registry(kind))
 
 
 # A run
@@ -122,7 +127,7 @@ def test_a_run_leaves_its_files(finished: Path) -> None:
     assert not [name for name in names if not (finished / name).is_file()]
     maps = load_file(finished / "maps.safetensors")
     everyone = {"grad-cam", "grad-cam-plus-plus", "ablation-cam", "random", "edge", "absolute-input", "centre"}
-    assert {name: tuple(found.shape) for name, found in maps.items()} == dict.fromkeys(everyone, (24, 40))
+    assert {name: tuple(heat.shape) for name, heat in maps.items()} == dict.fromkeys(everyone, (24, 40))
     scores = pd.read_csv(finished / "scores.csv")
     assert len(scores) == 24 * 7 * 16
     pd.testing.assert_frame_equal(scores["value"].to_frame(), pd.read_parquet(finished / "scores.parquet")[["value"]])
@@ -130,7 +135,7 @@ def test_a_run_leaves_its_files(finished: Path) -> None:
 
 def test_a_finished_run_is_not_done_again(screen: Screen, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heatproof.training.run._fit", lambda *a: pytest.fail("trained again"))
-    monkeypatch.setattr("heatproof.studies.run._chunk", lambda *a: pytest.fail("judged again"))
+    monkeypatch.setattr("heatproof.studies.run.chunks_of", lambda *a: pytest.fail("judged again"))
     code, out, _ = screen("run", *SMALL, "--out", finished)
     assert code == 0
     assert "Ranking over 24 samples" in out
@@ -145,10 +150,12 @@ def test_two_runs_of_one_seed_give_the_same_scores(screen: Screen, finished: Pat
 
 def test_another_run_does_not_get_the_folder(screen: Screen, finished: Path, tmp_path: Path) -> None:
     line = screen.fails("run", *SMALL, "--seed", 1, "--keep", 0.2, "--out", finished, code=2)
-    assert "another keep and seed" in line
+    assert (
+        f"{str(finished)!r} was made with other settings (keep: the default there, 0.2 here; seed: 0 there, 1" in line
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
-    assert "holds something else" in screen.fails("run", *SMALL, "--out", tmp_path / "mine", code=2)
+    assert "holds files of something else" in screen.fails("run", *SMALL, "--out", tmp_path / "mine", code=2)
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
@@ -161,8 +168,8 @@ def test_a_damaged_run_is_refused(screen: Screen, tmp_path: Path) -> None:
 STAGES = {
     "training": "heatproof.training.run._fit",
     "evaluating": "heatproof.performance.evaluate",
-    "explaining": "heatproof.pipeline.stages.map_writer",
-    "judging": "heatproof.studies.run._chunk",
+    "explaining": "heatproof.pipeline.run.map_writer",
+    "judging": "heatproof.studies.run.chunks_of",
     "writing the report": "heatproof.report.write",
 }
 
@@ -221,7 +228,7 @@ def test_a_report_is_written_again(screen: Screen, finished: Path, tmp_path: Pat
     assert (tmp_path / "page.html").stat().st_size == pytest.approx((finished / "report.html").stat().st_size, rel=0.1)
 
 
-def test_compare_puts_runs_side_by_side(screen: Screen, finished: Path, model: Path) -> None:
+def test_compare_says_that_samples_differ(screen: Screen, finished: Path, model: Path) -> None:
     assert screen("study", "--model", model, "--limit", 12, "--metrics", "deletion", "--out", "other", "-q")[0] == 0
     code, out, _ = screen("compare", finished, "other")
     assert code == 0
@@ -229,7 +236,37 @@ def test_compare_puts_runs_side_by_side(screen: Screen, finished: Path, model: P
     row = next(line for line in below if line.split()[:1] == ["grad-cam"])
     shown = [f"{heatproof.load(p).estimates()['grad-cam', 'deletion']}" for p in (finished / "study", "other")]
     assert all(estimate in row for estimate in shown)
+    assert "first and other judged different samples" in out
+    assert "Wilcoxon" not in out
     assert "at least two" in screen.fails("compare", finished, code=2)
+
+
+def test_compare_tests_pairs_on_the_same_samples(screen: Screen, model: Path) -> None:
+    common = ["study", "--data", DATA, "--limit", "20", "--methods", "grad-cam,grad-cam-plus-plus", "-q"]
+    first, second = ["--metrics", "deletion,insertion"], ["--metrics", "insertion,deletion", "--no-self-checks"]
+    torch.manual_seed(1)
+    card = Card(Spec("mnist1d-cnn"), (1, 40), tuple("0123456789"), data=DATA)
+    other = save(build("mnist1d-cnn"), Path("other-net"), card)
+    assert screen(*common, *first, "--model", model, "--out", "one")[0] == 0
+    assert screen(*common, *second, "--model", other, "--out", "two")[0] == 0
+    code, out, _ = screen("compare", "one", "two")
+    assert code == 0
+    assert "What differs between the runs" in out
+    assert "model weights" in out
+    assert "metrics " in out.partition("What differs")[2].partition("Explanations")[0]
+    assert "test samples" not in out
+    assert "two less one on the same samples" in out
+    assert "adjusted by Holm's rule for the 4 comparisons shown" in out
+    compared = compare([Path("one"), Path("two")])
+    pairs = {(pair.method, pair.metric): pair for pair in compared.paired}
+    assert set(pairs) == set(itertools.product(("grad-cam", "grad-cam-plus-plus"), ("deletion", "insertion")))
+    scores = [heatproof.load(name).scores for name in ("one", "two")]
+    for cell, pair in pairs.items():
+        assert pair.difference.mean == pytest.approx(np.nanmean(scores[1][cell] - scores[0][cell]))
+    raw = [wilcoxon(scores[1][cell] - scores[0][cell]).pvalue for cell in pairs]
+    order = np.argsort(raw)
+    holm = np.minimum(1, np.maximum.accumulate(np.array(raw)[order] * np.arange(4, 0, -1)))
+    np.testing.assert_allclose([list(pairs.values())[i].p for i in order], holm)
 
 
 @pytest.mark.parametrize(("columns", "shown"), [("30", ["deletion", "  :steps=4"]), ("200", ["deletion:steps=4"])])
@@ -237,23 +274,58 @@ def test_long_names_break_before_their_options(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, shown: list[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
-    made = terminal._fitting("Title", ("Name", "Value"), [("deletion:steps=4", "a value of twenty")])
-    terminal.out().print(made)
+    messages.out().print(tables.fitting("Title", ("Name", "Value"), [("deletion:steps=4", "a value of twenty")]))
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.replace("a value of twenty", "").rstrip() for line in lines] == shown
+
+
+def test_a_study_leaves_its_report_and_verdict(screen: Screen, model: Path) -> None:
+    words = ["study", "--model", str(model), "--metrics", "deletion", "--limit", "8", "--out", "judged", "-q"]
+    code, out, _ = screen(*words)
+    assert code == 0
+    assert f"Report {Path('judged', 'report.html')}" in out
+    page, verdict = Path("judged", "report.html").read_text(), json.loads(Path("judged", "verdict.json").read_text())
+    assert verdict["text"] in out
+    assert html.unescape(page).count(verdict["text"]) >= 1
+    for finding in verdict["findings"][:3]:
+        assert finding["text"] in out
+    assert screen(*words)[0] == 0  # the folder is still that of the same study
+
+
+@pytest.mark.parametrize("command", ["run", "study"])
+def test_the_configuration_in_force_is_written_and_nothing_else(screen: Screen, command: str) -> None:
+    Path("in.yaml").write_text("model: somewhere\nseed: 3\nfills: [blur, mean]\ncontrols: false\n")
+    words = ["--config", "in.yaml", "--seed", "0", "--methods", "grad-cam,edge", "--write-config", "out.yaml"]
+    code, out, _ = screen(command, *words)
+    assert (code, out) == (0, "Configuration out.yaml\n")
+    values = {"fills": ["blur", "mean"], "controls": False, "methods": ["grad-cam", "edge"]}
+    assert configured(Plan, Path("out.yaml"), {}) == create(Plan, {"model": "somewhere", **values})
+    assert sorted(path.name for path in Path().iterdir()) == ["in.yaml", "out.yaml"]
+
+
+def test_a_run_from_a_file_goes_on_in_the_folder_of_the_same_run(
+    screen: Screen, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heatproof.training.run._fit", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("heatproof.studies.run.chunks_of", lambda *a: pytest.fail("judged again"))
+    Path("run.yaml").write_text(f"data: {DATA}\nrecipe: fast:epochs=2\nlimit: 24\nworkers: processes:2\n")
+    assert screen("run", "--config", "run.yaml", "--out", finished, "-q")[0] == 0
+    assert "limit: 24 there, 25 here" in screen.fails(
+        "run", "--config", "run.yaml", "--limit", 25, "--out", finished, code=2
+    )
 
 
 def test_a_study_from_a_file(screen: Screen, model: Path, tmp_path: Path) -> None:
     page = f"model: {model}\nmethods: [grad-cam]\nmetrics: [average-drop, deletion]\nkeep: 0.2\nlimit: 30\nseed: 3\n"
     Path("study.yaml").write_text(page)
     assert screen("study", "--config", "study.yaml", "--limit", 8, "--out", "judged", "-q")[0] == 0
-    found = heatproof.load("judged")
-    assert (len(found), found.seed, found.methods) == (8, 3, ("grad-cam",))
-    assert found.metrics == ("average-drop:keep=0.2", "deletion")
+    study = heatproof.load("judged")
+    assert (len(study), study.seed, study.methods) == (8, 3, ("grad-cam",))
+    assert study.metrics == ("average-drop:keep=0.2", "deletion")
 
 
 @pytest.mark.parametrize(
-    ("page", "code", "told"),
+    ("page", "code", "message"),
     [
         ("metric: deletion", 2, "did you mean 'metrics'"),
         ("metrics: [deletio]", 2, "did you mean 'deletion'"),
@@ -262,9 +334,9 @@ def test_a_study_from_a_file(screen: Screen, model: Path, tmp_path: Path) -> Non
         ("metrics: [", 1, "is not YAML"),
     ],
 )
-def test_a_bad_study_file_is_one_line(screen: Screen, page: str, code: int, told: str) -> None:
+def test_a_bad_study_file_is_one_line(screen: Screen, page: str, code: int, message: str) -> None:
     Path("study.yaml").write_text(page)
-    assert told in screen.fails("study", "--model", "m", "--config", "study.yaml", code=code)
+    assert message in screen.fails("study", "--model", "m", "--config", "study.yaml", code=code)
 
 
 OURS = """from torch import nn
@@ -292,7 +364,7 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("run --methods grad-cm", "did you mean 'grad-cam'"),
         ("run --metrics deletoin", "did you mean 'deletion'"),
@@ -301,13 +373,19 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
         ("run --recipe fats", "did you mean 'fast'"),
         ("run --net resnet", "unknown network"),
         ("run --fill blak", "did you mean 'black'"),
+        ("run --level 95", "level: got 95.0, expected a number between 0 and 1"),
+        ("run --target 10", "expected 0 to 9 for 10 classes"),
+        ("run --target ten", "unknown class 'ten'"),
+        ("run --case-class ten", "unknown class 'ten'"),
+        ("run --workers many", "workers: got 'many'"),
+        ("run --classes a,b", "--classes without --model"),
         ("run --layer conv9 --data mnist1d:samples=100 --recipe fast:epochs=1 -q", "conv9"),
         ("run --keep 1.5", "between 0 and 1"),
         ("run --keep=0.3=0.4", "--keep"),
         ("run --methods =3", "stands before any name"),
-        ("run --limit 0", "--limit"),
-        ("run --seed -1", "--seed"),
-        ("run --path somewhere", "takes no path"),
+        ("run --limit 0", "limit: got 0, expected at least 1"),
+        ("run --seed -1", "seed: got -1, expected a number from 0"),
+        ("run --path somewhere", "takes no --path"),
         ("run --weights w.safetensors", "without --model"),
         ("run --colour", "--colour"),
         ("fly", "No such command 'fly'"),
@@ -320,13 +398,13 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
         ("report", "RUN"),
     ],
 )
-def test_misuse_is_one_line_and_code_2(screen: Screen, words: str, told: str) -> None:
-    assert told.lower() in screen.fails(*words.split(), code=2).lower()
+def test_misuse_is_one_line_and_code_2(screen: Screen, words: str, message: str) -> None:
+    assert message.lower() in screen.fails(*words.split(), code=2).lower()
     assert not Path("runs", "mnist1d", "model").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("evaluate --model nowhere", "nothing at 'nowhere'"),
         ("export nowhere --to m.onnx", "nothing at 'nowhere'"),
@@ -336,8 +414,8 @@ def test_misuse_is_one_line_and_code_2(screen: Screen, words: str, told: str) ->
         ("run --data folder --path nowhere", "nowhere"),
     ],
 )
-def test_failure_is_one_line_and_code_1(screen: Screen, words: str, told: str) -> None:
-    assert told in screen.fails(*words.split(), code=1)
+def test_failure_is_one_line_and_code_1(screen: Screen, words: str, message: str) -> None:
+    assert message in screen.fails(*words.split(), code=1)
 
 
 @pytest.mark.parametrize("cut", [0, 100, 5000])
@@ -360,7 +438,7 @@ def test_an_unforeseen_error_is_one_line_too(screen: Screen, model: Path, monkey
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("heatproof.pipeline.assess", fail)
+    monkeypatch.setattr("heatproof.pipeline.stages.assess", fail)
     line = screen.fails("evaluate", "--model", model, code=1)
     assert "unexpected RuntimeError: first line; run it again with --debug" in line
 
@@ -394,31 +472,6 @@ def test_a_real_ctrl_c_during_training(process: subprocess.Popen[str], tmp_path:
 # Parts
 
 
-@pytest.mark.parametrize(
-    ("text", "specs"),
-    [
-        (None, ()),
-        ("", ()),
-        ("deletion", ("deletion",)),
-        ("deletion, insertion", ("deletion", "insertion")),
-        ("average-drop:keep=0.3,ties=drop,deletion", ("average-drop:keep=0.3,ties=drop", "deletion")),
-    ],
-)
-def test_lists_of_specs_are_split_between_specs_only(text: str | None, specs: tuple[str, ...]) -> None:
-    assert options.split(text) == specs
-
-
-def test_names_with_commas_stand_in_double_quotes() -> None:
-    names = ("benign", "in situ, low grade", 'the "rest"')
-    assert options.quoted('benign, "in situ, low grade", "the ""rest"""') == names
-    assert options.quoted(None) == options.quoted(" , ") == ()
-    words = shlex.split(Plan(model="net.h5", classes=names).command())
-    assert options.quoted(words[words.index("--classes") + 1]) == names
-    for wrong in ('"in situ, low grade', '"in situ" low, grade'):
-        with pytest.raises(UsageError, match="around whole names"):
-            options.quoted(wrong)
-
-
 def test_a_class_with_a_comma_is_one_class(screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net_of_two.py").write_text(OURS.replace("10)", "2)"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -426,27 +479,22 @@ def test_a_class_with_a_comma_is_one_class(screen: Screen, tmp_path: Path, monke
     assert "nil, none" in screen.fails(*words, "--classes", 'one,"nil, none"', code=2)
 
 
-def test_an_option_needs_a_name() -> None:
-    with pytest.raises(UsageError, match="stands before any name"):
-        options.split("keep=0.3")
-
-
 @pytest.mark.parametrize(
-    ("plan", "name"),
+    ("values", "name"),
     [
-        (Plan(), "mnist1d"),
-        (Plan(seed=2, recipe="paper"), "mnist1d-paper-seed2"),
-        (Plan(data="mnist1d:samples=100,seed=3"), "mnist1d-samples=100-seed=3"),
-        (Plan(model="some/where/vgg.h5", data="hmt"), "hmt-vgg"),
-        (Plan(model="package.module:factory"), "package.module-factory"),
+        ({}, "mnist1d"),
+        ({"seed": 2, "recipe": "paper"}, "mnist1d-paper-seed2"),
+        ({"data": "mnist1d:samples=100,seed=3"}, "mnist1d-samples=100-seed=3"),
+        ({"model": "some/where/vgg.h5", "data": "hmt"}, "hmt-vgg"),
+        ({"model": "package.module:factory"}, "package.module-factory"),
     ],
 )
-def test_a_run_has_a_name_of_its_own(plan: Plan, name: str) -> None:
-    assert plan.name == name
+def test_a_run_has_a_name_of_its_own(values: dict[str, Any], name: str) -> None:
+    assert create(Plan, values).name == name
 
 
 def test_the_samples_to_explain_are_spread_over_the_set() -> None:
     samples = heatproof.data.load(DATA).test
-    few = pipeline.chosen(Plan(limit=3), samples)
+    few = stages.chosen(Plan(limit=3), samples)
     torch.testing.assert_close(few.x, samples.x[[0, 30, 59]])
-    assert len(pipeline.chosen(Plan(limit=500), samples)) == 60
+    assert len(stages.chosen(Plan(limit=500), samples)) == 60

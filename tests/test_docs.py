@@ -9,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from heatproof import pipeline
+from heatproof.methods import default_controls, methods
+from heatproof.metrics import families, metrics
+from heatproof.pipeline.registries import registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -27,19 +29,24 @@ def generator() -> ModuleType:
 
 @pytest.mark.parametrize("name", ["methods.md", "metrics.md", "data.md", "cli.md"])
 def test_generated_pages_are_current(name: str) -> None:
-    made = generator()
-    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made.NOTE + made.PAGES[name](), "run `make docs`"
+    pages = generator()
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages.NOTE + pages.PAGES[name](), "run `make docs`"
 
 
-def test_the_page_of_metrics_tells_of_each_once() -> None:
-    made = generator()
-    page = (ROOT / "docs" / made.TOLD).read_text(encoding="utf-8")
-    assert made.untold(page) == []
-    assert made.untold(page.replace("### `deletion`", "### `deletoin`")) == [
-        "deletoin: no metric of that name",
-        "deletion: expected once, under faithfulness; found nowhere",
+def test_the_pages_show_every_entry_with_all_that_is_declared() -> None:
+    pages = generator()
+    page = pages.metrics()
+    for name in metrics:
+        entry = metrics[name]
+        about = page.split(f"### `{name}`\n")[1].split("\n#")[0]
+        for head, text in (("Tells", entry.tells), ("Cannot tell", entry.cannot), ("Mind", entry.mind)):
+            assert f"- **{head}:** {text}\n" in about
+        assert ("Sanity check" in about) is (entry.must_change_with is not None)
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        f"## {family.name.capitalize()}" for family in families.declared
     ]
-    assert made.untold(page + "\n### `deletion`\n")[0].startswith("deletion: expected once, under faithfulness; found")
+    assert all(f"| `{name}` |" in pages.methods() for name in methods)
+    assert all(methods[name].description in pages.methods() for name in default_controls())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -59,7 +66,18 @@ def test_names_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for kind in ("methods", "metrics"):
         for names in re.findall(rf"--{kind} (\S+)", text):
-            assert set(names.split(",")) <= set(pipeline.registry(kind))
+            assert set(names.split(",")) <= set(registry(kind))
+
+
+def test_the_page_of_architecture_names_every_room_and_module() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = ROOT / "src" / "heatproof"
+    rooms = {path.stem for path in [*source.glob("*.py"), *source.glob("*/__init__.py")]} - {"__init__", "facade"}
+    rooms |= {path.parent.name for path in source.glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `(\w+)/?` \|", page, flags=re.M)) == rooms
+    for room, text in re.findall(r"^- \*\*`(\w+)/`\*\*((?:.|\n(?!\n|- ))*)", page, flags=re.M):
+        modules = {path.stem for path in (source / room).glob("*.py")} - {"__init__"}
+        assert modules <= set(re.findall(r"`(\w+)/?`", text)), room
 
 
 def test_the_readmes_example_runs(

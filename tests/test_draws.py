@@ -31,10 +31,10 @@ def unsigned(value: int) -> int:
 @given(st.integers(0, 2**31), st.text(max_size=5), st.integers(0, 2**40))
 def test_seeds_and_uniform_in_plain_integers(seed: int, label: str, index: int) -> None:
     start = int.from_bytes(hashlib.blake2b(f"{seed}:{label}".encode(), digest_size=8).digest(), "little")
-    found = draws.seeds(seed, label, torch.tensor([index]))
-    assert unsigned(int(found)) == splitmix(index + start)
-    for position, value in enumerate(draws.uniform(found, (3,))[0].tolist(), start=1):
-        bits = splitmix(unsigned(int(found)) + position * 0x9E3779B97F4A7C15)
+    seeds = draws.seeds(seed, label, torch.tensor([index]))
+    assert unsigned(int(seeds)) == splitmix(index + start)
+    for position, value in enumerate(draws.uniform(seeds, (3,))[0].tolist(), start=1):
+        bits = splitmix(unsigned(int(seeds)) + position * 0x9E3779B97F4A7C15)
         assert value == pytest.approx(((bits >> 11) + 0.5) / 2**53, abs=1e-16)
 
 
@@ -65,13 +65,13 @@ def test_distributions() -> None:
 
 
 def test_seeds_differ_by_seed_label_and_index() -> None:
-    found = {
+    seeds = {
         int(s)
         for seed in (0, 1)
         for label in ("a", "b")
         for s in draws.seeds(seed, label, torch.arange(50))
     }  # fmt: skip
-    assert len(found) == 200
+    assert len(seeds) == 200
 
 
 def test_global_state_is_left_alone() -> None:

@@ -21,8 +21,9 @@ from torch.nn import functional as F
 
 from heatproof.errors import FileError, UnknownName, UsageError
 from heatproof.models import zoo
-from heatproof.models.formats import export
-from heatproof.models.formats import pt2 as exported
+from heatproof.models.formats.keras import save_keras
+from heatproof.models.formats.onnx import save_onnx
+from heatproof.models.formats.pt2 import load_exported, save_exported
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -108,7 +109,7 @@ def test_keras_reads_what_was_exported_and_predicts_the_same(
     keras: Any, tmp_path: Path, build: Callable[[], nn.Module], shape: tuple[int, ...], suffix: str
 ) -> None:
     model = lively(build())
-    path = export.to_keras(model, tmp_path / f"model{suffix}", shape)
+    path = save_keras(model, tmp_path / f"model{suffix}", shape)
     x = torch.rand(5, *shape)
     got = keras.saving.load_model(path, compile=False).predict(x.movedim(1, -1).numpy(), verbose=0)
     with torch.no_grad():
@@ -132,7 +133,7 @@ def test_transposed_convolutions_can_leave(keras: Any, tmp_path: Path, rank: int
     shape = (2, *(6, 5, 4)[:rank])
     model = transposed(rank, **options)
     model(torch.zeros(1, *shape))
-    path = export.to_keras(lively(model), tmp_path / "model.keras", shape)
+    path = save_keras(lively(model), tmp_path / "model.keras", shape)
     x = torch.randn(2, *shape)
     got = keras.saving.load_model(path, compile=False).predict(x.movedim(1, -1).numpy(), verbose=0)
     with torch.no_grad():
@@ -145,14 +146,14 @@ def test_transposed_convolutions_that_keras_lacks_are_refused(keras: Any, tmp_pa
         shape = (2, *(6, 5)[:rank])
         model(torch.zeros(1, *shape))
         with pytest.raises(UsageError, match=r"ConvTranspose.d.* has no Keras layer"):
-            export.to_keras(model, tmp_path / "model.keras", shape)
+            save_keras(model, tmp_path / "model.keras", shape)
 
 
 def test_blocks_keep_their_names_there_and_back(keras: Any, tmp_path: Path) -> None:
     from heatproof.models.formats.keras import load_keras
 
     model = lively(plain(2))
-    path = export.to_keras(model, tmp_path / "model.keras", SIZE[2])
+    path = save_keras(model, tmp_path / "model.keras", SIZE[2])
     names = [part.name for part in keras.saving.load_model(path).layers]
     assert names == ["input", "block", "norm", "pool", "block_1", "flatten", "slope", "dense"]
     back = load_keras(path)
@@ -166,10 +167,10 @@ def test_blocks_keep_their_names_there_and_back(keras: Any, tmp_path: Path) -> N
 def test_networks_trained_here_can_leave(keras: Any, tmp_path: Path, name: str) -> None:
     from heatproof.nets import build, nets
 
-    channels, *size = nets[name].facts["input_shape"]
+    channels, *size = nets[name].input_shape
     shape = (channels, *(min(length, 40) for length in size))
     model = lively(build(name))
-    path = export.to_keras(model, tmp_path / "model.keras", shape)
+    path = save_keras(model, tmp_path / "model.keras", shape)
     x = torch.rand(2, *shape)
     got = keras.saving.load_model(path, compile=False).predict(x.movedim(1, -1).numpy(), verbose=0)
     with torch.no_grad():
@@ -181,22 +182,22 @@ def test_what_keras_cannot_do_exactly_is_refused_and_leaves_nothing(keras: Any, 
     with pytest.raises(
         UsageError, match=r"'odd' \(Conv1d\) has no Keras layer that computes exactly the same"
     ) as caught:
-        export.to_keras(model, tmp_path / "model.keras", (1, 8))
+        save_keras(model, tmp_path / "model.keras", (1, 8))
     assert "\n" not in str(caught.value)
     signed = nn.Sequential(nn.Conv1d(1, 2, 3), nn.MaxPool1d(3, 2, padding=1), nn.Flatten())
     with pytest.raises(UsageError, match="MaxPool1d"):
-        export.to_keras(signed, tmp_path / "model.keras", (1, 12))
+        save_keras(signed, tmp_path / "model.keras", (1, 12))
     with pytest.raises(UsageError, match=r"ends in \.keras or \.h5"):
-        export.to_keras(signed, tmp_path / "model.zip", (1, 11))
+        save_keras(signed, tmp_path / "model.zip", (1, 11))
     with pytest.raises(UsageError, match="cannot be rebuilt in Keras"):
-        export.to_keras(signed, tmp_path / "model.keras", (3, 11))
+        save_keras(signed, tmp_path / "model.keras", (3, 11))
     assert os.listdir(tmp_path) == []
 
 
 def test_exporting_leaves_the_model_alone(keras: Any, tmp_path: Path) -> None:
     model = plain(1).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    export.to_keras(model, tmp_path / "model.keras", SIZE[1])
+    save_keras(model, tmp_path / "model.keras", SIZE[1])
     assert model.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
@@ -209,7 +210,7 @@ def test_onnx_predicts_the_same_for_any_batch(
     reference = pytest.importorskip("onnx.reference", reason="needs the extra heatproof[onnx]")
     pytest.importorskip("onnxscript", reason="needs the extra heatproof[onnx]")
     model = lively(build())
-    path = export.to_onnx(model, tmp_path / "model.onnx", shape)
+    path = save_onnx(model, tmp_path / "model.onnx", shape)
     session = reference.ReferenceEvaluator(str(path))
     for n in (1, 3):
         x = torch.rand(n, *shape)
@@ -227,7 +228,7 @@ class Choosy(nn.Module):
 
 
 def test_what_cannot_be_traced_is_refused_in_one_line(keras: Any, tmp_path: Path) -> None:
-    for write, suffix in ((export.to_onnx, ".onnx"), (exported.save_exported, ".pt2"), (export.to_keras, ".keras")):
+    for write, suffix in ((save_onnx, ".onnx"), (save_exported, ".pt2"), (save_keras, ".keras")):
         with pytest.raises(UsageError, match="cannot be") as caught:
             write(Choosy(), tmp_path / f"model{suffix}", (1, 4))
         assert "\n" not in str(caught.value)
@@ -238,7 +239,7 @@ def test_an_exported_program_comes_back_with_its_names(tmp_path: Path) -> None:
     import heatproof as hp
 
     model = lively(plain(2))
-    path = exported.save_exported(model, tmp_path / "model.pt2", SIZE[2])
+    path = save_exported(model, tmp_path / "model.pt2", SIZE[2])
     back = hp.load(path)
     assert isinstance(back, nn.Module)
     assert {"block", "block.conv", "block.relu", "dense.linear"} <= {name for name, _ in back.named_modules()}
@@ -255,7 +256,7 @@ def test_an_exported_program_comes_back_with_its_names(tmp_path: Path) -> None:
 
 def forged(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
     """An exported program with its archive changed."""
-    exported.save_exported(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()), path, (1, 8))
+    save_exported(nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()), path, (1, 8))
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     change(parts)
@@ -316,7 +317,7 @@ def test_a_program_with_anything_else_inside_is_refused(
     monkeypatch.chdir(tmp_path)
     path = forged(tmp_path / "model.pt2", change)
     with pytest.raises(FileError, match=message) as caught:
-        exported.load_exported(path)
+        load_exported(path)
     assert "model.pt2" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ["model.pt2"]
@@ -329,9 +330,9 @@ def test_broken_programs_are_named(tmp_path: Path, content: bytes, message: str)
     path = tmp_path / "bad.pt2"
     path.write_bytes(content)
     with pytest.raises(FileError, match=rf"bad\.pt2.*{message}"):
-        exported.load_exported(path)
+        load_exported(path)
     with pytest.raises(FileError, match=r"none\.pt2"):
-        exported.load_exported(tmp_path / "none.pt2")
+        load_exported(tmp_path / "none.pt2")
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])

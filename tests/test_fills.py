@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from heatproof import spatial
-from heatproof.errors import InputError, NotApplicable, UnknownName
-from heatproof.fills import Canvas, even_counts, fills, imputation, removal_scores, removals
+from heatproof.errors import InputError, NotApplicable, UnknownName, UsageError
+from heatproof.fills import Canvas, even_counts, fill, fills, imputation, removal_scores, removals
 from heatproof.probe import Probe
 from heatproof.registry import Spec
 
@@ -80,9 +80,9 @@ def dense(x: Tensor, removed: Tensor) -> Tensor:
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_noisy_linear_solves_the_system(rank: int) -> None:
     x, removed = sample(rank), holes(rank)
-    found = canvas(x, "noisy-linear:noise=0.0").without(removed[None])
+    filled = canvas(x, "noisy-linear:noise=0.0").without(removed[None])
     want = torch.stack([dense(a, m) for a, m in zip(x, removed, strict=True)])
-    torch.testing.assert_close(found.double(), want, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(filled.double(), want, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(27, 22), (19, 5, 4)])
@@ -95,12 +95,12 @@ def test_noisy_linear_fills_large_holes(size: tuple[int, ...], near: int, monkey
     removed[0, 2:-1, 1:-1] = True
     removed[1, 10:17, 2:4] = True
     removed[2] = True
-    found = canvas(x, "noisy-linear:noise=0.0").without(removed[None])
+    filled = canvas(x, "noisy-linear:noise=0.0").without(removed[None])
     want = torch.stack([dense(a, m) for a, m in zip(x[:2], removed[:2], strict=True)])
-    error = (found[:2].double() - want).flatten(1).square().mean(1).sqrt()
+    error = (filled[:2].double() - want).flatten(1).square().mean(1).sqrt()
     assert float(error.amax()) < 0.03
-    torch.testing.assert_close(found[2], spatial.like(spatial.mean(x[2:]), x)[0].expand_as(x[2]))
-    torch.testing.assert_close(torch.where(removed[:, None], x, found), x, rtol=0, atol=0)
+    torch.testing.assert_close(filled[2], spatial.like(spatial.mean(x[2:]), x)[0].expand_as(x[2]))
+    torch.testing.assert_close(torch.where(removed[:, None], x, filled), x, rtol=0, atol=0)
 
 
 def test_noisy_linear_adds_noise_of_the_stated_size() -> None:
@@ -125,9 +125,9 @@ def test_fills_are_what_they_say() -> None:
 
 def test_a_donor_is_another_sample() -> None:
     pool = torch.arange(5.0)[:, None, None].expand(5, 1, 4)
-    found = canvas(pool, "donor", pool).blank[:, 0, 0]
-    assert (found != torch.arange(5.0)).all()
-    assert set(found.tolist()) <= set(range(5))
+    donors = canvas(pool, "donor", pool).blank[:, 0, 0]
+    assert (donors != torch.arange(5.0)).all()
+    assert set(donors.tolist()) <= set(range(5))
     with pytest.raises(NotApplicable, match="other samples"):
         _ = canvas(pool, "donor").blank
     with pytest.raises(InputError, match="expected"):
@@ -161,11 +161,11 @@ def test_removals_start_at_the_score_and_end_at_that_of_the_fill() -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 70))
 def test_counts_go_from_none_to_all_without_repeats(total: int, steps: int) -> None:
-    found = even_counts(total, steps)
-    assert found[0] == 0
-    assert found[-1] == total
-    assert found == sorted(set(found))
-    assert len(found) == min(steps, total) + 1
+    counts = even_counts(total, steps)
+    assert counts[0] == 0
+    assert counts[-1] == total
+    assert counts == sorted(set(counts))
+    assert len(counts) == min(steps, total) + 1
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
@@ -174,9 +174,9 @@ def test_the_batch_size_does_not_matter(batch: int) -> None:
     probe = Probe(OnePlace(), batch=batch)
     ranks = spatial.ranks(x.abs().sum(1))
     masks = list(removals(ranks, range(12)))
-    found = removal_scores(probe, canvas(x, "mean"), probe.goal(x, 0), masks)
+    scores = removal_scores(probe, canvas(x, "mean"), probe.goal(x, 0), masks)
     want = torch.stack([probe.scored(canvas(x, "mean").without(r[None]), probe.goal(x, 0)) for r in masks], dim=1)
-    torch.testing.assert_close(found, want, rtol=0, atol=1e-6)
+    torch.testing.assert_close(scores, want, rtol=0, atol=1e-6)
     assert probe.passes["forward"] >= 4 * 12
 
 
@@ -191,3 +191,13 @@ def test_exactly_that_many_positions_are_removed_despite_ties() -> None:
 def test_bad_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="steps"):
         even_counts(5, 0)
+
+
+def test_a_fill_asks_for_what_a_canvas_has() -> None:
+    with pytest.raises(UsageError, match="asks for 'mask', expected one of x, seeds, pool"):
+
+        @fill("odd")
+        def odd(x: Tensor, mask: Tensor) -> Tensor:
+            return x * mask
+
+    assert "odd" not in fills

@@ -26,7 +26,7 @@ CASES = [(name, layer) for name, (_, layers) in NETS.items() for layer in layers
 
 def cut(model: nn.Module, layer: str, x: Tensor) -> Any:
     probe = Probe(model, layer=layer)
-    return probe.cut(probe.tapped(x)[0], x)
+    return probe.runner(x).cut(probe.tapped(x)[0])
 
 
 @pytest.mark.parametrize(("name", "layer"), CASES)
@@ -39,8 +39,8 @@ def test_head_and_tail_are_the_model(name: str, layer: str, n: int) -> None:
         out, live = halves.head(x)
         kept = [v.clone() if isinstance(v, Tensor) else v for v in live]
         for rows in (torch.arange(n), torch.zeros(2 * n + 1, dtype=torch.int64), torch.arange(n).repeat(2).flip(0)):
-            found = halves.tail(out[rows].clone(), *halves.live(live, rows))
-            torch.testing.assert_close(found, model(x[rows]), rtol=1e-4, atol=1e-5)
+            logits = halves.tail(out[rows].clone(), *halves.live(live, rows))
+            torch.testing.assert_close(logits, model(x[rows]), rtol=1e-4, atol=1e-5)
     for now, before in zip(live, kept, strict=True):
         assert torch.equal(now, before) if isinstance(now, Tensor) else now == before
 
@@ -153,12 +153,12 @@ def test_a_graph_that_cannot_be_followed(capfd: pytest.CaptureFixture[str]) -> N
     probe = Probe(model, layer="conv2", score="logit")
     A, _ = probe.taps(x, 1)
     with pytest.warns(HeatproofWarning, match="could not be followed behind 'conv2'") as seen:
-        found = probe.tail(A * 0.5, x, 1)
+        scores = probe.tail(A * 0.5, x, 1)
     probe.tail(A, x, 1)  # said once: a second warning would be an error here
     assert len(seen) == 1
     assert "\n" not in str(seen[0].message)
     assert capfd.readouterr().err == ""
-    torch.testing.assert_close(found, half(model, x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores, half(model, x), rtol=1e-4, atol=1e-5)
     assert same(before, snapshot(model)) == []
 
 
@@ -171,8 +171,8 @@ def test_a_graph_that_would_be_wrong_is_not_used(kind: Any) -> None:
     A, _ = probe.taps(x, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HeatproofWarning)
-        found = probe.tail(A * 0.5, x, 1)
-    torch.testing.assert_close(found, half(model, x), rtol=1e-4, atol=1e-5)
+        scores = probe.tail(A * 0.5, x, 1)
+    torch.testing.assert_close(scores, half(model, x), rtol=1e-4, atol=1e-5)
     assert same(before, snapshot(model)) == []
 
 

@@ -115,8 +115,8 @@ class TestAugmentation:
         x = torch.rand(1, 3, 6, 8)
         whole = [x, x.flip(2), x.flip(3), x.flip(2, 3)]
         out = [warp(x, generator(seed, "a")) for seed in range(24)]
-        found = [next(i for i, w in enumerate(whole) if torch.allclose(w, o, atol=1e-5)) for o in out]
-        assert set(found) == {0, 1, 2, 3}
+        flips = [next(i for i, w in enumerate(whole) if torch.allclose(w, o, atol=1e-5)) for o in out]
+        assert set(flips) == {0, 1, 2, 3}
 
     def test_quarter_turn_and_size(self) -> None:
         x = torch.zeros(64, 1, 9, 9)
@@ -217,12 +217,12 @@ def test_clip_bounds_every_step() -> None:
 
 
 def test_half_precision_is_another_road_to_nearly_the_same_place() -> None:
-    found = []
+    changes = []
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
-        found.append(trained(replace(TINY, precision=precision)))
-    assert not torch.equal(*found)
-    assert float((found[0] - found[1]).norm() / found[0].norm()) < 0.1
+        changes.append(trained(replace(TINY, precision=precision)))
+    assert not torch.equal(*changes)
+    assert float((changes[0] - changes[1]).norm() / changes[0].norm()) < 0.1
 
 
 def test_small_cnn_takes_its_rank_from_the_data() -> None:

@@ -78,9 +78,9 @@ def test_a_reader_that_hangs_or_crashes_is_one_line(
 ) -> None:
     start = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); resource.setrlimit(0, (1, 1))\n"
     (tmp_path / "program.py").write_text(start + program)
-    monkeypatch.setattr(hdf5, "_PROGRAM", tmp_path / "program.py")
-    monkeypatch.setattr(hdf5, "_SECONDS", 1)
-    monkeypatch.setattr(hdf5, "_PATIENCE", 2)
+    monkeypatch.setattr(hdf5, "PROGRAM", tmp_path / "program.py")
+    monkeypatch.setattr(hdf5, "SECONDS", 1)
+    monkeypatch.setattr(hdf5, "PATIENCE", 2)
     with pytest.raises(FileError, match=rf"keras2_volume\.h5' is damaged: {PROGRAMS[program]}"):
         load_keras(FILES / "keras2_volume.h5")
 

@@ -16,10 +16,12 @@ from heatproof.methods import methods
 from heatproof.metrics import metrics
 from heatproof.records import Samples, Splits
 from heatproof.registry import Entry, Spec
+from heatproof.studies.options import StudyOptions
 
 from .test_keras import FILES, randomised, save
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+OPTIONS = StudyOptions(controls=False, self_checks=False)
 N = 3
 # As little work as each option allows.
 SMALL = {"steps": 2, "masks": 8, "samples": 2, "runs": 2, "stages": 2, "epochs": 1, "segments": 4, "cells": 3}
@@ -35,7 +37,7 @@ def small(entry: Entry) -> Spec:
     return Spec(entry.name, tuple(sorted(options.items())))
 
 
-def without_a_twin(keras: Any, folder: Path) -> Path:
+def without_a_counterpart(keras: Any, folder: Path) -> Path:
     """A layer that Keras itself runs amid layers that torch runs, and an end as CAM asks for."""
     L = keras.layers
     i = keras.Input((12, 10, 2))
@@ -49,9 +51,9 @@ def without_a_twin(keras: Any, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["keras2_signal.h5", "keras2_image.h5", "keras2_volume.h5", "resized.keras"])
 def test_every_method_and_metric_takes_a_model_from_keras(keras: Any, tmp_path: Path, name: str) -> None:
-    made = name == "resized.keras"
-    model = hp.load(without_a_twin(keras, tmp_path) if made else FILES / name)
-    assert any(type(part).__name__ == "KerasLayer" for part in model.modules()) == made
+    by_keras = name == "resized.keras"
+    model = hp.load(without_a_counterpart(keras, tmp_path) if by_keras else FILES / name)
+    assert any(type(part).__name__ == "KerasLayer" for part in model.modules()) == by_keras
     before = copy.deepcopy(model.state_dict())
     x = torch.rand(N, *model.input_shape) * (255 if "image" in name else 1)
     with torch.no_grad():
@@ -65,14 +67,14 @@ def test_every_method_and_metric_takes_a_model_from_keras(keras: Any, tmp_path: 
     samples = Samples(x, scores.argmax(1), mask, tuple("abcdefg"[: scores.shape[1]]), "random")
     asked = [small(methods[m]) for m in methods if not methods[m].control]
     judged = [small(metrics[m]) for m in metrics]
-    found = hp.study(model, Splits(samples, samples), asked, judged, trials=False, controls=False)
+    results = hp.study(model, Splits(samples, samples), asked, judged, options=OPTIONS, progress=False)
 
-    skipped = {Spec.parse(skip.method).name: skip.reason for skip in found.skips}
-    assert set(skipped) == (ATTENTION if made else {*ATTENTION, "cam"})
+    skipped = {Spec.parse(skip.method).name: skip.reason for skip in results.skips}
+    assert set(skipped) == (ATTENTION if by_keras else {*ATTENTION, "cam"})
     assert all(reason.startswith(NO_CAM if m == "cam" else NO_ATTENTION) for m, reason in skipped.items())
-    whole = {(m, k) for m in found.methods for k in found.metrics}
-    assert set(found.scores) == {cell for cell in whole if Spec.parse(cell[0]).name not in skipped}
-    nan = {cell for cell, values in found.scores.items() if np.isnan(values).all()}
+    whole = {(m, k) for m in results.methods for k in results.metrics}
+    assert set(results.scores) == {cell for cell in whole if Spec.parse(cell[0]).name not in skipped}
+    nan = {cell for cell, values in results.scores.items() if np.isnan(values).all()}
     assert {metrics[Spec.parse(metric).name].family for _, metric in nan} <= ({"region"} if filler_is_enough else set())
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 

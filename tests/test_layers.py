@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from heatproof.errors import LayerError
 from heatproof.probe import Probe
-from heatproof.probe.layers import Layout, layout
+from heatproof.probe.layout import Layout, layout
 
 from .toys import CONV, Deaf, Functional, Plain, Residual, Tokens, Twice, inputs, ready
 
@@ -75,7 +75,7 @@ def test_layouts(shape: Any, size: tuple[int, ...], expected: Layout | None) -> 
 
 
 @pytest.mark.parametrize(
-    ("made", "shape"),
+    ("place", "shape"),
     [
         (Layout("first", (2, 3)), (4, 5, 2, 3)),
         (Layout("last", (2, 3)), (4, 2, 3, 5)),
@@ -84,18 +84,18 @@ def test_layouts(shape: Any, size: tuple[int, ...], expected: Layout | None) -> 
         (Layout("tokens", (2, 1, 3), 1), (4, 7, 5)),
     ],
 )
-def test_reading_and_writing(made: Layout, shape: tuple[int, ...]) -> None:
+def test_reading_and_writing(place: Layout, shape: tuple[int, ...]) -> None:
     """(N, K, *s) and back; what is no position is kept; each position is where it belongs."""
     out = torch.randn(shape)
-    A = made.read(out)
-    assert A.shape == (4, 5, *made.grid)
-    torch.testing.assert_close(made.write(A, out), out)
-    changed = made.write(A * 2, out)
-    torch.testing.assert_close(made.read(changed), A * 2)
-    if made.prefix:
-        torch.testing.assert_close(changed[:, : made.prefix], out[:, : made.prefix])
-    if made.kind == "tokens" and len(made.grid) == 2:
-        torch.testing.assert_close(A[1, 2, 1, 2], out[1, made.prefix + 1 * 3 + 2, 2])
+    A = place.read(out)
+    assert A.shape == (4, 5, *place.grid)
+    torch.testing.assert_close(place.write(A, out), out)
+    changed = place.write(A * 2, out)
+    torch.testing.assert_close(place.read(changed), A * 2)
+    if place.prefix:
+        torch.testing.assert_close(changed[:, : place.prefix], out[:, : place.prefix])
+    if place.kind == "tokens" and len(place.grid) == 2:
+        torch.testing.assert_close(A[1, 2, 1, 2], out[1, place.prefix + 1 * 3 + 2, 2])
 
 
 def test_layers_by_name_by_module_and_by_call() -> None:

@@ -16,8 +16,9 @@ from torch import nn
 import heatproof as hp
 from heatproof.errors import FileError, UsageError
 from heatproof.files import writing
+from heatproof.models import folder
 from heatproof.models.card import Card, card_of
-from heatproof.models.folder import resolve_factory
+from heatproof.models.factory import resolve_factory
 from heatproof.registry import Spec
 
 CARD = Card(
@@ -135,7 +136,7 @@ def test_a_damaged_model_is_one_clear_error(saved: Path, how: str, says: str) ->
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="nothing at"):
         hp.load(tmp_path / "absent")
-    with pytest.raises(FileError, match="holds neither"):
+    with pytest.raises(FileError, match=r"holds no model; expected card.json and model.safetensors"):
         hp.load(tmp_path)
     note = tmp_path / "notes.txt"
     note.write_text("hello")
@@ -251,3 +252,13 @@ def test_written_files_have_the_mode_of_any_new_file(tmp_path: Path) -> None:
         part.unlink()
         part.touch(mode=0o600)
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_results_of_a_study_are_no_model(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(UsageError) as caught:
+        folder.load(tmp_path)
+    assert str(caught.value) == (
+        f"{str(tmp_path)!r} holds the results of a study, expected a model; "
+        "give the run's folder, or read the results with heatproof.load"
+    )

@@ -22,19 +22,19 @@ def test_chunks_make_the_whole(
     maps = {name: torch.randn(count, *size) for name in ("grad-cam", "a:b=1", "random")}
     with map_writer(path, count) as file:
         for start in range(0, count, chunk):
-            file.write({name: found[start : start + chunk] for name, found in maps.items()})
-    for found in (read_maps(path), load_file(path)):
-        assert set(found) == set(maps)
-        assert all(torch.equal(found[name], maps[name]) for name in maps)
+            file.write({name: read[start : start + chunk] for name, read in maps.items()})
+    for read in (read_maps(path), load_file(path)):
+        assert set(read) == set(maps)
+        assert all(torch.equal(read[name], maps[name]) for name in maps)
 
 
 def test_strided_and_half_precision_maps_are_written_as_float32(tmp_path: Path) -> None:
     whole = torch.arange(24.0).reshape(4, 3, 2)
     with map_writer(tmp_path / "maps", 4) as file:
         file.write({"a": whole.transpose(1, 2), "b": whole.half()})
-    found = read_maps(tmp_path / "maps")
-    assert torch.equal(found["a"], whole.transpose(1, 2))
-    assert found["b"].dtype == torch.float32
+    read = read_maps(tmp_path / "maps")
+    assert torch.equal(read["a"], whole.transpose(1, 2))
+    assert read["b"].dtype == torch.float32
 
 
 def test_nothing_is_left_where_writing_stops(tmp_path: Path) -> None:

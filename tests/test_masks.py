@@ -28,13 +28,13 @@ def separation(values: list[float], threshold: float) -> float:
 @settings(max_examples=80, deadline=None)
 @given(NUMBERS)
 def test_otsu_separates_best(values: list[int]) -> None:
-    found = float(otsu(torch.tensor([values], dtype=torch.float64)))
+    threshold = float(otsu(torch.tensor([values], dtype=torch.float64)))
     if len(set(values)) == 1:
-        assert found == values[0]
+        assert threshold == values[0]
     else:
         numbers = [float(v) for v in values]
         best = max(separation(numbers, v) for v in numbers)
-        assert separation(numbers, found) == pytest.approx(best)
+        assert separation(numbers, threshold) == pytest.approx(best)
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (4.0, 8.0), (0.1, -0.7), (3e-5, 1.0)])
@@ -47,11 +47,11 @@ def test_of_equal_thresholds_the_lowest_is_taken(scale: float, offset: float) ->
 @given(NUMBERS, st.floats(0.01, 1.0))
 def test_fractions_are_exact_whatever_the_ties(values: list[int], fraction: float) -> None:
     maps = torch.tensor([values, [0] * len(values)], dtype=torch.float32)
-    found = hp.mask(maps, fraction)
-    assert found.dtype == torch.bool
-    assert found.sum(1).tolist() == [max(1, round(fraction * len(values)))] * 2
-    if not bool(found[0].all()):
-        assert float(maps[0][found[0]].min()) >= float(maps[0][~found[0]].max())
+    marked = hp.mask(maps, fraction)
+    assert marked.dtype == torch.bool
+    assert marked.sum(1).tolist() == [max(1, round(fraction * len(values)))] * 2
+    if not bool(marked[0].all()):
+        assert float(maps[0][marked[0]].min()) >= float(maps[0][~marked[0]].max())
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,11 +67,11 @@ def test_mean_and_scale(values: list[int]) -> None:
 @pytest.mark.parametrize("at", ["mean", "otsu", 0.25, 1, 1.0])
 def test_any_rank_and_each_map_on_its_own(size: tuple[int, ...], at: Any) -> None:
     maps = torch.randn(3, *size)
-    found = hp.mask(maps, at)
-    assert found.shape == maps.shape
+    marked = hp.mask(maps, at)
+    assert marked.shape == maps.shape
     for i in range(3):
         if not isinstance(at, float):
-            assert torch.equal(hp.mask(maps[i : i + 1] * (i + 1), at)[0], found[i])
+            assert torch.equal(hp.mask(maps[i : i + 1] * (i + 1), at)[0], marked[i])
 
 
 @pytest.mark.parametrize("at", ["mean", "otsu"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,8 +11,9 @@ import torch
 from heatproof import memory as heap
 from heatproof import nets
 from heatproof.records import Samples
-from heatproof.studies import chunk as chunks
-from heatproof.studies.run import study
+from heatproof.studies import scores
+
+from .small_study import studies
 
 
 def resident() -> int:
@@ -47,10 +47,10 @@ def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
         heap._trim.cache_clear()
 
 
-def test_a_study_asks_after_every_method_and_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_asks_after_every_method_and_self_check(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(chunks, "release", asked.append)
+    monkeypatch.setattr(scores, "release", asked.append)
     samples = Samples(torch.rand(6, 1, 40), torch.arange(6) % 10, None, tuple("abcdefghij"))
-    given: Any = (nets.build("mnist1d-cnn").eval(), samples, ["grad-cam", "saliency"], ["deletion:steps=3"])
-    study(*given, controls=False, fill=("mean", "blur"))
+    model = nets.build("mnist1d-cnn").eval()
+    studies(model, samples, ["grad-cam", "saliency"], ["deletion:steps=3"], ["mean", "blur"], controls=False)
     assert asked == [240] * 4

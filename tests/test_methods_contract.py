@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, InputError, LayerError, NotApplicable, UnknownName, UsageError
-from heatproof.methods import explain, methods, names, parse
+from heatproof.methods import default_controls, explain, methods, names, parse
 from heatproof.probe import Contrast, HeatproofWarning, Probe
 
 from .toys import (
@@ -32,7 +32,7 @@ from .toys import (
     snapshot,
 )
 
-ATTENTION = ("attention-rollout", "transformer-attribution", "le-grad")
+ATTENTION = [name for name in methods if "attention" in methods[name].needs]
 EVERY = [name for name in methods if name not in ATTENTION]
 CAMS = [name for name in EVERY if methods[name].family == "cam"]
 CLASS_FREE = {"mean-activation", "eigen-cam", "kpca-cam", "fem"} | set(names(control=True))
@@ -60,18 +60,19 @@ def toy(name: str, rank: int) -> tuple[nn.Module, str]:
 def test_shape_range_and_repeatability(name: str, rank: int) -> None:
     model, layer = toy(name, rank)
     x = inputs(rank, 3)
-    before, given = snapshot(model), x.clone()
+    before, original = snapshot(model), x.clone()
     maps = explain(Probe(model, layer=layer), x, brief(name), seed=1)
     assert maps.shape == (3, *x.shape[2:])
     assert maps.dtype == torch.float32
     assert maps.device.type == "cpu"
     assert not maps.requires_grad
     assert bool(torch.isfinite(maps).all())
-    if "at least 0" in (methods[name].function.__doc__ or ""):
-        assert float(maps.min()) >= 0
+    low, high = methods[name].range
+    assert low is None or float(maps.min()) >= low
+    assert high is None or float(maps.max()) <= high
     assert torch.equal(maps, explain(Probe(model, layer=layer), x, brief(name), seed=1))
     assert same(before, snapshot(model)) == []
-    assert torch.equal(x, given)
+    assert torch.equal(x, original)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -83,16 +84,16 @@ def test_batch_size_and_chunks_do_not_matter(name: str, rank: int) -> None:
     scale = float(whole.abs().max())
     close = {"rtol": 1e-4, "atol": 2e-5 * scale + 1e-12}
     for batch in (1, 3):
-        found = explain(Probe(model, layer=layer, batch=batch), x, brief(name), target=target, index=index)
-        torch.testing.assert_close(found, whole, **close)
+        maps = explain(Probe(model, layer=layer, batch=batch), x, brief(name), target=target, index=index)
+        torch.testing.assert_close(maps, whole, **close)
     for i in range(4):
-        found = explain(
+        maps = explain(
             Probe(model, layer=layer), x[i : i + 1], brief(name), target=target[i : i + 1], index=index[i : i + 1]
         )
-        torch.testing.assert_close(found[0], whole[i], **close)
+        torch.testing.assert_close(maps[0], whole[i], **close)
     order = torch.tensor([2, 0, 3, 1])
-    found = explain(Probe(model, layer=layer), x[order], brief(name), target=target[order], index=index[order])
-    torch.testing.assert_close(found, whole[order], **close)
+    maps = explain(Probe(model, layer=layer), x[order], brief(name), target=target[order], index=index[order])
+    torch.testing.assert_close(maps, whole[order], **close)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -104,15 +105,15 @@ def test_precisions(name: str, dtype: torch.dtype) -> None:
     want = explain(Probe(model, layer=layer), x, brief(name), target=1)
     model = model.to(dtype)
     before = snapshot(model)
-    found = explain(Probe(model, layer=layer), x, brief(name), target=1)
-    assert found.dtype == torch.float32
-    assert bool(torch.isfinite(found).all())
+    maps = explain(Probe(model, layer=layer), x, brief(name), target=1)
+    assert maps.dtype == torch.float32
+    assert bool(torch.isfinite(maps).all())
     assert same(before, snapshot(model)) == []
     if dtype == torch.float64:
-        torch.testing.assert_close(found, want, rtol=2e-3, atol=1e-4 * float(want.abs().max()))
+        torch.testing.assert_close(maps, want, rtol=2e-3, atol=1e-4 * float(want.abs().max()))
     elif name not in ("ablation-cam", "grad-cam-plus-plus", "smooth-grad-cam-plus-plus", "xgrad-cam", "fem"):
         # the others divide by, or count beyond, small numbers that bfloat16 does not resolve
-        assert float(torch.corrcoef(torch.stack([found.flatten(), want.flatten()]))[0, 1]) > 0.97
+        assert float(torch.corrcoef(torch.stack([maps.flatten(), want.flatten()]))[0, 1]) > 0.97
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -146,8 +147,8 @@ def test_all_methods_in_one_call_are_the_same_as_alone() -> None:
     model, x = ready(Plain(1)), inputs(1, 3)
     together = explain(Probe(model, layer="relu2"), x, [brief(n) for n in EVERY], seed=4)
     assert list(together) == [brief(n) for n in EVERY]
-    for text, found in together.items():
-        torch.testing.assert_close(found, explain(Probe(model, layer="relu2"), x, text, seed=4), rtol=1e-4, atol=1e-5)
+    for text, maps in together.items():
+        torch.testing.assert_close(maps, explain(Probe(model, layer="relu2"), x, text, seed=4), rtol=1e-4, atol=1e-5)
 
 
 def test_no_gradient_is_computed_before_the_layer() -> None:
@@ -178,8 +179,8 @@ def test_several_layers_are_fused(name: str) -> None:
         return
     alone = [explain(Probe(model, layer=layer), x, brief(name), target=1) for layer in ("relu1", "relu2")]
     scaled = [m / m.flatten(1).abs().amax(1).clamp_min(1e-30)[:, None, None] for m in alone]
-    found = explain(Probe(model, layer=["relu1", "relu2"]), x, brief(name), target=1)
-    torch.testing.assert_close(found, sum(scaled) / 2, rtol=1e-3, atol=1e-4)
+    maps = explain(Probe(model, layer=["relu1", "relu2"]), x, brief(name), target=1)
+    torch.testing.assert_close(maps, sum(scaled) / 2, rtol=1e-3, atol=1e-4)
 
 
 # The model is left as it was
@@ -250,14 +251,14 @@ def test_inside_other_contexts(context: Callable[[], Any]) -> None:
     model, x = ready(Plain(2)), inputs(2)
     want = explain(Probe(model, layer="relu2"), x, ["grad-cam", "ablation-cam", "saliency", "score-cam"], target=1)
     with context():
-        made = inputs(2) + 0
-        found = explain(
-            Probe(model, layer="relu2"), made, ["grad-cam", "ablation-cam", "saliency", "score-cam"], target=1
+        leaf = inputs(2) + 0
+        map = explain(
+            Probe(model, layer="relu2"), leaf, ["grad-cam", "ablation-cam", "saliency", "score-cam"], target=1
         )
-    for name, maps in found.items():
+    for name, maps in map.items():
         close = 0.05 if context not in (torch.no_grad, torch.inference_mode) else 1e-5
         torch.testing.assert_close(maps, want[name], rtol=close, atol=close * float(want[name].abs().max()))
-    again = explain(Probe(model, layer="relu2"), made, "grad-cam", target=1)
+    again = explain(Probe(model, layer="relu2"), leaf, "grad-cam", target=1)
     torch.testing.assert_close(again, want["grad-cam"], rtol=1e-5, atol=1e-6)
 
 
@@ -277,8 +278,8 @@ def test_channels_last(name: str) -> None:
     want = explain(Probe(model, layer=layer), inputs(2), brief(name), target=1)
     model = model.to(memory_format=torch.channels_last)
     x = inputs(2).to(memory_format=torch.channels_last)
-    found = explain(Probe(model, layer=layer), x, brief(name), target=1)
-    torch.testing.assert_close(found, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+    maps = explain(Probe(model, layer=layer), x, brief(name), target=1)
+    torch.testing.assert_close(maps, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -298,10 +299,10 @@ def test_a_relu_in_place_behind_the_layer(name: str, layer: str) -> None:
     if name == "cam":
         pytest.skip("needs the last layer")
     x = inputs(2)
-    found, want = (
+    maps, want = (
         explain(Probe(ready(Plain(2, inplace=flag)), layer=layer), x, brief(name), target=1) for flag in (True, False)
     )
-    torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-5 * float(want.abs().max()))
+    torch.testing.assert_close(maps, want, rtol=1e-4, atol=1e-5 * float(want.abs().max()))
 
 
 @pytest.mark.parametrize("name", [n for n in CAMS if n != "cam"])
@@ -314,11 +315,11 @@ def test_functional_relu_and_residual_sums(name: str) -> None:
             h = self.relu2(self.conv2(h).add_(h[:, :1]))
             return self.dense(self.mean(h).flatten(1))
 
-    found, want = (
+    maps, want = (
         explain(Probe(ready(kind(2)), layer="conv2"), inputs(2), brief(name), target=1)
         for kind in (Functional, Modules)
     )
-    torch.testing.assert_close(found, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+    torch.testing.assert_close(maps, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 
 
 class ByKeyword(nn.Module):
@@ -356,8 +357,8 @@ def test_what_a_model_returns(name: str, kind: str) -> None:
     with warnings.catch_warnings():
         if kind == "record" and name in ("ablation-cam", "recipro-cam"):
             warnings.filterwarnings("ignore", "the model's graph", HeatproofWarning)
-        found = explain(Probe(model, layer="body.relu2"), inputs(2), brief(name), target=1)
-    torch.testing.assert_close(found, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+        maps = explain(Probe(model, layer="body.relu2"), inputs(2), brief(name), target=1)
+    torch.testing.assert_close(maps, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 
 
 @pytest.mark.parametrize("kind", ["module", "by keyword", "log", "functional"])
@@ -375,8 +376,8 @@ def test_softmax_at_the_end(kind: str, score: Any) -> None:
         if kind == "log" and (score == "logit" or name in ("grad-cam", "hires-cam", "saliency")):
             continue  # a log-softmax is a logit like any other
         want = explain(Probe(plain, layer="relu2", score=score), inputs(2), name, target=1)
-        found = explain(Probe(model, layer=layer, score=score), inputs(2), name, target=1)
-        torch.testing.assert_close(found, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+        maps = explain(Probe(model, layer=layer, score=score), inputs(2), name, target=1)
+        torch.testing.assert_close(maps, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 
 
 def test_one_output_is_two_classes() -> None:
@@ -411,11 +412,11 @@ def test_a_graph_that_cannot_be_traced(name: str) -> None:
     probe = Probe(ready(Branching(2)), layer="conv2")
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        found = explain(probe, inputs(2), brief(name), target=1)
+        maps = explain(probe, inputs(2), brief(name), target=1)
         explain(probe, inputs(2), brief(name), target=1)
-    told = [w for w in seen if issubclass(w.category, HeatproofWarning)]
-    assert len(told) == (1 if name in ("ablation-cam", "recipro-cam") else 0)
-    torch.testing.assert_close(found, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+    warned = [w for w in seen if issubclass(w.category, HeatproofWarning)]
+    assert len(warned) == (1 if name in ("ablation-cam", "recipro-cam") else 0)
+    torch.testing.assert_close(maps, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 
 
 def test_a_model_that_depends_on_its_batch() -> None:
@@ -432,8 +433,8 @@ def test_a_model_that_depends_on_its_batch() -> None:
 def tight(limit: int = 4) -> nn.Module:
     """Raises what a GPU raises where a batch has more than ``limit`` rows."""
 
-    def refuse(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        if len(given[0]) > limit:
+    def refuse(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if len(arguments[0]) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     model = ready(Plain(2))
@@ -450,8 +451,8 @@ def test_out_of_memory_halves_the_batch(name: str) -> None:
     before = snapshot(model)
     probe = Probe(model, layer="relu2")
     with pytest.warns(HeatproofWarning, match="out of memory"):
-        found = explain(probe, x, brief(name), target=1)
-    torch.testing.assert_close(found, want, rtol=1e-4, atol=2e-5 * float(want.abs().max()) + 1e-12)
+        maps = explain(probe, x, brief(name), target=1)
+    torch.testing.assert_close(maps, want, rtol=1e-4, atol=2e-5 * float(want.abs().max()) + 1e-12)
     assert same(before, snapshot(model)) == []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -595,7 +596,7 @@ def test_models_that_score_no_classes(name: str, kind: str) -> None:
 def test_bad_names_and_options(unchecked: None) -> None:
     model, x = ready(Plain(2)), inputs(2)
     with pytest.raises(UnknownName, match="did you mean 'grad-cam'"):
-        explain(model, x, "gradcam")
+        explain(model, x, "gradcm")
     with pytest.raises(UnknownName, match="option"):
         explain(model, x, "is-cam:step=3")
     with pytest.raises(UsageError, match="expected int"):
@@ -632,18 +633,18 @@ def test_options_out_of_range_are_refused(text: str) -> None:
 def test_top_classes_and_per_sample_targets() -> None:
     model, x = ready(Plain(2)), inputs(2)
     top = model(x).topk(2, dim=1).indices
-    found = explain(Probe(model, layer="relu2"), x, ["grad-cam", "edge"], target=top)
-    assert found["grad-cam"].shape == (3, 2, 10, 12)
+    maps = explain(Probe(model, layer="relu2"), x, ["grad-cam", "edge"], target=top)
+    assert maps["grad-cam"].shape == (3, 2, 10, 12)
     for column in range(2):
         want = explain(Probe(model, layer="relu2"), x, "grad-cam", target=top[:, column])
-        torch.testing.assert_close(found["grad-cam"][:, column], want)
+        torch.testing.assert_close(maps["grad-cam"][:, column], want)
 
 
 def test_contrast_is_the_difference_of_logits() -> None:
     model, x = ready(Plain(2)), inputs(2)
     one, two = (explain(Probe(model, layer="relu2"), x, "hires-cam", target=c) for c in (1, 2))
-    found = explain(Probe(model, layer="relu2"), x, "hires-cam", target=Contrast(1, 2))
-    torch.testing.assert_close(found, one - two, rtol=1e-4, atol=1e-5)
+    maps = explain(Probe(model, layer="relu2"), x, "hires-cam", target=Contrast(1, 2))
+    torch.testing.assert_close(maps, one - two, rtol=1e-4, atol=1e-5)
     first, second = model(x).topk(2, dim=1).indices.T
     torch.testing.assert_close(
         explain(Probe(model, layer="relu2"), x, "hires-cam", target=Contrast()),
@@ -664,9 +665,9 @@ def test_a_function_of_the_output(kind: str) -> None:
     model = Wrapped(plain, returns).eval()
     for name in ("grad-cam", "layer-cam", "ablation-cam", "score-cam", "saliency", "recipro-cam"):
         want = explain(Probe(plain, layer="relu2", score="logit"), x, name, target=1)
-        found = explain(Probe(model, layer="body.relu2", score="logit"), x, name, target=pick)
-        torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-5 * float(want.abs().max()))
-        assert not found.requires_grad
+        maps = explain(Probe(model, layer="body.relu2", score="logit"), x, name, target=pick)
+        torch.testing.assert_close(maps, want, rtol=1e-4, atol=1e-5 * float(want.abs().max()))
+        assert not maps.requires_grad
     for name in ("finer-cam", "shapley-cam"):
         with pytest.raises(NotApplicable, match="function"):
             explain(Probe(model, layer="body.relu2"), x, name, target=pick)
@@ -681,9 +682,9 @@ def test_transformers(name: str) -> None:
         pytest.skip("needs global average pooling behind the layer")
     model, x = ready(Tokens()), inputs(2)[..., :8, :12].contiguous()
     before = snapshot(model)
-    found = explain(model, x, brief(name), target=1)
-    assert found.shape == (3, 8, 12)
-    assert bool(torch.isfinite(found).all())
+    maps = explain(model, x, brief(name), target=1)
+    assert maps.shape == (3, 8, 12)
+    assert bool(torch.isfinite(maps).all())
     assert same(before, snapshot(model)) == []
 
 
@@ -692,12 +693,12 @@ def test_transformers(name: str) -> None:
 def test_attention(name: str, fused: bool) -> None:
     model, x = ready(Tokens(fused=fused)).train(), inputs(2, 4)[..., :8, :12].contiguous()
     before, attend = snapshot(model), nn.functional.scaled_dot_product_attention
-    found = explain(model, x, name, target=[0, 1, 2, 3])
-    assert bool(torch.isfinite(found).all())
-    assert float(found.std()) > 0
+    maps = explain(model, x, name, target=[0, 1, 2, 3])
+    assert bool(torch.isfinite(maps).all())
+    assert float(maps.std()) > 0
     for batch in (1, 3):
-        torch.testing.assert_close(explain(Probe(model, batch=batch), x, name, target=[0, 1, 2, 3]), found)
-    torch.testing.assert_close(explain(ready(Tokens(fused=not fused)), x, name, target=[0, 1, 2, 3]), found)
+        torch.testing.assert_close(explain(Probe(model, batch=batch), x, name, target=[0, 1, 2, 3]), maps)
+    torch.testing.assert_close(explain(ready(Tokens(fused=not fused)), x, name, target=[0, 1, 2, 3]), maps)
     assert same(before, snapshot(model)) == []
     assert nn.functional.scaled_dot_product_attention is attend
     with pytest.raises(NotApplicable, match="attention"):
@@ -708,7 +709,9 @@ def test_attention(name: str, fused: bool) -> None:
 
 
 def test_registry() -> None:
-    assert set(names(control=True)) == {"random", "edge", "absolute-input", "centre"}
+    assert default_controls() == ("random", "edge", "absolute-input", "centre")
+    assert set(names(control=True)) == set(default_controls())
+    assert set(ATTENTION) == {"attention-rollout", "transformer-attribution", "le-grad"}
     assert "grad-cam" in names(family="cam", control=False)
     assert len(CAMS) >= 20
     assert [str(s) for s in parse(["grad-cam", "is-cam:steps=3", "grad-cam"])] == ["grad-cam", "is-cam:steps=3"]
@@ -717,10 +720,12 @@ def test_registry() -> None:
         assert entry.summary.endswith((".", ")")), name
         assert len(entry.options) <= 6, name
         assert len((entry.function.__doc__ or "").splitlines()) <= 20, name
+        assert bool(entry.description) is entry.control, name
+        assert entry.range[0] == 0 or "at least 0" not in entry.notes.get("Range", ""), name
 
 
 def test_residual_blocks_need_no_layer() -> None:
     """One ReLU module shared by the whole network: the automatic choice must not trip over it."""
     model, x = ready(Residual(2)), inputs(2)
-    found = explain(model, x, ["grad-cam", "ablation-cam"])
-    assert bool(torch.isfinite(found["grad-cam"]).all())
+    maps = explain(model, x, ["grad-cam", "ablation-cam"])
+    assert bool(torch.isfinite(maps["grad-cam"]).all())

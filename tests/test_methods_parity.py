@@ -70,8 +70,8 @@ def peer(name: str, model: nn.Module, layer: str, x: Tensor, target: list[int], 
 
 def ours(spec: str, model: nn.Module, layer: str, x: Tensor, target: list[int]) -> Tensor:
     """Our map, scores being logits as in the peer; the layer has the input's size, so that nothing is enlarged."""
-    found: Tensor = explain(Probe(model, layer=layer, score="logit"), x, spec, target=target)
-    return found.double()
+    map: Tensor = explain(Probe(model, layer=layer, score="logit"), x, spec, target=target)
+    return map.double()
 
 
 class Wide(nn.Module):
@@ -351,9 +351,9 @@ def test_every_difference_names_a_method() -> None:
     assert CLASSES == 4
 
 
-def close(found: Tensor, want: Tensor) -> None:
+def close(map: Tensor, want: Tensor) -> None:
     """To 1e-4 of each map's largest value."""
     scale = want.flatten(1).abs().amax(1)
     assert float(scale.max()) > 0
-    gap = (found - want).flatten(1).abs().amax(1)
+    gap = (map - want).flatten(1).abs().amax(1)
     assert bool((gap <= 1e-4 * scale + 1e-12).all()), (gap / scale).tolist()

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import heatproof as hp
 from heatproof.errors import InputError, NotApplicable, UnknownName, UsageError
-from heatproof.metrics import FAMILIES, Case, case, metrics, names, score
+from heatproof.metrics import Case, case, families, metrics, names, score
 from heatproof.metrics.similarity import pearson, spearman, ssim
-from heatproof.probe import Goal, Probe
+from heatproof.probe import Goal, Probe, Recorder
 
 from .toys import SIZE, Plain, inputs, ready
 
@@ -55,11 +55,11 @@ def given_case(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain, "relearnt": lambda _: other}
 
 
-def run(given: dict[str, Any], metric: str, **changes: Any) -> Tensor:
-    given = {**given, **changes}
+def run(arguments: dict[str, Any], metric: str, **changes: Any) -> Tensor:
+    arguments = {**arguments, **changes}
     if metric in QUICK:
         metric = f"{metric}:{QUICK[metric]}"
-    return score(given.pop("model"), given.pop("x"), given.pop("map"), metric, **given)
+    return score(arguments.pop("model"), arguments.pop("x"), arguments.pop("map"), metric, **arguments)
 
 
 @pytest.mark.parametrize("name", names())
@@ -67,22 +67,22 @@ def test_contract(name: str, given_case: dict[str, Any]) -> None:
     """(N,) float64, no infinity, in range, the same again, the same one by one, in another order and batch."""
     model = copy.deepcopy(given_case["model"].model)
     state = torch.random.get_rng_state()
-    found = run(given_case, name)
-    assert found.shape == (N,)
-    assert found.dtype == torch.float64
+    scores = run(given_case, name)
+    assert scores.shape == (N,)
+    assert scores.dtype == torch.float64
     low, high = metrics[name].range
-    assert not found.isinf().any()
-    assert low is None or bool((found[~found.isnan()] >= low - 1e-9).all())
-    assert high is None or bool((found[~found.isnan()] <= high + 1e-9).all())
-    torch.testing.assert_close(run(given_case, name), found, rtol=0, atol=0, equal_nan=True)
+    assert not scores.isinf().any()
+    assert low is None or bool((scores[~scores.isnan()] >= low - 1e-9).all())
+    assert high is None or bool((scores[~scores.isnan()] <= high + 1e-9).all())
+    torch.testing.assert_close(run(given_case, name), scores, rtol=0, atol=0, equal_nan=True)
     close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5, equal_nan=True)
     rows = torch.tensor([2, 0, 3, 1])
     part = {key: given_case[key][rows] for key in ("x", "map", "mask")}
     small = Probe(given_case["model"].model, batch=3)
-    close(run(given_case, name, **part, index=rows, model=small), found[rows])
+    close(run(given_case, name, **part, index=rows, model=small), scores[rows])
     for i in range(2):
         alone = {key: given_case[key][i : i + 1] for key in ("x", "map", "mask")}
-        close(run(given_case, name, **alone, index=torch.tensor([i])), found[i : i + 1])
+        close(run(given_case, name, **alone, index=torch.tensor([i])), scores[i : i + 1])
     assert torch.random.get_rng_state().equal(state)
     for a, b in zip(model.state_dict().values(), given_case["model"].model.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -95,19 +95,23 @@ def test_constant_maps_and_empty_or_full_masks_never_crash(name: str, given_case
     map[2] = given_case["map"][2]
     mask = given_case["mask"].clone()
     mask[2], mask[3] = False, True
-    found = run(given_case, name, map=map, mask=mask)
-    assert not found.isinf().any()
+    values = run(given_case, name, map=map, mask=mask)
+    assert not values.isinf().any()
     if metrics[name].family == "localisation":
-        assert found.isnan().all()
+        assert values.isnan().all()
 
 
 @pytest.mark.parametrize("name", names())
 def test_facts_are_declared(name: str) -> None:
     entry = metrics[name]
-    assert entry.family in FAMILIES
+    assert entry.family in families
     assert entry.better in ("higher", "lower")
     assert entry.summary.endswith(".")
     assert len(entry.function.__doc__.splitlines()) <= 20
+    assert entry.label
+    for line in (entry.tells, entry.cannot, entry.mind):
+        assert line.endswith("."), f"{name}: its docstring needs the lines Tells:, Cannot: and Mind:"
+        assert line[0].islower() or line[0].isdigit() or line[0] == "`"
 
 
 # Closed forms. One position decides: the score is p with it and 1/2 without it, whatever the other positions are.
@@ -195,8 +199,8 @@ def test_contributions_explain_a_linear_model(metric: str, perfect: float, negat
     x = torch.randn(2, 1, P, generator=torch.Generator().manual_seed(2))
     probe, map = Probe(Linear(weight), score="logit"), (weight * x)[:, 0]
     for factor, want in ((1.0, perfect), (-1.0, negated)):
-        found = score(probe, x, factor * map, metric, target=0, fill="black")
-        torch.testing.assert_close(found, torch.full((2,), want, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+        values = score(probe, x, factor * map, metric, target=0, fill="black")
+        torch.testing.assert_close(values, torch.full((2,), want, dtype=torch.float64), rtol=1e-4, atol=1e-4)
 
 
 def test_a_part_without_effect_should_have_no_relevance() -> None:
@@ -248,10 +252,10 @@ def test_methods_that_look_at_the_input_in_a_known_way(metric: str, kind: str, w
     x = torch.randn(3, 1, 12, generator=torch.Generator().manual_seed(0))
     probe, method = Probe(Linear(torch.linspace(1, 2, 12))), toy_explain(kind)
     map = method(probe, x, target=None, index=torch.arange(3), seed=0)
-    found = score(probe, x, map, metric, target=0, explain=method)
-    told = found[~found.isnan()]
-    assert len(told)
-    torch.testing.assert_close(told, torch.full_like(told, want), rtol=1e-4, atol=1e-4)
+    values = score(probe, x, map, metric, target=0, explain=method)
+    defined = values[~values.isnan()]
+    assert len(defined)
+    torch.testing.assert_close(defined, torch.full_like(defined, want), rtol=1e-4, atol=1e-4)
 
 
 def test_chance_is_not_repeatable() -> None:
@@ -318,11 +322,11 @@ def test_one_sample_does_not_change_another(given_case: dict[str, Any]) -> None:
     map = given_case["map"].clone()
     map[1:] *= 1000
     for name in names():
-        found, other = run(given_case, name), run(given_case, name, map=map)
-        torch.testing.assert_close(other[0], found[0], rtol=1e-5, atol=1e-6, equal_nan=True)
+        values, other = run(given_case, name), run(given_case, name, map=map)
+        torch.testing.assert_close(other[0], values[0], rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", [n for n in names(family="faithfulness") if metrics[n].facts["curve"]])
+@pytest.mark.parametrize("name", [n for n in names(family="faithfulness") if metrics[n].curve])
 def test_the_area_is_over_the_removed_fraction_not_over_the_count_of_steps(name: str) -> None:
     x, map = torch.ones(1, 1, 400), torch.randn(1, 400, generator=torch.Generator().manual_seed(0))
     probe = Probe(Linear(torch.full((400,), 0.01)))
@@ -337,8 +341,8 @@ def test_logits_that_are_not_positive_have_no_average_drop() -> None:
     x = torch.ones(2, 1, P)
     x[1] = -1
     probe = Probe(OnePlace(), score="logit")
-    found = score(probe, x, torch.ones(2, P), "average-drop", target=0)
-    assert found.isnan().tolist() == [False, True]
+    values = score(probe, x, torch.ones(2, P), "average-drop", target=0)
+    assert values.isnan().tolist() == [False, True]
     with pytest.raises(NotApplicable, match="probabilities"):
         score(probe, x, torch.ones(2, P), "average-gain", target=0)
 
@@ -354,8 +358,8 @@ def test_flipped_predictions_do_not_count() -> None:
     x = torch.tensor([[[1.0, 2.0, 3.0, 4.0]]])
     method = toy_explain("input")
     for name in ("max-sensitivity", "average-sensitivity", "local-lipschitz"):
-        found = score(Probe(Nervous()), x, x[:, 0], name, explain=method)
-        assert found.isnan().all()
+        values = score(Probe(Nervous()), x, x[:, 0], name, explain=method)
+        assert values.isnan().all()
 
 
 @pytest.mark.parametrize("given_case", [1], indirect=True)
@@ -366,8 +370,8 @@ def test_scale_of_the_map_does_not_matter_where_it_must_not(given_case: dict[str
         "explain": lambda *a, **k: 7 * explain(*a, **k),
     }
     for name in sorted(free - {"local-lipschitz"}):
-        found, other = run(given_case, name), run(given_case, name, **scaled)
-        torch.testing.assert_close(other, found, rtol=1e-4, atol=1e-5, equal_nan=True)
+        values, other = run(given_case, name), run(given_case, name, **scaled)
+        torch.testing.assert_close(other, values, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def test_randomised_models_exclude_the_model_itself_and_cascade_from_the_top() -> None:
@@ -406,38 +410,44 @@ def test_curve_metrics_share_their_passes() -> None:
 
 
 def _saliency(hidden: bool, model: Probe, x: Tensor, *, target: Any, index: Tensor, seed: int) -> Tensor:
-    """By a probe of its own, where that should not be overheard."""
+    """By a probe of its own, where that should not be recorded."""
     return (replace(model) if hidden else model).gradient(x, target).abs().amax(1)
 
 
 def test_a_draw_around_the_input_costs_one_pass_forward_and_one_back() -> None:
-    """The class of the moved input is overheard from the pass that explains it, whatever the batch size."""
+    """The class of the moved input is taken from the pass that explains it, whatever the batch size."""
     x, runs, model = inputs(1, 8), 3, ready(Plain(1))
     goal = Goal(torch.arange(8) % 3)
-    found = []
+    values = []
     for hidden in (False, True):
         probe = Probe(model, batch=3)
 
         saliency = partial(_saliency, hidden)
         map = saliency(probe, x, target=goal, index=torch.arange(8), seed=0)
         probe.passes.clear()
-        found.append(score(probe, x, map, f"relative-output-stability:runs={runs}", target=goal, explain=saliency))
+        values.append(score(probe, x, map, f"relative-output-stability:runs={runs}", target=goal, explain=saliency))
         assert probe.passes["forward"] == 8 * (1 + runs)
         assert probe.passes["backward"] == (0 if hidden else 8 * runs)
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    torch.testing.assert_close(values[0], values[1], rtol=0, atol=0)
 
 
-def test_logits_are_overheard_of_exactly_these_inputs() -> None:
+def test_logits_are_recorded_of_exactly_these_inputs() -> None:
     x, probe = inputs(1, 5), Probe(ready(Plain(1)), batch=2)
-    with probe.overhearing(x) as heard:
-        probe.logits(x + 1)
-        probe.logits(x[:2])
-        probe.gradient(x[2:], 1)
-        probe.logits(x)
-    torch.testing.assert_close(torch.cat(heard), probe.logits(x))
-    with probe.overhearing(x) as heard:
-        probe.logits(x[1:])
-    assert not heard
+    recorder = Recorder(x)
+    recorded = probe.recorded(recorder)
+    recorded.logits(x + 1)
+    recorded.logits(x[:2])
+    assert recorder.logits is None
+    recorded.gradient(x[2:], 1)
+    recorded.logits(x)
+    assert recorder.logits is not None
+    passes = dict(probe.passes)
+    assert passes == dict(recorded.passes)
+    torch.testing.assert_close(recorder.logits, probe.logits(x), rtol=0, atol=0)
+    recorder = Recorder(x)
+    probe.recorded(recorder).logits(x[1:])
+    probe.logits(x)
+    assert recorder.logits is None
 
 
 def test_random_subsets_are_shared_by_all_methods() -> None:
@@ -511,9 +521,9 @@ def test_bad_input_is_refused_in_one_line(given_case: dict[str, Any]) -> None:
 
 
 def test_a_list_gives_a_dict_and_the_public_name_is_the_same(given_case: dict[str, Any]) -> None:
-    found = hp.score(given_case["model"], given_case["x"], given_case["map"], ["aopc", "deletion:steps=5"])
-    assert list(found) == ["aopc", "deletion:steps=5"]
-    torch.testing.assert_close(found["aopc"], run(given_case, "aopc:steps=20"))
+    values = hp.score(given_case["model"], given_case["x"], given_case["map"], ["aopc", "deletion:steps=5"])
+    assert list(values) == ["aopc", "deletion:steps=5"]
+    torch.testing.assert_close(values["aopc"], run(given_case, "aopc:steps=20"))
 
 
 def test_a_case_keeps_curves(given_case: dict[str, Any]) -> None:

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from heatproof import draws, spatial
 from heatproof.fills import Canvas
-from heatproof.metrics import metrics, score
-from heatproof.metrics.engine import Case, case
+from heatproof.metrics import Case, case, metrics, score
 from heatproof.metrics.faithfulness import _drawn
 from heatproof.probe import Goal, Probe
 from heatproof.registry import Spec
@@ -406,15 +405,15 @@ def earth_movers_distance(one: One) -> float:
 
 def neighbours(one: One) -> list[tuple[float, float, float]]:
     """Norms of the change of the map, the input and the logits, where the class stays."""
-    found = []
+    changes = []
     reach = 0.02 * float(one.x.max() - one.x.min())
     for run in range(10):
         seeds = draws.seeds(run, "run", one.whole.seeds("around 0.02"))[one.number][None]
         x = one.x.double() + (2 * draws.uniform(seeds, one.x.shape)[0] - 1) * reach
         if int(one.z(x).argmax()) == int(one.z(one.x).argmax()):
             change = float(np.linalg.norm(one.again(x) - one.map))
-            found.append((change, float((x - one.x).norm()), float((one.z(x) - one.z(one.x)).norm())))
-    return found
+            changes.append((change, float((x - one.x).norm()), float((one.z(x) - one.z(one.x)).norm())))
+    return changes
 
 
 @oracle("max-sensitivity")
@@ -493,7 +492,7 @@ def efficient_parameter_randomisation(one: One) -> float:
 def structural(a: np.ndarray, b: np.ndarray) -> float:
     a, b = ((m - m.min()) / (m.max() - m.min()) for m in (a, b))
     window = spatial.gaussian(1.5, truncate=3.5).numpy()
-    radius, found = len(window) // 2, []
+    radius, local = len(window) // 2, []
     padded = [np.pad(m, radius, mode="edge") for m in (a, b)]
     weight = window
     for _ in range(a.ndim - 1):
@@ -503,8 +502,8 @@ def structural(a: np.ndarray, b: np.ndarray) -> float:
         mu, nu = (weight * u).sum(), (weight * v).sum()
         uu, vv, uv = (weight * u * u).sum() - mu**2, (weight * v * v).sum() - nu**2, (weight * u * v).sum() - mu * nu
         top = (2 * mu * nu + 1e-4) * (2 * uv + 9e-4)
-        found.append(top / ((mu**2 + nu**2 + 1e-4) * (uu + vv + 9e-4)))
-    return float(np.mean(found))
+        local.append(top / ((mu**2 + nu**2 + 1e-4) * (uu + vv + 9e-4)))
+    return float(np.mean(local))
 
 
 @oracle("random-logit")
@@ -581,13 +580,13 @@ def test_every_metric_has_an_oracle() -> None:
 
 @pytest.mark.parametrize("name", sorted(ORACLES))
 def test_metric_equals_its_oracle(name: str, cases: tuple[list[One], dict[str, Any]]) -> None:
-    ones, given = cases
-    model, more = given["model"].model, {key: given[key] for key in ("mask", "explain")}
+    ones, arguments = cases
+    model, more = arguments["model"].model, {key: arguments[key] for key in ("mask", "explain")}
     spec = f"{name}:enough={KEEP}" if name.startswith("region") else name
-    found = score(given["model"], given["x"], given["map"], spec, relearnt=lambda _: shuffled(model), **more)
+    ours = score(arguments["model"], arguments["x"], arguments["map"], spec, relearnt=lambda _: shuffled(model), **more)
     want = torch.tensor([ORACLES[name](one) for one in ones], dtype=torch.float64)
-    torch.testing.assert_close(found, want, rtol=2e-3, atol=2e-4, equal_nan=True)
-    assert found.isfinite().any()
+    torch.testing.assert_close(ours, want, rtol=2e-3, atol=2e-4, equal_nan=True)
+    assert ours.isfinite().any()
 
 
 def test_rank_ties_are_averaged() -> None:

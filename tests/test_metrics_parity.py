@@ -23,7 +23,7 @@ from heatproof.probe import Probe
 from .toys import SIZE, Plain, inputs, ready
 
 N = 4
-Given = dict[str, Any]
+Toy = dict[str, Any]
 Pair = tuple[np.ndarray, np.ndarray]
 
 with warnings.catch_warnings():
@@ -41,7 +41,7 @@ class Softmaxed(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def given() -> Given:
+def toy() -> Toy:
     model, x = ready(Plain(1, channels=1)), inputs(1, N, channels=1)
     mask = torch.zeros(N, *SIZE[1], dtype=torch.bool)
     mask[:, 5:14] = True
@@ -51,7 +51,7 @@ def given() -> Given:
 
 def theirs(
     name: str,
-    given: Given,
+    toy: Toy,
     *,
     mask: bool = False,
     map: torch.Tensor | None = None,
@@ -63,42 +63,40 @@ def theirs(
         metric = getattr(quantus, name)(
             disable_warnings=True, display_progressbar=False, normalise=False, abs=False, **options
         )
-        found = metric(
-            model=Softmaxed(given["model"]).eval(),
-            x_batch=given["x"].numpy(),
-            y_batch=given["target"].numpy(),
-            a_batch=(given["map"] if map is None else map)[:, None].numpy(),
+        values = metric(
+            model=Softmaxed(toy["model"]).eval(),
+            x_batch=toy["x"].numpy(),
+            y_batch=toy["target"].numpy(),
+            a_batch=(toy["map"] if map is None else map)[:, None].numpy(),
             device="cpu",
             softmax=False,
-            **({"s_batch": given["mask"][:, None].numpy()} if mask else {}),
+            **({"s_batch": toy["mask"][:, None].numpy()} if mask else {}),
             **({"explain_func": explain} if explain else {}),
         )
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(values, dtype=np.float64)
 
 
-def ours(metric: str, given: Given, map: torch.Tensor | None = None, **options: Any) -> np.ndarray:
-    map = given["map"] if map is None else map
-    return score(
-        Probe(given["model"]), given["x"], map, metric, target=given["target"], mask=given["mask"], **options
-    ).numpy()
+def ours(metric: str, toy: Toy, map: torch.Tensor | None = None, **options: Any) -> np.ndarray:
+    map = toy["map"] if map is None else map
+    return score(Probe(toy["model"]), toy["x"], map, metric, target=toy["target"], mask=toy["mask"], **options).numpy()
 
 
-def of_map(metric: str, name: str, given: Given, _: pytest.MonkeyPatch, *, mask: bool = False, signed: bool) -> Pair:
+def of_map(metric: str, name: str, toy: Toy, _: pytest.MonkeyPatch, *, mask: bool = False, signed: bool) -> Pair:
     """Metrics that look at the map alone, and at the mask."""
-    map = given["map"] if signed else given["map"].abs()
-    return ours(metric, given, map), theirs(name, given, map=map, mask=mask)
+    map = toy["map"] if signed else toy["map"].abs()
+    return ours(metric, toy, map), theirs(name, toy, map=map, mask=mask)
 
 
-def pixel_flipping(given: Given, _: pytest.MonkeyPatch) -> Pair:
+def pixel_flipping(toy: Toy, _: pytest.MonkeyPatch) -> Pair:
     """Their curve starts after the first step, ours before it."""
-    whole = case(Probe(given["model"]), given["x"], given["map"], target=given["target"], fill="black")
-    found = whole.removal_curve(first="most", steps=SIZE[1][0]).values[:, 1:]
-    return found.numpy(), theirs("PixelFlipping", given, features_in_step=1, perturb_baseline=0.0)
+    whole = case(Probe(toy["model"]), toy["x"], toy["map"], target=toy["target"], fill="black")
+    scores = whole.removal_curve(first="most", steps=SIZE[1][0]).values[:, 1:]
+    return scores.numpy(), theirs("PixelFlipping", toy, features_in_step=1, perturb_baseline=0.0)
 
 
-def correlation_of_the_same_subsets(given: Given, monkeypatch: pytest.MonkeyPatch) -> Pair:
+def correlation_of_the_same_subsets(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Pair:
     count, runs, size = SIZE[1][0], 30, 5
-    whole = case(Probe(given["model"]), given["x"], given["map"], target=given["target"], fill="black")
+    whole = case(Probe(toy["model"]), toy["x"], toy["map"], target=toy["target"], fill="black")
     subsets = [
         removed[i].nonzero()[:, 0].numpy()
         for removed in _drawn(whole, runs, size, torch.arange(count), count)
@@ -107,16 +105,16 @@ def correlation_of_the_same_subsets(given: Given, monkeypatch: pytest.MonkeyPatc
     waiting = iter(subsets)
     monkeypatch.setattr(np.random, "choice", lambda *_, **__: next(waiting))
     want = theirs(
-        "FaithfulnessCorrelation", given, nr_runs=runs, subset_size=size, perturb_baseline=0.0, return_aggregate=False
+        "FaithfulnessCorrelation", toy, nr_runs=runs, subset_size=size, perturb_baseline=0.0, return_aggregate=False
     )
-    return ours(f"faithfulness-correlation:runs={runs},subset={size / count}", given, fill="black"), want
+    return ours(f"faithfulness-correlation:runs={runs},subset={size / count}", toy, fill="black"), want
 
 
 def input_x_gradient(model: Any, x: torch.Tensor, *, target: Any, index: torch.Tensor, seed: int) -> torch.Tensor:
     return (model.gradient(x, target) * x).sum(1)
 
 
-def random_logit(kind: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> Pair:
+def random_logit(kind: str, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """Both against the same other class, which each side draws in its own way."""
     asked: list[torch.Tensor] = []
 
@@ -125,30 +123,30 @@ def random_logit(kind: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> Pa
         return input_x_gradient(model, x, target=target, index=index, seed=seed)
 
     def other(model: Any, inputs: np.ndarray, targets: np.ndarray, **_: Any) -> np.ndarray:
-        probe, x = Probe(given["model"]), torch.as_tensor(inputs)
+        probe, x = Probe(toy["model"]), torch.as_tensor(inputs)
         goal = torch.as_tensor(np.asarray(targets), dtype=torch.int64)
         return input_x_gradient(probe, x, target=goal, index=torch.arange(len(x)), seed=0)[:, None].numpy()
 
-    map = input_x_gradient(Probe(given["model"]), given["x"], target=given["target"], index=torch.arange(N), seed=0)
-    found = ours(f"random-logit:kind={kind}", given, map, explain=own)
+    map = input_x_gradient(Probe(toy["model"]), toy["x"], target=toy["target"], index=torch.arange(N), seed=0)
+    values = ours(f"random-logit:kind={kind}", toy, map, explain=own)
     (classes,) = asked
-    place = (classes - (classes > given["target"]).long()).numpy()  # among the classes that are not the target
+    place = (classes - (classes > toy["target"]).long()).numpy()  # among the classes that are not the target
     monkeypatch.setattr(np.random, "randint", lambda *_, **__: place)
     alike = getattr(quantus.similarity_func, f"correlation_{kind}")
-    count = given["model"](given["x"]).shape[1]
-    return found, theirs("RandomLogit", given, map=map, explain=other, num_classes=count, similarity_func=alike)
+    count = toy["model"](toy["x"]).shape[1]
+    return values, theirs("RandomLogit", toy, map=map, explain=other, num_classes=count, similarity_func=alike)
 
 
-def completeness(given: Given, _: pytest.MonkeyPatch) -> Pair:
+def completeness(toy: Toy, _: pytest.MonkeyPatch) -> Pair:
     """They compare two numbers with ==; our residual is that of the same two numbers."""
     lost: list[np.ndarray] = []
-    theirs("Completeness", given, perturb_baseline=0.0, output_func=lambda change: lost.append(change) or change)
-    total = given["map"].double().flatten(1).sum(1).numpy()
+    theirs("Completeness", toy, perturb_baseline=0.0, output_func=lambda change: lost.append(change) or change)
+    total = toy["map"].double().flatten(1).sum(1).numpy()
     (change,) = lost
-    return ours("completeness", given, fill="black"), np.abs(total - change) / np.abs(change)
+    return ours("completeness", toy, fill="black"), np.abs(total - change) / np.abs(change)
 
 
-PAIRS: dict[str, Callable[[Given, pytest.MonkeyPatch], Pair]] = {
+PAIRS: dict[str, Callable[[Toy, pytest.MonkeyPatch], Pair]] = {
     "pixel flipping": pixel_flipping,
     "faithfulness correlation": correlation_of_the_same_subsets,
     "Gini": partial(of_map, "gini-sparseness", "Sparseness", signed=False),
@@ -164,17 +162,17 @@ PAIRS: dict[str, Callable[[Given, pytest.MonkeyPatch], Pair]] = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_scores_are_those_of_quantus(name: str, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, want = PAIRS[name](given, monkeypatch)
-    np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-5)
-    assert np.isfinite(found).all()
+def test_the_scores_are_those_of_quantus(name: str, toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, want = PAIRS[name](toy, monkeypatch)
+    np.testing.assert_allclose(values, want, rtol=1e-3, atol=1e-5)
+    assert np.isfinite(values).all()
 
 
-def test_where_they_find_completeness_the_residual_is_none(given: Given) -> None:
+def test_where_they_find_completeness_the_residual_is_none(toy: Toy) -> None:
     lost: list[np.ndarray] = []
     options: dict[str, Any] = {"perturb_baseline": 0.0, "output_func": lambda change: lost.append(change) or change}
-    assert not theirs("Completeness", given, **options).any()
-    map = torch.zeros_like(given["map"])
+    assert not theirs("Completeness", toy, **options).any()
+    map = torch.zeros_like(toy["map"])
     map[:, 3] = torch.from_numpy(lost[0])
-    assert theirs("Completeness", given, map=map, **options).all()
-    np.testing.assert_allclose(ours("completeness", given, map, fill="black"), 0, atol=1e-5)
+    assert theirs("Completeness", toy, map=map, **options).all()
+    np.testing.assert_allclose(ours("completeness", toy, map, fill="black"), 0, atol=1e-5)

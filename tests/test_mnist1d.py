@@ -38,18 +38,18 @@ def reference(chosen: Settings) -> dict[str, np.ndarray]:
     args.final_seq_length, args.seed = chosen.length, chosen.seed
     states = np.random.get_state(), python_random.getstate()  # noqa: NPY002
     try:
-        made: dict[str, np.ndarray] = data.make_dataset(args)
+        published: dict[str, np.ndarray] = data.make_dataset(args)
     finally:
         np.random.set_state(states[0])  # noqa: NPY002
         python_random.setstate(states[1])
-    return made
+    return published
 
 
 @pytest.mark.parametrize("chosen", VARIANTS, ids=lambda s: f"seed{s.seed}-{s.samples}-{s.padding}-{s.length}")
 def test_equal_to_the_published_package(chosen: Settings) -> None:
-    expected, made = reference(chosen), generate(chosen)
-    np.testing.assert_allclose(made.x, np.concatenate([expected["x"], expected["x_test"]]), rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(made.y, np.concatenate([expected["y"], expected["y_test"]]))
+    expected, generated = reference(chosen), generate(chosen)
+    np.testing.assert_allclose(generated.x, np.concatenate([expected["x"], expected["x_test"]]), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(generated.y, np.concatenate([expected["y"], expected["y_test"]]))
 
 
 def test_templates_equal_the_published_ones() -> None:
@@ -125,11 +125,11 @@ def test_shuffling_moves_signal_and_mask_alike() -> None:
 @given(seed=st.integers(0, 2**32 - 1), samples=st.integers(10, 80), length=st.integers(2, 90))
 def test_any_settings_give_standardised_balanced_data(seed: int, samples: int, length: int) -> None:
     np.random.seed(5)  # noqa: NPY002
-    made = generate(Settings(samples=samples, seed=seed, length=length))
-    assert made.x.shape == made.mask.shape == (samples // 10 * 10, length)
-    assert made.x.mean() == pytest.approx(0, abs=1e-12)
-    assert made.x.std() == pytest.approx(1)
-    assert set(np.bincount(made.y).tolist()) == {samples // 10}
+    generated = generate(Settings(samples=samples, seed=seed, length=length))
+    assert generated.x.shape == generated.mask.shape == (samples // 10 * 10, length)
+    assert generated.x.mean() == pytest.approx(0, abs=1e-12)
+    assert generated.x.std() == pytest.approx(1)
+    assert set(np.bincount(generated.y).tolist()) == {samples // 10}
     drawn = np.random.random()  # noqa: NPY002
     assert drawn == np.random.RandomState(5).random_sample()
 

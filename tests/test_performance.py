@@ -17,11 +17,12 @@ from heatproof.errors import InputError
 from heatproof.performance import Performance, measure
 from heatproof.performance.evaluation import BINS
 from heatproof.performance.resamples import CLASS_NUMBERS, NUMBERS, Resampled
-from heatproof.records import Samples
+from heatproof.performance.wording import SENTENCES, sentence
+from heatproof.records import Estimate, Finding, Samples
 
 
 class Stub:
-    """Gives the probabilities it finds in its input."""
+    """Returns the probabilities that its input holds."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -51,22 +52,24 @@ def _measured(**options: int) -> Performance:
 @pytest.mark.parametrize("decimals", [6, 1])
 def test_numbers_equal_scikit_learn(decimals: int) -> None:
     p, y = _data(decimals=decimals)
-    found = measure(p, y, list("abcd"), resamples=200)
+    performance = measure(p, y, list("abcd"), resamples=200)
     predicted = p.argmax(axis=1)
-    assert found.accuracy == pytest.approx(sk.accuracy_score(y, predicted))
-    assert found.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(y, predicted))
-    np.testing.assert_array_equal(found.confusion, sk.confusion_matrix(y, predicted))
-    np.testing.assert_allclose(found.confusion_normalised, sk.confusion_matrix(y, predicted, normalize="true"))
-    np.testing.assert_allclose(found.class_accuracy, sk.recall_score(y, predicted, average=None))
-    np.testing.assert_allclose(found.precision, sk.precision_score(y, predicted, average=None))
-    np.testing.assert_allclose(found.f1, sk.f1_score(y, predicted, average=None))
-    np.testing.assert_allclose(found.auc, sk.roc_auc_score(y, p, multi_class="ovr", average=None))
-    assert found.auc_macro == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr", average="macro"))
-    assert found.auc_micro == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr", average="micro"))
-    assert found.log_loss == pytest.approx(sk.log_loss(y, p))
+    assert float(performance.accuracy) == pytest.approx(sk.accuracy_score(y, predicted))
+    assert float(performance.balanced_accuracy) == pytest.approx(sk.balanced_accuracy_score(y, predicted))
+    np.testing.assert_array_equal(performance.confusion, sk.confusion_matrix(y, predicted))
+    np.testing.assert_allclose(performance.confusion_normalised, sk.confusion_matrix(y, predicted, normalize="true"))
+    np.testing.assert_allclose(performance.class_accuracy, sk.recall_score(y, predicted, average=None))
+    np.testing.assert_allclose(performance.precision, sk.precision_score(y, predicted, average=None))
+    np.testing.assert_allclose(performance.f1, sk.f1_score(y, predicted, average=None))
+    np.testing.assert_allclose(performance.auc, sk.roc_auc_score(y, p, multi_class="ovr", average=None))
+    assert float(performance.auc_macro) == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr", average="macro"))
+    assert float(performance.auc_micro) == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr", average="micro"))
+    assert float(performance.log_loss) == pytest.approx(sk.log_loss(y, p))
     for average in ("macro", "weighted"):
-        assert found.averages[f"f1_{average}"] == pytest.approx(sk.f1_score(y, predicted, average=average))
-    for name, curve in found.roc.items():
+        for key, score in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
+            mean = performance.averages[f"{key}_{average}"].mean
+            assert mean == pytest.approx(score(y, predicted, average=average)), key
+    for name, curve in performance.roc.items():
         assert np.trapezoid(curve.true_positive, curve.false_positive) == pytest.approx(curve.auc), name
 
 
@@ -77,91 +80,98 @@ def test_resampled_numbers_equal_the_numbers_of_the_resample(seed: int) -> None:
     weights = np.stack([np.bincount(row, minlength=80) for row in drawn]).astype(float)
     table = Resampled(p, y, BINS)(weights)
     for row, values in zip(drawn, table, strict=True):
-        found = measure(p[row], y[row], list("abc"), resamples=100)
-        expected = [getattr(found, key, None) or found.averages[key] for key in NUMBERS]
-        expected += [*found.class_accuracy, *found.precision, *found.f1, *found.auc]
+        performance = measure(p[row], y[row], list("abc"), resamples=100)
+        expected = [performance.intervals[key].mean for key in NUMBERS]
+        expected += [*performance.class_accuracy, *performance.precision, *performance.f1, *performance.auc]
         np.testing.assert_allclose(values, expected)
 
 
 def test_every_single_number_has_an_interval_that_holds_it() -> None:
-    found = _measured()
-    assert tuple(found.intervals) == NUMBERS
-    for key, interval in found.intervals.items():
-        value = getattr(found, key) if hasattr(found, key) else found.averages[key]
-        assert interval.mean == pytest.approx(value), key
-        assert interval.low < value < interval.high, key
-    assert tuple(found.class_intervals) == CLASS_NUMBERS
-    for key, values in (("accuracy", found.class_accuracy), ("auc", found.auc), ("f1", found.f1)):
-        assert [e.mean for e in found.class_intervals[key]] == pytest.approx(list(values))
+    performance = _measured()
+    assert tuple(performance.intervals) == NUMBERS
+    for key, interval in performance.intervals.items():
+        assert interval is (getattr(performance, key) if hasattr(performance, key) else performance.averages[key])
+        assert interval.low < interval.mean < interval.high, key
+        assert interval.n == len(performance)
+    assert tuple(performance.class_intervals) == CLASS_NUMBERS
+    for key, values in (("accuracy", performance.class_accuracy), ("auc", performance.auc), ("f1", performance.f1)):
+        assert [e.mean for e in performance.class_intervals[key]] == pytest.approx(list(values))
 
 
 def test_accuracy_interval_is_wilsons() -> None:
     p, y = _data(n=120)
-    found = measure(p, y, list("abcd"), seed=3, resamples=99).intervals["accuracy"]
+    accuracy = measure(p, y, list("abcd"), seed=3, resamples=99).accuracy
     share, z = float((p.argmax(axis=1) == y).mean()), 1.959964
     middle, width = (share + z**2 / 240) / (1 + z**2 / 120), math.sqrt(share * (1 - share) / 120 + (z / 240) ** 2)
-    assert (found.low + found.high) / 2 == pytest.approx(middle, abs=1e-6)
-    assert found.high - found.low == pytest.approx(2 * z * width / (1 + z**2 / 120), abs=1e-6)
+    assert (accuracy.low + accuracy.high) / 2 == pytest.approx(middle, abs=1e-6)
+    assert accuracy.high - accuracy.low == pytest.approx(2 * z * width / (1 + z**2 / 120), abs=1e-6)
 
 
 def test_micro_auc_interval_is_that_of_resampled_samples() -> None:
     p, y = _data(n=60, k=3)
-    found = measure(p, y, list("abc"), seed=1, resamples=300).intervals["auc_micro"]
+    area = measure(p, y, list("abc"), seed=1, resamples=300).auc_micro
 
     def micro(index: np.ndarray) -> float:
         return float(sk.roc_auc_score(np.eye(3)[y[index]].ravel(), p[index].ravel()))
 
     options = {"n_resamples": 300, "vectorized": False, "rng": np.random.default_rng(1)}
     expected = scipy.stats.bootstrap((np.arange(60),), micro, **options).confidence_interval
-    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert (area.low, area.high) == pytest.approx(tuple(expected))
 
 
 def test_calibration_by_a_loop() -> None:
     p, y = _data()
-    found = measure(p, y, list("abcd"), resamples=100)
-    confidence, right, expected = p.max(axis=1), p.argmax(axis=1) == y, 0.0
-    for b, (low, high) in enumerate(zip(found.reliability.edges[:-1], found.reliability.edges[1:], strict=True)):
-        members = (confidence > low) & (confidence <= high)
-        assert found.reliability.count[b] == members.sum()
+    performance = measure(p, y, list("abcd"), resamples=100)
+    probability, correct, expected = p.max(axis=1), p.argmax(axis=1) == y, 0.0
+    for b, (low, high) in enumerate(
+        zip(performance.reliability.edges[:-1], performance.reliability.edges[1:], strict=True)
+    ):
+        members = (probability > low) & (probability <= high)
+        assert performance.reliability.count[b] == members.sum()
         if members.any():
-            assert found.reliability.accuracy[b] == pytest.approx(right[members].mean())
-            expected += abs(confidence[members].mean() - right[members].mean()) * members.mean()
+            assert performance.reliability.probability[b] == pytest.approx(probability[members].mean())
+            assert performance.reliability.accuracy[b] == pytest.approx(correct[members].mean())
+            expected += abs(probability[members].mean() - correct[members].mean()) * members.mean()
         else:
-            assert math.isnan(found.reliability.accuracy[b])
-    assert found.ece == pytest.approx(expected)
+            assert math.isnan(performance.reliability.accuracy[b])
+    assert float(performance.ece) == pytest.approx(expected)
 
 
 def test_a_perfect_classifier() -> None:
     y = np.arange(40) % 4
-    found = measure(np.eye(4)[y], y, list("abcd"), resamples=100)
-    assert found.accuracy == found.auc_macro == found.auc_micro == found.averages["f1_macro"] == 1.0
-    assert found.ece == 0.0
-    assert found.intervals["accuracy"].low == pytest.approx(40 / (40 + 1.959964**2), abs=1e-6)  # Wilson's
+    performance = measure(np.eye(4)[y], y, list("abcd"), resamples=100)
+    ones = ("accuracy", "auc_macro", "auc_micro", "f1_macro")
+    assert [performance.intervals[key].mean for key in ones] == [1.0] * 4
+    assert performance.ece.mean == 0.0
+    assert performance.intervals["accuracy"].low == pytest.approx(40 / (40 + 1.959964**2), abs=1e-6)  # Wilson's
     for key in ("accuracy", "precision"):
-        assert found.class_intervals[key][0].low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)  # Wilson's
-    assert found.confusions() == ()
-    assert "No sample is classified wrongly." in found.findings
+        assert performance.class_intervals[key][0].low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)  # Wilson's
+    assert performance.confusions() == ()
+    assert performance.findings[1] == Finding("classifier-no-errors", "good")
+    assert sentence(performance.findings[1]) == "No sample is classified incorrectly."
 
 
 def test_a_class_without_samples_is_undefined_and_left_out() -> None:
     p, y = _data(k=4)
     keep = y != 2
-    found = measure(p[keep], y[keep], ["a", "b", "missing", "d"], resamples=200)
-    assert math.isnan(found.auc[2])
-    assert math.isnan(found.class_accuracy[2])
-    assert len(found.roc["missing"].false_positive) == 0
-    assert np.isnan(found.confusion_normalised[2]).all()
-    assert found.auc_macro == pytest.approx(np.nanmean(found.auc))
-    assert math.isnan(found.class_intervals["auc"][2].low)
-    assert math.isfinite(found.intervals["auc_macro"].low)
-    assert any("No sample of missing" in text for text in found.findings)
-    assert found.examples()[2] == hp.performance.Examples("missing", (), (), ())
+    performance = measure(p[keep], y[keep], ["a", "b", "missing", "d"], resamples=200)
+    assert math.isnan(performance.auc[2])
+    assert math.isnan(performance.class_accuracy[2])
+    assert len(performance.roc["missing"].false_positive) == 0
+    assert np.isnan(performance.confusion_normalised[2]).all()
+    assert performance.auc_macro.mean == pytest.approx(np.nanmean(performance.auc))
+    assert math.isnan(performance.class_intervals["auc"][2].low)
+    assert math.isfinite(performance.intervals["auc_macro"].low)
+    absent = performance.findings[-1]
+    assert absent == Finding("classifier-absent-classes", "bad", ("missing",))
+    assert sentence(absent) == "There are no samples of missing, so nothing is measured for this class."
+    assert performance.examples()[2] == hp.performance.Examples("missing", (), (), ())
 
 
 def test_one_sample() -> None:
     one = measure([[0.3, 0.7]], [1], ["no", "yes"], resamples=100)
-    assert one.accuracy == 1.0
-    assert math.isnan(one.auc_macro)
+    assert float(one.accuracy) == 1.0
+    assert math.isnan(one.auc_macro.mean)
     assert one.intervals["accuracy"].low == pytest.approx(1 / (1 + 1.959964**2), abs=1e-6)
     assert one.findings
     json.dumps(one.to_dict(), allow_nan=False)
@@ -170,9 +180,9 @@ def test_one_sample() -> None:
 
 def test_two_classes() -> None:
     p, y = _data(k=2)
-    found = measure(p, y, ["no", "yes"], resamples=100)
-    assert found.auc[0] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
-    assert found.auc[0] == pytest.approx(found.auc[1])
+    performance = measure(p, y, ["no", "yes"], resamples=100)
+    assert performance.auc[0] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
+    assert performance.auc[0] == pytest.approx(performance.auc[1])
 
 
 def test_evaluate_reads_the_input_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +190,11 @@ def test_evaluate_reads_the_input_in_chunks(monkeypatch: pytest.MonkeyPatch) -> 
     whole = hp.evaluate(Stub(), _samples(p, y), seed=4)
     monkeypatch.setattr("heatproof.performance.evaluation.CHUNK", 64)
     stub = Stub()
-    found = hp.evaluate(stub, _samples(p, y), seed=4)
+    performance = hp.evaluate(stub, _samples(p, y), seed=4)
     assert stub.sizes == [16, 16, 16, 2]
-    assert found.intervals == whole.intervals
-    np.testing.assert_array_equal(found.probabilities, whole.probabilities)
-    np.testing.assert_array_equal(found.predictions, p.argmax(axis=1))
+    assert performance.intervals == whole.intervals
+    np.testing.assert_array_equal(performance.probabilities, whole.probabilities)
+    np.testing.assert_array_equal(performance.predictions, p.argmax(axis=1))
 
 
 def test_evaluate_takes_a_module_or_a_probe() -> None:
@@ -192,9 +202,9 @@ def test_evaluate_takes_a_module_or_a_probe() -> None:
     model = nn.Sequential(nn.Conv1d(1, 3, 3), nn.Flatten(), nn.Linear(18, 3))
     samples = Samples(torch.randn(20, 1, 8), torch.arange(20) % 3)
     expected = model(samples.x).softmax(1).detach()
-    for given in (model, hp.Probe(model)):
-        found = hp.evaluate(given, samples, batch=7)
-        torch.testing.assert_close(torch.tensor(found.probabilities, dtype=torch.float32), expected)
+    for predictor in (model, hp.Probe(model)):
+        performance = hp.evaluate(predictor, samples, batch=7)
+        torch.testing.assert_close(torch.tensor(performance.probabilities, dtype=torch.float32), expected)
     assert model.training
 
 
@@ -211,48 +221,127 @@ def _by_hand() -> Performance:
     return measure([[q, 1 - q] for q in sure], y, ["cat", "dog"], resamples=200)
 
 
-def test_examples_are_the_surest_and_the_least_sure() -> None:
+def test_examples_are_the_most_and_the_least_confident() -> None:
     cat, dog = _by_hand().examples(2)
-    assert (cat.name, cat.right, cat.wrong, cat.unsure) == ("cat", (0, 1), (5, 4), (4, 3))
-    assert (dog.right, dog.wrong, dog.unsure) == ((6, 7), (11,), (9, 10))
+    assert (cat.name, cat.correct, cat.incorrect, cat.unsure) == ("cat", (0, 1), (5, 4), (4, 3))
+    assert (dog.correct, dog.incorrect, dog.unsure) == ((6, 7), (11,), (9, 10))
 
 
 def test_confusions_and_findings() -> None:
-    found = _by_hand()
-    first, second = found.confusions()
+    performance = _by_hand()
+    first, second = performance.confusions()
     assert (first.true, first.predicted, first.count, first.share) == ("cat", "dog", 2, pytest.approx(1 / 3))
     assert (second.true, second.predicted, second.count) == ("dog", "cat", 1)
-    assert found.confusions(1) == (first,)
-    text = " ".join(found.findings)
-    assert text.startswith("9 of 12 samples (75.0 %")
-    assert "lowest is cat" in text
-    assert "mostly taken for dog (2 of 6)" in text
-    assert "cat and dog: 3 of the 3 errors" in text
-    assert "fits its accuracy" in text
+    assert performance.confusions(1) == (first,)
+    overall, lowest, pair, calibration = performance.findings
+    assert overall == Finding(
+        "classifier-accuracy",
+        "note",
+        numbers={
+            "correct": 9,
+            "samples": 12,
+            "accuracy": 0.75,
+            "low": overall.numbers["low"],
+            "high": pytest.approx(0.911, abs=1e-3),
+        },
+    )
+    assert (lowest.kind, lowest.subjects) == ("classifier-lowest-class", ("cat", "dog"))
+    assert lowest.numbers == {
+        "samples": 6, "accuracy": pytest.approx(2 / 3), "count": 2, "errors": 2,
+        "low": lowest.numbers["low"], "high": lowest.numbers["high"],
+    }  # fmt: skip
+    assert pair == Finding("classifier-confused-pair", "note", ("cat", "dog"), numbers={"count": 3, "errors": 3})
+    assert (calibration.severity, calibration.reason) == ("good", "calibrated")
+    assert [sentence(finding) for finding in performance.findings] == [
+        "9 of 12 samples (75.0 %, 95 % CI 46.8 to 91.1) are classified correctly.",
+        (
+            "No class is significantly harder than the rest; the lowest accuracy is that of cat "
+            "(66.7 %, 95 % CI 30.0 to 90.3), mostly classified as dog (2 of 6)."
+        ),
+        "The most confused pair is cat and dog: 3 of the 3 errors.",
+        (
+            f"Calibration: consistent with the accuracy (ECE {performance.ece:.2f}; "
+            "mean probability 74.2 %, accuracy 75.0 %)."
+        ),
+    ]
 
 
-def test_findings_name_a_class_that_is_hard_and_a_boast() -> None:
+def test_findings_name_a_hard_class_and_over_confidence() -> None:
     y = np.repeat([0, 1, 2], 100)
-    given = y.copy()
-    given[:60] = 1
-    found = measure(0.01 + 0.97 * np.eye(3)[given], y, ["three", "eight", "one"], resamples=300)
-    text = " ".join(found.findings)
-    assert "Harder than the rest is three (40.0 %" in text
-    assert "mostly taken for eight (60 of 100)" in text
-    assert "overconfident" in text
+    predicted = y.copy()
+    predicted[:60] = 1
+    performance = measure(0.01 + 0.97 * np.eye(3)[predicted], y, ["three", "eight", "one"], resamples=300)
+    _, hard, _, calibration = performance.findings
+    assert (hard.kind, hard.subjects) == ("classifier-hard-class", ("three", "eight"))
+    assert (hard.numbers["count"], hard.numbers["samples"]) == (60, 100)
+    assert (calibration.severity, calibration.reason) == ("bad", "over-confident")
+    assert sentence(hard) == (
+        "Class three is harder than the rest (accuracy 40.0 %, 95 % CI 30.9 to 49.8), "
+        "mostly classified as eight (60 of 100)."
+    )
+    assert sentence(calibration) == (
+        "Calibration: strongly over-confident (ECE 0.18; mean probability 98.0 %, accuracy 80.0 %)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ece", "reason", "words"),
+    [
+        (0.02, "under-confident", "slightly under-confident"),
+        (0.07, "over-confident", "moderately over-confident"),
+        (0.15, "over-confident", "strongly over-confident"),
+    ],
+)
+def test_calibration_is_worded_by_its_size(ece: float, reason: str, words: str) -> None:
+    numbers = {"ece": ece, "probability": 0.9, "accuracy": 0.8}
+    finding = Finding("classifier-calibration", "note", reason=reason, numbers=numbers)
+    assert sentence(finding).startswith(f"Calibration: {words} (ECE {ece:.2f}; ")
+
+
+def test_many_hard_classes_are_shortened_and_every_kind_has_a_sentence() -> None:
+    y = np.repeat(np.arange(10), 40)
+    predicted = np.where((y < 5) & (np.arange(400) % 40 > 2), 9, y)
+    performance = measure(0.01 + 0.9 * np.eye(10)[predicted], y, list("abcdefghij"), resamples=200)
+    kinds = [finding.kind for finding in performance.findings]
+    assert kinds.count("classifier-hard-class") == 3
+    more = next(f for f in performance.findings if f.kind == "classifier-more-hard-classes")
+    assert sentence(more) == "2 more classes are harder than the rest: d and e."
+    assert set(kinds) <= set(SENTENCES)
+
+
+def test_estimates_read_as_numbers() -> None:
+    accuracy = Estimate(0.954, 0.9412, 0.9644, 1000)
+    assert float(accuracy) == 0.954
+    assert f"{accuracy:.3f} {accuracy:.0%} {accuracy}" == "0.954 95% 0.954 (95 % CI 0.941 to 0.964)"
+    assert repr(accuracy) == "0.954 (95 % CI 0.941 to 0.964, n=1,000)"
+
+
+def test_a_performance_prints_briefly() -> None:
+    performance = _measured()
+    accuracy = performance.accuracy
+    assert repr(performance) == (
+        f"Performance(samples: 300 samples, 4 classes, accuracy {accuracy:.3f} "
+        f"({accuracy.low:.3f} to {accuracy.high:.3f}), ECE {performance.ece:.3f})"
+    )
+    page = performance._repr_html_()
+    assert page.count("<tr>") == 1 + len(NUMBERS)
+    assert f"<td>accuracy</td><td>{accuracy:.3f}</td>" in page
 
 
 def test_tables() -> None:
-    found = _measured()
-    table = found.to_frame()
+    performance = _measured()
+    table = performance.to_frame()
     assert list(table["class"]) == ["0", "1", "2", "3"]
-    assert table["samples"].sum() == len(found) == 300
+    assert table["samples"].sum() == len(performance) == 300
     assert (table["accuracy low"] <= table["accuracy"]).all()
-    rows = found.to_frame("samples")
-    assert rows["right"].mean() == pytest.approx(found.accuracy)
+    rows = performance.to_frame("samples")
+    assert rows["correct"].mean() == pytest.approx(performance.accuracy.mean)
+    np.testing.assert_array_equal(rows["probability"], performance.probabilities.max(axis=1))
     assert len(rows.columns) == 8
-    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert plain["numbers"]["accuracy"]["mean"] == pytest.approx(found.accuracy)
+    plain = json.loads(json.dumps(performance.to_dict(), allow_nan=False))
+    assert plain["numbers"]["accuracy"]["mean"] == pytest.approx(performance.accuracy.mean)
+    assert plain["findings"][0]["kind"] == "classifier-accuracy"
+    assert plain["findings"][0]["numbers"]["samples"] == 300
     assert plain["roc"]["micro"]["false_positive"][-1] == 1.0
     assert len(plain["roc"]["micro"]["false_positive"]) <= 200
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,34 @@ import pytest
 import torch
 from PIL import Image
 
-from heatproof import data, nets, pipeline
+from heatproof import data, nets
 from heatproof.cli import main
-from heatproof.errors import FileError, UnknownName, UsageError
+from heatproof.errors import FileError, FolderInUse, InputError, UnknownName
 from heatproof.models.card import Card
 from heatproof.models.folder import save
 from heatproof.nets import build
-from heatproof.pipeline import Plan, defaults
+from heatproof.pipeline import archive, completion, defaults, stages
 from heatproof.pipeline import cases as worked
-from heatproof.pipeline import completion as past
+from heatproof.pipeline.manifest import read_plan
+from heatproof.pipeline.plan import Plan
+from heatproof.pipeline.run import Outcome, run
+from heatproof.pipeline.stages import REPORT
 from heatproof.probe import HeatproofWarning
 from heatproof.registry import Spec
 from heatproof.report import choose
-from heatproof.report.facts import Told
-from heatproof.results.record import Results
-from heatproof.verdict.fill_dependence import dependence
+from heatproof.settings import create
 
 METHODS, METRICS = ("grad-cam", "layer-cam"), ("average-drop", "deletion")
+LABELS = (Spec("label-randomisation", (("epochs", 1),)),)
 
 
 def plan_for(name: str, **more: Any) -> Plan:
-    plan = Plan(data=name, recipe="fast:epochs=1", net="small-cnn", methods=METHODS, metrics=METRICS, limit=6)
-    return replace(plan, **more)
+    values = {"data": name, "recipe": "fast:epochs=1", "net": "small-cnn", "methods": METHODS, "metrics": METRICS}
+    return plan_of(**{**values, "limit": 6, **more})
+
+
+def plan_of(**values: Any) -> Plan:
+    return create(Plan, values)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,92 +56,110 @@ def no_figure_files() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def image_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pipeline.Outcome]:
+def image_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     folder = tmp_path_factory.mktemp("image") / "run"
-    found = pipeline.run(plan_for("synthetic-2d:samples=40,size=16"), folder)
+    outcome = run(plan_for("synthetic-2d:samples=40,size=16"), folder)
     shutil.copytree(folder, folder.parent / "as finished")
-    return folder, found
+    return folder, outcome
 
 
 @pytest.mark.parametrize(("rank", "size"), [(1, 24), (3, 12)])
 def test_signals_and_volumes_run_from_data_to_report(rank: int, size: int, tmp_path: Path) -> None:
-    found = pipeline.run(plan_for(f"synthetic-{rank}d:samples=40,size={size}", trials=False), tmp_path / "run")
-    page = found.report.read_text(encoding="utf-8")
-    assert found.results.about["fill"] == "mean"
-    assert found.others == ()
-    assert found.results.trials is None
-    assert found.results.metrics[0] == {1: "average-drop:keep=0.3", 3: "average-drop"}[rank]
-    assert found.results.gallery is not None
-    assert found.results.gallery.x.shape[2:] == (size,) * rank
+    outcome = run(plan_for(f"synthetic-{rank}d:samples=40,size={size}", self_checks=False), tmp_path / "run")
+    page = outcome.report.read_text(encoding="utf-8")
+    assert outcome.results.about["fill"] == "mean"
+    assert outcome.others == ()
+    assert outcome.results.self_checks is None
+    assert outcome.results.metrics[0] == {1: "average-drop:keep=0.3", 3: "average-drop"}[rank]
+    assert outcome.results.gallery is not None
+    assert outcome.results.gallery.x.shape[2:] == (size,) * rank
     assert 'id="heatmaps"' in page
-    assert 'id="baselines"' not in page
+    assert 'id="fills"' not in page
     assert 'id="cases"' not in page
-    assert all(math.isfinite(e.mean) for e in found.results.estimates().values() if e.n)
+    assert all(math.isfinite(e.mean) for e in outcome.results.estimates().values() if e.n)
 
 
 class TestImages:
-    def test_are_judged_with_three_baselines_at_nine_tenths(self, image_run: tuple[Path, pipeline.Outcome]) -> None:
-        _, found = image_run
-        studies = (found.results, *found.others)
+    def test_are_judged_with_three_fills_at_nine_tenths(self, image_run: tuple[Path, Outcome]) -> None:
+        _, outcome = image_run
+        studies = (outcome.results, *outcome.others)
         assert [study.about["fill"] for study in studies] == ["black", "blur", "mean"]
         assert all(study.metrics == ("average-drop:keep=0.9", "deletion") for study in studies)
-        cell = (found.results.methods[0], "deletion")
+        cell = (outcome.results.methods[0], "deletion")
         assert not np.array_equal(studies[0].scores[cell], studies[1].scores[cell])
 
-    def test_maps_are_the_same_with_every_baseline(self, image_run: tuple[Path, pipeline.Outcome]) -> None:
-        _, found = image_run
-        assert found.results.gallery is not None
-        for other in found.others:
+    def test_maps_are_the_same_with_every_fill(self, image_run: tuple[Path, Outcome]) -> None:
+        _, outcome = image_run
+        assert outcome.results.gallery is not None
+        for other in outcome.others:
             assert other.gallery is not None
-            for name, maps in found.results.gallery.maps.items():
+            for name, maps in outcome.results.gallery.maps.items():
                 np.testing.assert_array_equal(maps, other.gallery.maps[name])
 
-    def test_report_shows_baselines_and_worked_cases(self, image_run: tuple[Path, pipeline.Outcome]) -> None:
-        folder, found = image_run
-        page = (folder / pipeline.REPORT).read_text(encoding="utf-8")
-        assert 'id="baselines"' in page
+    def test_report_shows_fills_findings_and_worked_cases(self, image_run: tuple[Path, Outcome]) -> None:
+        folder, outcome = image_run
+        page = (folder / REPORT).read_text(encoding="utf-8")
+        assert 'id="fills"' in page
         assert 'id="cases"' in page
-        assert Told(found.results, found.others).dependence.text in page
-        (folder / pipeline.REPORT).unlink()
-        assert pipeline.report(folder).read_text(encoding="utf-8").count("<figure") == page.count("<figure")
+        for statement in outcome.judgement.statements:
+            assert statement.text in html.unescape(page).replace("\xa0", " ")
+        (folder / REPORT).unlink()
+        assert archive.report(folder).read_text(encoding="utf-8").count("<figure") == page.count("<figure")
 
-    def test_labels_can_be_shuffled(self, image_run: tuple[Path, pipeline.Outcome]) -> None:
+    def test_labels_can_be_shuffled(self, image_run: tuple[Path, Outcome]) -> None:
         folder, _ = image_run
-        plan = replace(
-            pipeline.plan_of(folder), metrics=("label-randomisation:epochs=1",), fill=("mean",), trials=False
-        )
-        model = pipeline.classifier(plan, out=folder)
-        (found,) = pipeline.judge(plan, model, pipeline.splits(plan, model))
-        assert found.skips == ()
-        assert np.isfinite(found.scores["edge", "label-randomisation:epochs=1"]).all()
-        (known,) = pipeline.judge(plan, model, pipeline.splits(plan, model).test)  # by the model's card
-        for cell, scores in found.scores.items():
-            np.testing.assert_array_equal(known.scores[cell], scores)
+        plan = replace(read_plan(folder), metrics=LABELS, fills=(Spec("mean"),), self_checks=False)
+        model = stages.classifier(plan, out=folder)
+        (study,) = stages.judge(plan, model, stages.splits(plan, model))
+        assert study.skips == ()
+        assert np.isfinite(study.scores["edge", "label-randomisation:epochs=1"]).all()
+        (again,) = stages.judge(plan, model, stages.splits(plan, model).test)  # by the model's card
+        for cell, scores in study.scores.items():
+            np.testing.assert_array_equal(again.scores[cell], scores)
 
     def test_cases_keep_exactly_the_most_relevant_positions(self) -> None:
         samples = data.load("synthetic-2d:samples=40,size=16").test
-        plan, model = plan_for("synthetic-2d:samples=40,size=16", fill=("black:value=7",)), build("small-cnn:rank=2")
-        found = worked.cases(replace(plan, case_class="coarse"), model, samples, pipeline.assess(model, samples))
-        assert found is not None
-        assert found.label == "coarse"
-        assert list(found.confidence) == sorted(found.confidence, reverse=True)
+        plan, model = plan_for("synthetic-2d:samples=40,size=16", fills=("black:value=7",)), build("small-cnn:rank=2")
+        cases = worked.cases(replace(plan, case_class="coarse"), model, samples, stages.assess(model, samples))
+        assert cases is not None
+        assert cases.label == "coarse"
+        assert list(cases.probability) == sorted(cases.probability, reverse=True)
         for name in METHODS:
-            gone = (found.kept[name] == 7).all(axis=1)
+            gone = (cases.kept[name] == 7).all(axis=1)
             assert gone.reshape(len(gone), -1).sum(axis=1).tolist() == [256 - round(0.9 * 256)] * len(gone)
-            for removed, heat in zip(gone, found.maps[name], strict=True):
+            for removed, heat in zip(gone, cases.maps[name], strict=True):
                 assert heat[removed].max() <= heat[~removed].min()
 
-    def test_a_class_that_is_not_there_is_refused_before_training(self, tmp_path: Path) -> None:
-        with pytest.raises(UnknownName, match="coarse"):
-            pipeline.run(plan_for("synthetic-2d:samples=40,size=16", case_class="course"), tmp_path / "run")
-        assert not (tmp_path / "run" / pipeline.MODEL).exists()
+    @pytest.mark.parametrize(
+        ("setting", "error", "message"),
+        [
+            ({"case_class": "course"}, UnknownName, "coarse"),
+            ({"target": "course"}, UnknownName, "coarse"),
+            ({"target": 3}, InputError, "expected 0 to 2 for 3 classes"),
+            ({"layer": ("nowhere",)}, UnknownName, "unknown layer 'nowhere'"),
+        ],
+    )
+    def test_what_is_not_there_is_refused_before_training(
+        self, tmp_path: Path, setting: dict[str, Any], error: type[Exception], message: str
+    ) -> None:
+        with pytest.raises(error, match=message):
+            run(plan_for("synthetic-2d:samples=40,size=16", **setting), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    def test_a_class_is_explained_by_its_name(self, image_run: tuple[Path, Outcome]) -> None:
+        plan = replace(read_plan(image_run[0]), fills=(Spec("mean"),), self_checks=False, metrics=(Spec("deletion"),))
+        model = stages.classifier(plan, out=image_run[0])
+        samples = stages.chosen(plan, stages.splits(plan, model).test)
+        (named,) = stages.judge(replace(plan, target="coarse"), model, samples)
+        (numbered,) = stages.judge(replace(plan, target=samples.classes.index("coarse")), model, samples)
+        np.testing.assert_array_equal(named.scores["grad-cam", "deletion"], numbered.scores["grad-cam", "deletion"])
 
 
 class TestFinished:
-    WORK = ("training.run._fit", "performance.evaluate", "studies.run._chunk", "report.write", "data.load")
+    WORK = ("training.run._fit", "performance.evaluate", "studies.run.chunks_of", "report.write", "data.load")
 
     @pytest.fixture
-    def folder(self, image_run: tuple[Path, pipeline.Outcome], tmp_path: Path) -> Path:
+    def folder(self, image_run: tuple[Path, Outcome], tmp_path: Path) -> Path:
         """A copy of the finished run."""
         return Path(shutil.copytree(image_run[0].parent / "as finished", tmp_path / "run"))
 
@@ -144,11 +169,11 @@ class TestFinished:
             monkeypatch.setattr(f"heatproof.{name}", lambda *_, name=name, **__: pytest.fail(f"{name} once more"))
 
     def test_run_is_read_from_its_files(
-        self, image_run: tuple[Path, pipeline.Outcome], folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, image_run: tuple[Path, Outcome], folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.refuse(monkeypatch, *self.WORK)
-        first, again = image_run[1], pipeline.run(pipeline.plan_of(folder), folder)
-        assert again.report == folder / pipeline.REPORT
+        first, again = image_run[1], run(read_plan(folder), folder)
+        assert again.report == folder / REPORT
         assert len(again.performance) == len(first.performance)
         assert dict(again.performance.intervals) == dict(first.performance.intervals)
         for old, new in zip((first.results, *first.others), (again.results, *again.others), strict=True):
@@ -157,82 +182,54 @@ class TestFinished:
                 np.testing.assert_array_equal(new.scores[cell], scores)
 
     def test_what_is_missing_alone_is_done_again(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.refuse(monkeypatch, "training.run._fit", "studies.run._chunk", "methods.explain")
-        (folder / pipeline.REPORT).write_text("changed", encoding="utf-8")
+        self.refuse(monkeypatch, "training.run._fit", "studies.run.chunks_of", "methods.explain")
+        (folder / REPORT).write_text("changed", encoding="utf-8")
         monkeypatch.setattr("heatproof.pipeline.stages.cases", lambda *_, **__: None)
-        assert "changed" not in pipeline.run(pipeline.plan_of(folder), folder).report.read_text(encoding="utf-8")[:20]
+        assert "changed" not in run(read_plan(folder), folder).report.read_text(encoding="utf-8")[:20]
         self.refuse(monkeypatch, "report.write")
-        pipeline.run(pipeline.plan_of(folder), folder)
+        run(read_plan(folder), folder)
+
+    def test_what_only_displays_or_executes_continues_the_run(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.refuse(monkeypatch, "training.run._fit", "studies.run.chunks_of")
+        plan = read_plan(folder)
+        results = (folder / "study" / "results.json").stat().st_mtime_ns
+        page = run(replace(plan, case_class="coarse"), folder).report.read_text(encoding="utf-8")
+        assert "test samples of class coarse" in page
+        assert read_plan(folder).case_class == "coarse"
+        assert (folder / "study" / "results.json").stat().st_mtime_ns == results
+        self.refuse(monkeypatch, *self.WORK)
+        run(replace(plan, case_class="coarse", workers="processes:2"), folder)
+        with pytest.raises(FolderInUse, match=r"other settings \(seed: 0 there, 1 here\)"):
+            run(replace(plan, seed=1), folder)
 
     def test_another_version_trains_nothing_but_judges_anew(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.refuse(monkeypatch, "training.run._fit")
-        monkeypatch.setattr("heatproof.__version__", "99")
+        monkeypatch.setattr("heatproof.version.__version__", "99")
         monkeypatch.setattr("heatproof.report.write", lambda _, path, **__: path)
-        found = pipeline.run(pipeline.plan_of(folder), folder)
-        assert {study.about["version"] for study in (found.results, *found.others)} == {"99"}
-        assert json.loads((folder / past.DONE).read_text(encoding="utf-8"))["version"] == "99"
+        outcome = run(read_plan(folder), folder)
+        assert {study.about["version"] for study in (outcome.results, *outcome.others)} == {"99"}
+        assert json.loads((folder / completion.DONE).read_text(encoding="utf-8"))["version"] == "99"
 
     def test_files_that_it_was_made_from_are_watched(self, tmp_path: Path) -> None:
         (tmp_path / "tiles" / "a").mkdir(parents=True)
         tile = tmp_path / "tiles" / "a" / "1.png"
         tile.write_bytes(b"one")
-        plan = Plan(data="folder", path=str(tmp_path / "tiles"))
-        before = past.made_from(plan)
-        assert past.made_from(plan) == before
+        plan = plan_of(data="folder", path=str(tmp_path / "tiles"))
+        before = completion.provenance(plan)
+        assert completion.provenance(plan) == before
         os.utime(tile, ns=(1, 1))
-        assert past.made_from(plan) != before
-        assert past.made_from(replace(plan, seed=1))["plan"] != before["plan"]
-
-
-def test_trials_can_be_left_out_by_word_and_by_file(tmp_path: Path) -> None:
-    assert Plan(trials=False).command() == "heatproof run --no-trials"
-    (tmp_path / "study.yaml").write_text("trials: false\n", encoding="utf-8")
-    assert pipeline.read_plan(tmp_path / "study.yaml", Plan()).trials is False
-    (tmp_path / "study.yaml").write_text("trials: maybe\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="trials: got 'maybe'"):
-        pipeline.read_plan(tmp_path / "study.yaml", Plan())
+        assert completion.provenance(plan) != before
+        assert completion.provenance(replace(plan, seed=1))["plan"] != before["plan"]
 
 
 def test_cases_are_the_surest_the_middle_and_the_least_sure() -> None:
     assert choose(np.array([0.2, 0.9, 0.55, 0.7])) == [1, 2, 0]
     assert choose(np.array([0.4])) == [0]
     assert choose(np.array([])) == []
-
-
-def results(fill: str, quality: Sequence[float]) -> Results:
-    """A study in which two methods score as given, with little noise."""
-    noise = np.random.default_rng(0).normal(size=(2, 30)) * 0.02
-    return Results(
-        scores={(m, "deletion"): q + e for m, q, e in zip("ab", quality, noise, strict=True)},
-        methods=("a", "b"),
-        controls=(),
-        metrics=("deletion",),
-        y=np.zeros(30, dtype=np.int64),
-        predictions=np.zeros(30, dtype=np.int64),
-        confidence=np.ones(30),
-        classes=("one", "two"),
-        about={"fill": fill, "metrics": {"deletion": {"better": "lower", "family": "faithfulness"}}},
-    )
-
-
-def test_dependence_on_the_baseline_is_said() -> None:
-    same = (results("black", (0.1, 0.5)), results("blur", (0.2, 0.5)))
-    found = dependence(same, "ab")
-    assert found.leaders == {"black": "a", "blur": "a"}
-    assert found.shared == ("a",)
-    assert found.text == "The baseline does not change who leads: a is first with black and blur."
-    other = dependence((same[0], results("blur", (0.5, 0.1))), "ab")
-    assert other.changes
-    assert other.shared == ()
-    assert "changes who leads (black: a; blur: b); no method" in other.text
-
-
-def test_dependence_on_the_baseline_is_that_of_the_methods_that_count() -> None:
-    studies = (results("black", (0.1, 0.5)), results("blur", (0.5, 0.1)))
-    assert dependence(studies, "b").text.startswith("The baseline does not change who leads among the methods that")
-    assert "who leads, though no method counts (black: a; blur: b)" in dependence(studies, ()).text
 
 
 @pytest.fixture
@@ -259,7 +256,7 @@ class TestFolder:
     ) -> None:
         assert main([*self.WORDS, "--path", str(tiles), "--out", str(tmp_path / "run")]) == 0
         shown = capsys.readouterr().out
-        page = (tmp_path / "run" / pipeline.REPORT).read_text(encoding="utf-8")
+        page = (tmp_path / "run" / REPORT).read_text(encoding="utf-8")
         for file in ("train/dark/broken.png", "test/dark/broken.png"):
             assert f"Skipped {file}: " in shown
             assert file in page
@@ -280,39 +277,40 @@ class TestShipped:
         return "net"
 
     def test_is_taken_where_nothing_else_is_asked_for(self, shipped: str) -> None:
-        assert defaults.shipped_for(Plan(data="hmt")) == shipped
-        assert defaults.shipped_for(Plan(data="hmt:size=96", strict=True)) == shipped
-        assert defaults.shipped_for(Plan(data="hmt", net="tissue-resnet")) == shipped
-        assert pipeline.classifier(Plan(data="hmt")).training is False
+        assert defaults.shipped_for(plan_of(data="hmt")) == shipped
+        assert defaults.shipped_for(plan_of(data="hmt:size=96", strict=True)) == shipped
+        assert defaults.shipped_for(plan_of(data="hmt", net="tissue-resnet")) == shipped
+        assert stages.classifier(plan_of(data="hmt")).training is False
 
     @pytest.mark.parametrize(
         "plan",
         [
             Plan(),
-            Plan(data="synthetic-2d"),
-            Plan(data="hmt:test=3"),
-            Plan(data="hmt", recipe="fast"),
-            Plan(data="hmt", net="vgg-7"),
-            Plan(data="hmt", net="tissue-resnet:dropout=0.5"),
-            Plan(data="hmt", model="other"),
+            plan_of(data="synthetic-2d"),
+            plan_of(data="hmt:test=3"),
+            plan_of(data="hmt", recipe="fast"),
+            plan_of(data="hmt", net="vgg-7"),
+            plan_of(data="hmt", net="tissue-resnet:dropout=0.5"),
+            plan_of(data="hmt", model="other"),
         ],
     )
     def test_is_not_taken_where_it_may_not_be_meant(self, plan: Plan, shipped: str) -> None:
         assert defaults.shipped_for(plan) is None
 
     def test_the_most_accurate_is_taken_unless_one_is_named(self) -> None:
-        assert defaults.shipped_for(Plan(data="hmt")) == "tissue-resnet"
-        assert defaults.shipped_for(Plan(data="hmt", net="vgg-7")) == "vgg-7"
+        assert defaults.shipped_for(plan_of(data="hmt")) == "tissue-resnet"
+        assert defaults.shipped_for(plan_of(data="hmt", net="vgg-7")) == "vgg-7"
 
     def test_says_so_where_test_samples_were_trained_on(self) -> None:
         samples = data.load("synthetic-2d:samples=10").test
-        with pytest.warns(HeatproofWarning) as told:
-            defaults.tell_shipped("net", replace(samples, ids=("01_TUMOR/seen.tif",) * len(samples)))
-        assert [f"trained on {len(samples)} of these" in str(w.message) for w in told] == [False, True]
+        with pytest.warns(HeatproofWarning) as caught:
+            defaults.announce_shipped("net", replace(samples, ids=("01_TUMOR/seen.tif",) * len(samples)))
+        assert [f"trained on {len(samples)} of these" in str(w.message) for w in caught] == [False, True]
 
 
 def test_recipes_suit_their_data() -> None:
-    assert [defaults.recipe_for(name) for name in (None, "mnist1d", "hmt:size=64")] == ["fast", "fast", "hmt"]
+    names = [None, Spec("mnist1d"), Spec.parse("hmt:size=64")]
+    assert [str(defaults.recipe_for(name)) for name in names] == ["fast", "fast", "hmt"]
 
 
 def test_networks_suit_their_inputs() -> None:
@@ -324,7 +322,7 @@ def test_networks_suit_their_inputs() -> None:
         ((1, 8, 8, 8), "small-cnn"),
     ):
         samples = replace(nothing, x=torch.zeros(len(nothing), *shape), mask=None)
-        assert defaults.net_of(Plan(), samples) == name
+        assert defaults.net_of(Plan(), samples) == (name and Spec(name))
 
 
 def test_hmt_tiles_run_with_the_shipped_network(shared: Path, tmp_path: Path) -> None:
@@ -335,10 +333,10 @@ def test_hmt_tiles_run_with_the_shipped_network(shared: Path, tmp_path: Path) ->
     (tmp_path / "hmt").mkdir()
     (tmp_path / "hmt" / "train").symlink_to(shared / "data" / "hmt" / "test")  # read once more rather than 4000 tiles
     (tmp_path / "hmt" / "test").symlink_to(shared / "data" / "hmt" / "test")
-    plan = Plan(data="hmt:size=64", path=str(tmp_path / "hmt"), methods=METHODS, metrics=METRICS, limit=8)
-    with pytest.warns(HeatproofWarning, match="comes with heatproof"):
-        found = pipeline.run(plan, tmp_path / "run")
-    page = found.report.read_text(encoding="utf-8")
+    plan = plan_of(data="hmt:size=64", path=str(tmp_path / "hmt"), methods=METHODS, metrics=METRICS, limit=8)
+    with pytest.warns(HeatproofWarning, match="ships with heatproof"):
+        outcome = run(plan, tmp_path / "run")
+    page = outcome.report.read_text(encoding="utf-8")
     assert "CC BY 4.0" in page
     assert "Kather et al. (2016)" in page
     assert "test samples of class TUMOR" in page
@@ -346,4 +344,4 @@ def test_hmt_tiles_run_with_the_shipped_network(shared: Path, tmp_path: Path) ->
 
 def test_strict_is_an_error_for_the_data_itself(tiles: Path) -> None:
     with pytest.raises(FileError, match=r"broken\.png"):
-        pipeline.splits(Plan(data="folder", path=str(tiles), strict=True))
+        stages.splits(plan_of(data="folder", path=str(tiles), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import re
 from collections.abc import Callable
@@ -20,15 +21,18 @@ from matplotlib.figure import Figure
 from heatproof import plots, stats
 from heatproof.errors import FileError, InputError
 from heatproof.performance import measure
-from heatproof.plots import maps as drawn_maps
 from heatproof.plots.colours import heat
+from heatproof.plots.display import note, scaled, strongest
 from heatproof.plots.files import _smaller
+from heatproof.plots.names import fit, fold, height, width
+from heatproof.plots.panel import picture, runs
 from heatproof.plots.tables import crowded, shade
 from heatproof.records import Estimate
 
 METHODS = ["grad-cam", "integrated-gradients:steps=20", "random", "edge"]
 CONTROLS = ["random", "edge"]
-SIGNAL, IMAGE, VOLUME = (1, 40), (3, 30, 34), (1, 9, 10, 11)
+LONG = "a-method-whose-name-is-long:with=3,options=20,of=mean"
+SIGNAL, LEADS, IMAGE, VOLUME = (1, 40), (3, 40), (3, 30, 34), (1, 9, 10, 11)
 
 
 @functools.cache
@@ -71,14 +75,22 @@ def _gallery(shape: tuple[int, ...]) -> Figure:
     return plots.gallery(x, dict.fromkeys(METHODS, heat), labels=labels, mask=mask)
 
 
-def _attribution(shape: tuple[int, ...], drawing: str = "overlay") -> Figure:
+def _single(shape: tuple[int, ...], drawing: str = "overlay") -> Figure:
     x, heat, mask = (part[0] for part in _inputs(shape))
-    return plots.attribution(x, heat, mask=mask, title="grad-cam: 7 (0.98)", drawing=drawing)  # type: ignore[arg-type]
+    return plots.show(x, {"grad-cam": heat}, mask=mask, labels="7 (0.98)", drawing=drawing)  # type: ignore[arg-type]
+
+
+def _several(shape: tuple[int, ...]) -> Figure:
+    x, heat, mask = _inputs(shape, 2)
+    labels = ["7 (0.98)", "lymphocytes → mucus (0.45)"]
+    return plots.show(x, dict.fromkeys([*METHODS[:3], LONG], heat), labels=labels, mask=mask)
 
 
 def _panels(shape: tuple[int, ...]) -> Figure:
     x, heat, _ = _inputs(shape)
-    return plots.panels(x, ["says 7 (0.98)", "says 3 (0.61), is 8", "says 1"], maps=heat, wrong=[False, True, False])
+    return plots.panels(
+        x, ["says 7 (0.98)", "says 3 (0.61), is 8", "says 1"], maps=heat, incorrect=[False, True, False]
+    )
 
 
 def _critical_difference() -> Figure:
@@ -99,10 +111,18 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "per class of many": lambda: plots.per_class(_performance(45, 200), "auc"),
     "reliability": lambda: plots.reliability(_performance()),
     "examples": lambda: plots.examples(_performance(), _inputs(SIGNAL, 120)[0]),
-    "signal": lambda: _attribution(SIGNAL),
-    "image": lambda: _attribution(IMAGE),
-    "contour": lambda: _attribution(IMAGE, "contour"),
-    "volume": lambda: _attribution(VOLUME),
+    "signal": lambda: _single(SIGNAL),
+    "signal of three channels": lambda: _single(LEADS),
+    "contour of a signal": lambda: _single(LEADS, "contour"),
+    "map of a signal": lambda: _single(LEADS, "map"),
+    "image": lambda: _single(IMAGE),
+    "map of an image": lambda: _single(IMAGE, "map"),
+    "contour": lambda: _single(IMAGE, "contour"),
+    "volume": lambda: _single(VOLUME),
+    "contour of a volume": lambda: _single(VOLUME, "contour"),
+    "batch of signals": lambda: _several(LEADS),
+    "batch of images": lambda: _several(IMAGE),
+    "batch of volumes": lambda: _several(VOLUME),
     "gallery of signals": lambda: _gallery(SIGNAL),
     "gallery of images": lambda: _gallery(IMAGE),
     "gallery of volumes": lambda: _gallery(VOLUME),
@@ -158,10 +178,10 @@ def test_nothing_is_cut_off(name: str) -> None:
     with mpl.rc_context(plots.STYLE):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        found = figure.get_tightbbox(canvas.get_renderer())
+        box = figure.get_tightbbox(canvas.get_renderer())
     width, height = figure.get_size_inches()
-    assert -0.03 < found.x0 < found.x1 < width + 0.03
-    assert -0.03 < found.y0 < found.y1 < height + 0.03
+    assert -0.03 < box.x0 < box.x1 < width + 0.03
+    assert -0.03 < box.y0 < box.y1 < height + 0.03
 
 
 @pytest.mark.parametrize("name", ["curves", "gallery of images", "confusion"])
@@ -175,11 +195,54 @@ def test_figures_on_one_page_share_no_id() -> None:
     assert all(a.isdisjoint(b) for a, b in itertools.combinations(ids, 2))
 
 
+def _texts(figure: Figure) -> list[str]:
+    """What is written, each line of a text by itself, in the order in which it is drawn."""
+    root = ElementTree.fromstring(plots.svg(figure))
+    return ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("}text")]
+
+
 def test_names_are_shown_as_they_are() -> None:
-    root = ElementTree.fromstring(plots.svg(FIGURES["confusion"]()))
-    words = {element.text for element in root.iter() if element.text}
-    assert "cost $5 & <more>" in words
-    assert "colorec…thelium" in words or any("…" in word for word in words)
+    text = " ".join(_texts(FIGURES["confusion"]()))
+    assert "cost $5 & <more>" in text
+    assert "colorectal adenocarcinoma epithelium" in text
+    assert "…" not in text
+
+
+NAMED: dict[str, Callable[[], Figure]] = {
+    "ranking": lambda: plots.ranking(stats.rank(_scores()[:, :2], [LONG, "edge"])),
+    "curves": lambda: plots.curves([0, 1], {LONG: np.zeros((3, 2))}),
+    "critical difference": lambda: plots.critical_difference([LONG, "edge"], [1.0, 2.0], []),
+    "metric table": lambda: plots.metric_table([[1.0]], [LONG], [LONG], ["higher"]),
+    "agreement": lambda: plots.agreement([[1.0]], [LONG]),
+    "intervals": lambda: plots.intervals([LONG], [Estimate(0.5, 0.2, 0.7, 9)]),
+    "times": lambda: plots.times([("method", LONG, 1.0)]),
+    "gallery": lambda: plots.gallery(_inputs(IMAGE)[0], {LONG: _inputs(IMAGE)[1]}),
+    "show": lambda: plots.show(_inputs(IMAGE)[0], {LONG: _inputs(IMAGE)[1]}),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_no_name_is_cut(name: str) -> None:
+    figure = NAMED[name]()
+    assert LONG in "".join(_texts(figure)), name
+    with mpl.rc_context(plots.STYLE):
+        FigureCanvasAgg(figure).draw()
+        box = figure.get_tightbbox()
+    assert box.x1 - box.x0 < figure.get_size_inches()[0] + 0.06
+
+
+def test_names_are_folded_at_breaks_and_else_set_smaller() -> None:
+    assert fold("occlusion", 4) == "occlusion"
+    assert fold("integrated-gradients:steps=20", 14) == "integrated-\ngradients:\nsteps=20"
+    assert fit("occlusion", 2.0) == ("occlusion", 8.0)
+    text, size = fit("occlusion", 0.3)
+    assert text == "occlusion"
+    assert width(text, size) <= 0.3 + 1e-9
+    text, size = fit("input-x-gradient", 0.5)
+    assert text.replace("\n", "") == "input-x-gradient"
+    assert width(text, size) <= 0.5
+    assert height("a\nb", 8.0) == 2 * height("a", 8.0)
+    assert fit("", 1.0) == ("", 8.0)
 
 
 def test_png_has_the_background_asked_for() -> None:
@@ -193,22 +256,33 @@ def test_png_has_the_background_asked_for() -> None:
     assert image.width == pytest.approx(360, abs=2)
 
 
-def test_save_writes_svg_and_pdf(tmp_path: Path) -> None:
+def test_save_writes_under_the_name_asked_for(tmp_path: Path) -> None:
     figure = FIGURES["ranking"]()
-    svg, pdf = plots.save(figure, tmp_path / "new" / "ranking.deletion")
-    assert svg.name == "ranking.deletion.svg"
+    svg, pdf, png = (
+        plots.save(figure, tmp_path / "new" / f"ranking.deletion{end}") for end in (".svg", ".pdf", ".PNG")
+    )
+    assert [path.name for path in (svg, pdf, png)] == [f"ranking.deletion{end}" for end in (".svg", ".pdf", ".PNG")]
+    assert sorted(path.name for path in svg.parent.iterdir()) == sorted(path.name for path in (svg, pdf, png))
+    assert png.read_bytes().startswith(b"\x89PNG")
     assert pdf.read_bytes().startswith(b"%PDF")
     assert b"CreationDate" not in pdf.read_bytes()
     ElementTree.fromstring(svg.read_text(encoding="utf-8"))
-    first = pdf.read_bytes()
-    assert plots.save(FIGURES["ranking"](), tmp_path / "again")[1].read_bytes() == first
+    first, second = (plots.save(FIGURES["ranking"](), tmp_path / f"{i}.pdf").read_bytes() for i in range(2))
+    assert first == second
     vector = plots.svg(figure, label="a ranking")
-    drawn = plots.save(figure, tmp_path / "drawn", vector=vector)[0].read_text(encoding="utf-8")
+    drawn = plots.save(figure, tmp_path / "drawn.svg", vector=vector).read_text(encoding="utf-8")
     assert drawn == vector.replace("font-family:inherit", "font-family:sans-serif")
     assert drawn != vector
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write"):
-        plots.save(figure, tmp_path / "file" / "ranking")
+        plots.save(figure, tmp_path / "file" / "ranking.svg")
+    with pytest.raises(InputError, match=r"ends in \.svg, \.pdf, \.png"):
+        plots.save(figure, tmp_path / "ranking.jpg")
+
+
+def test_figures_are_shown_in_notebooks() -> None:
+    assert plots.ranking([])._repr_png_().startswith(b"\x89PNG")
+    assert FIGURES["gallery of images"]()._repr_png_().startswith(b"\x89PNG")
 
 
 def test_settings_of_the_user_are_kept() -> None:
@@ -232,35 +306,71 @@ def test_shade_is_clear_at_zero_and_told_apart_by_sign() -> None:
     assert (colours[0, :3] != colours[4, :3]).any()
 
 
-def test_maps_are_scaled_by_their_largest_value_and_zero_stays() -> None:
-    np.testing.assert_array_equal(drawn_maps.scaled(np.array([0.0, -4.0, 2.0, np.nan])), [0.0, -1.0, 0.5, 0.0])
-    np.testing.assert_array_equal(drawn_maps.scaled(np.zeros(3)), np.zeros(3))
+def test_signed_maps_are_scaled_about_zero() -> None:
+    np.testing.assert_array_equal(scaled(np.array([0.0, -4.0, 2.0, np.nan]), 100), [0.0, -1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(scaled(np.array([0.0, -1.0, 0.5, np.inf]), 100), [0.0, -1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(scaled(np.array([-1.0, -3.0]), 100), [-1 / 3, -1.0])
+
+
+def test_maps_without_a_sign_are_scaled_above_their_floor() -> None:
+    np.testing.assert_allclose(scaled(np.array([0.7, 0.8, 0.75, np.nan]), 100), [0.0, 1.0, 0.5, 0.0])
+    assert strongest(np.array([[0.7, 0.9], [0.8, 0.75]])) == (0, 1)
+    assert strongest(np.array([[0.7, -0.9], [np.nan, 0.75]])) == (0, 1)
+
+
+def test_outliers_are_clipped() -> None:
+    heat = np.arange(1000.0) - 500
+    heat[3] = 1e6
+    shown = scaled(heat)
+    assert shown[3] == 1.0
+    assert shown.min() < -0.99
+    assert 0.19 < shown[600] < 0.21
+    sparse = np.zeros(1000)
+    sparse[7] = 2.0
+    np.testing.assert_array_equal(scaled(sparse), sparse / 2)
+
+
+@pytest.mark.parametrize("heat", [np.zeros(5), np.full(5, 0.7), np.full(5, -3.0), np.full(5, np.nan), np.ones(1)])
+def test_constant_maps_are_empty_with_a_note(heat: np.ndarray) -> None:
+    np.testing.assert_array_equal(scaled(heat), np.zeros_like(heat))
+    word = "no finite value" if np.isnan(heat).any() else "constant map"
+    assert note(heat) == word
+    for drawing in ("overlay", "contour", "map"):
+        assert word in _texts(plots.show(np.zeros((1, len(heat))), heat, drawing=drawing))
+    assert word in _texts(plots.gallery(np.zeros((1, 1, len(heat))), {"a": heat[None]}))
 
 
 def test_the_planted_span_is_marked() -> None:
     mask = np.array([0, 1, 1, 0, 0, 1], dtype=bool)
-    assert drawn_maps._runs(mask) == [(1, 3), (5, 6)]
-    assert drawn_maps._runs(np.ones(4, dtype=bool)) == [(0, 4)]
-    assert drawn_maps._runs(np.zeros(4, dtype=bool)) == []
-    figure = plots.attribution(np.zeros((1, 6)), mask=mask)
+    assert runs(mask) == [(1, 3), (5, 6)]
+    assert runs(np.ones(4, dtype=bool)) == [(0, 4)]
+    assert runs(np.zeros(4, dtype=bool)) == []
+    figure = plots.show(np.zeros((1, 6)), np.arange(6), mask=mask)
     spans = [(patch.get_x(), patch.get_width()) for patch in figure.axes[0].patches]
     assert spans == [(0.5, 2), (4.5, 1)]
+
+
+def test_contours_of_a_signal_enclose_what_is_strong() -> None:
+    heat = np.array([0, 0.5, 0.9, 1, 0, -0.5, 0, 0.1])
+    figure = plots.show(np.zeros((1, 8)), heat, drawing="contour", percentile=100)
+    boxes = [(patch.get_x(), patch.get_width()) for patch in figure.axes[0].patches]
+    assert boxes == [(0.5, 3), (1.5, 2), (4.5, 1)]
 
 
 def test_an_image_under_a_map_is_grey_and_warm_where_relevant() -> None:
     x = np.random.default_rng(0).random((3, 4, 4))
     heat = np.zeros((4, 4))
     heat[1, 2] = 1.0
-    picture = drawn_maps._picture(x, heat, 96)
-    rest = np.delete(picture.reshape(-1, 3), 6, axis=0)
+    shown = picture(x, heat, 96)
+    rest = np.delete(shown.reshape(-1, 3), 6, axis=0)
     np.testing.assert_allclose(rest, rest[:, :1].repeat(3, axis=1))
-    assert picture[1, 2, 0] > picture[1, 2, 2]
-    np.testing.assert_array_equal(drawn_maps._picture(x, None, 96), np.moveaxis(x, 0, -1))
+    assert shown[1, 2, 0] > shown[1, 2, 2]
+    np.testing.assert_array_equal(picture(x, None, 96), np.moveaxis(x, 0, -1))
 
 
 def test_large_images_are_shrunk() -> None:
     x = np.random.default_rng(0).random((2, 3, 300, 200))
-    assert drawn_maps._picture(x[0], x[0, 0], 96).shape == (96, 64, 3)
+    assert picture(x[0], x[0, 0], 96).shape == (96, 64, 3)
     text = plots.svg(plots.gallery(x, {"a": x[:, 0]}))
     assert len(text) < 60_000
     assert "image/jpeg" in text
@@ -268,25 +378,76 @@ def test_large_images_are_shrunk() -> None:
 
 def test_images_with_transparency_stay_png() -> None:
     assert _smaller("http://elsewhere") == "http://elsewhere"
-    assert "image/jpeg" not in plots.svg(_attribution((1, 4000)))
+    assert "image/jpeg" not in plots.svg(_single((1, 4000)))
 
 
-def test_a_volume_is_cut_through_its_most_relevant_position() -> None:
+def test_a_volume_is_cut_through_its_strongest_position() -> None:
     heat = np.zeros((5, 6, 7))
-    heat[1, 2, 3] = 4.0
-    figure = plots.attribution(np.zeros((1, 5, 6, 7)), heat)
-    assert [axes.get_title() for axes in figure.axes] == ["axis 1 at 1", "axis 2 at 2", "axis 3 at 3"]
-    x, maps, _ = drawn_maps._flattened(np.zeros((1, 5, 6, 7)), {"a": heat}, None)
-    assert x.shape == (1, 6, 7)
-    assert maps["a"].max() == 4.0
+    heat[1, 2, 3], heat[4, 4, 4] = -4.0, 3.0
+    figure = plots.show(np.zeros((1, 5, 6, 7)), heat)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["axis 1 at 1", "axis 2 at 2", "axis 3 at 3"]
+    thumbs = plots.gallery(np.arange(5.0)[None, None, :, None, None] * np.ones((1, 1, 5, 6, 7)), {"a": heat[None]})
+    assert len(thumbs.axes) == 3, "the slice by itself, with its map, and the scale"
 
 
-def test_examples_say_label_prediction_and_confidence() -> None:
+def test_each_channel_of_a_signal_has_a_panel() -> None:
+    x = np.random.default_rng(0).random((3, 20))
+    figure = plots.show(x, {"a": x[0], "b": x[1]})
+    lines = [axes.lines[0].get_ydata() for axes in figure.axes if axes.lines]
+    np.testing.assert_array_equal(lines, [*x, *x])
+    tops = [axes.get_position().y1 for axes in figure.axes[:3]]
+    assert tops == sorted(tops, reverse=True)
+
+
+@pytest.mark.parametrize("shape", [SIGNAL, LEADS, IMAGE, VOLUME])
+def test_one_input_is_shown_as_a_batch_of_one_and_tensors_as_arrays(shape: tuple[int, ...]) -> None:
+    x, heat, mask = (part[0] for part in _inputs(shape))
+    drawn = plots.svg(plots.show(x, heat, mask=mask))
+    tensor = torch.tensor(x, requires_grad=True)
+    for inputs, maps, truth in (
+        (x[None], heat[None], mask[None]),
+        (x, heat[None], mask[None]),
+        (tensor, torch.tensor(heat), torch.tensor(mask)),
+    ):
+        assert plots.svg(plots.show(inputs, maps, mask=truth)) == drawn
+
+
+def test_methods_wrap_and_each_has_its_name() -> None:
+    x, heat, _ = _inputs(IMAGE, 2)
+    maps = dict.fromkeys(["a", "b", "c", "d"], heat)
+    texts = _texts(plots.show(x, maps, columns=2, labels=["first", "second"]))
+    assert [text for text in texts if text in ("input", *maps)] == ["input", "a", "b", "c", "d"] * 2
+    wide = _texts(plots.show(x, maps, labels=["first", "second"]))
+    assert sorted(text for text in wide if text in ("input", *maps)) == ["a", "b", "c", "d", "input"]
+    assert {"first", "second"} <= set(texts) & set(wide)
+
+
+def test_show_saves_under_the_name_asked_for(tmp_path: Path) -> None:
+    x, heat, _ = _inputs(SIGNAL)
+    for ending, start in ((".png", b"\x89PNG"), (".svg", b"<svg"), (".pdf", b"%PDF")):
+        plots.show(x, heat, save=tmp_path / f"maps.v1{ending}")
+        assert (tmp_path / f"maps.v1{ending}").read_bytes().startswith(start)
+
+
+def test_input_x_gradient_of_an_image_is_visible_beside_an_outlier() -> None:
+    heat = np.random.default_rng(0).normal(size=(40, 40))
+    heat[5, 5] = 1000.0
+    x = np.random.default_rng(1).random((1, 40, 40))
+    clipped, whole = (
+        np.asarray(plots.show(x, heat, drawing="map", percentile=share).axes[1].images[0].get_array())[..., 3]
+        for share in (99.5, 100)
+    )
+    assert np.median(clipped) > 0.2 > 0.02 > np.median(whole)
+
+
+def test_examples_say_label_prediction_and_probability() -> None:
     p = [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]]
     performance = measure(p, [0, 0, 1], ["cat", "dog"], resamples=100)
     x = torch.zeros(3, 1, 8)
-    captions = {k: [axes.get_title() for axes in plots.examples(performance, x, k).axes] for k in ("wrong", "right")}
-    assert captions == {"wrong": ["cat → dog (0.80)"], "right": ["cat (0.90)", "dog (0.60)"]}
+    captions = {
+        k: [text.get_text() for text in plots.examples(performance, x, k).texts] for k in ("incorrect", "correct")
+    }
+    assert captions == {"incorrect": ["cat → dog (0.80)"], "correct": ["cat (0.90)", "dog (0.60)"]}
     assert not plots.examples(measure(np.eye(2), [0, 1], ["a", "b"], resamples=100), x).axes
 
 
@@ -326,13 +487,13 @@ def test_metric_table_has_a_row_a_metric_whose_numbers_have_as_many_decimals() -
         [[0.3, 120.0, 2e-5], [-0.05, 7.0, np.nan]], ["a", "b"], ["m", "n", "o"], ["higher", "higher", "lower"]
     )
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["m ↑", "n ↑", "o ↓"]
-    said = [text.get_text() for text in figure.axes[0].texts]
-    assert said == ["0.300", "−0.050", "120", "7", "2e-5", "–"]
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    assert numbers == ["0.300", "−0.050", "120", "7", "2e-5", "–"]
 
 
 def test_intervals_are_drawn_and_quiet_ones_grey() -> None:
-    found = [Estimate(0.5, 0.2, 0.7, 9), Estimate(-0.1, -0.3, 0.1, 9)]
-    axes = plots.intervals(["a", "b"], found, quiet=[False, True], line=0.0).axes[0]
+    estimates = [Estimate(0.5, 0.2, 0.7, 9), Estimate(-0.1, -0.3, 0.1, 9)]
+    axes = plots.intervals(["a", "b"], estimates, quiet=[False, True], line=0.0).axes[0]
     drawn = [part.get_segments()[0][:, 0].tolist() for part in axes.collections]
     assert drawn == [[0.2, 0.7], [-0.3, 0.1]]
     colours = [part.get_color()[0].tolist() for part in axes.collections]
@@ -363,13 +524,13 @@ def test_heatmaps_have_a_scale_that_reaches_below_zero_only_where_maps_do() -> N
         [tick.get_text() for tick in plots.gallery(x, {"a": maps}).axes[-1].get_xticklabels()]
         for maps in (signed, np.abs(signed))
     ]
-    assert words == [["most against", "none", "most for the class"], ["none", "most for the class"]]
+    assert words == [["most against", "none", "most for the class"], ["least", "most for the class"]]
 
 
 def test_images_in_panels_stand_beside_their_maps() -> None:
     x, maps, _ = _inputs(IMAGE)
     figure = plots.panels(x, ["a", "b", "c"], maps=maps)
-    assert [axes.get_title() for axes in figure.axes[:6]] == ["a", "its map", "b", "its map", "c", "its map"]
+    assert [text.get_text() for text in figure.texts] == ["a", "its map", "b", "its map", "c", "its map"]
     signals, heats, _ = _inputs(SIGNAL)
     assert len(plots.panels(signals, ["a", "b", "c"], maps=heats).axes) == 4
 
@@ -383,9 +544,16 @@ def test_labels_are_turned_where_they_would_touch() -> None:
     ("call", "word"),
     [
         (lambda: plots.intervals(["a"], []), "one each"),
-        (lambda: plots.attribution(np.zeros(5)), "one to three"),
-        (lambda: plots.attribution(np.zeros((1, 5)), np.zeros(4)), "map"),
-        (lambda: plots.attribution(np.zeros((1, 5)), mask=np.zeros(4)), "mask"),
+        (lambda: plots.show(np.zeros(5), np.zeros(5)), "one to three"),
+        (lambda: plots.show(np.zeros((1, 5)), np.zeros(4)), r"map: got shape \(4,\) .* expected \(5,\)"),
+        (lambda: plots.show(np.zeros((2, 3, 5)), {"a": np.zeros((2, 5)), "b": np.zeros((2, 3, 5))}), "map of b: got"),
+        (lambda: plots.show(np.zeros((1, 5)), np.zeros(5), mask=np.zeros(4)), "mask"),
+        (lambda: plots.show(np.zeros((1, 5)), {}), "maps: got none"),
+        (lambda: plots.show(np.zeros((1, 5)), np.array(["a"] * 5)), "expected numbers"),
+        (lambda: plots.show(np.zeros((1, 5)), np.zeros(5), labels=["a", "b"]), "labels"),
+        (lambda: plots.show(np.zeros((1, 5)), np.zeros(5), percentile=0), "percentile"),
+        (lambda: plots.show(np.zeros((1, 5)), np.zeros(5), columns=0), "columns"),
+        (lambda: plots.show(np.zeros((1, 5)), np.zeros(5), save="maps.bmp"), "ends in"),
         (lambda: plots.gallery(np.zeros((2, 1, 5)), {"edge": np.zeros((2, 4))}), "map of edge"),
         (lambda: plots.gallery(np.zeros((2, 1, 5)), {}, labels=["a"]), "labels"),
         (lambda: plots.gallery(np.zeros((2, 1, 5)), {"edge": np.zeros((2, 5))}, mask=np.zeros((2, 4))), "mask"),
@@ -407,8 +575,10 @@ def test_empty_and_constant_inputs_are_drawn() -> None:
         plots.ranking([]),
         plots.history([]),
         plots.curves([0, 1], {}),
-        plots.attribution(np.zeros((1, 5)), np.zeros(5)),
-        plots.attribution(np.full((3, 4, 4), 0.5), np.full((4, 4), np.nan), mask=np.ones((4, 4)), drawing="contour"),
+        plots.show(np.zeros((1, 5)), np.zeros(5)),
+        plots.show(np.full((1, 5), np.nan), np.arange(5)),
+        plots.show(np.zeros((0, 1, 5)), np.zeros((0, 5))),
+        plots.show(np.full((3, 4, 4), 0.5), np.full((4, 4), np.nan), mask=np.ones((4, 4)), drawing="contour"),
         plots.critical_difference(["only"], [1.0], [(0,)]),
         plots.agreement([[1.0, np.nan], [np.nan, 1.0]], ["a", "b"]),
         plots.gallery(np.zeros((0, 1, 5)), {}),
@@ -419,3 +589,22 @@ def test_empty_and_constant_inputs_are_drawn() -> None:
     ]
     for figure in figures:
         ElementTree.fromstring(plots.svg(figure))
+
+
+def test_the_code_on_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    page = (root / "docs" / "plots.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for source in re.findall(r"```python\n(.*?)```", page, flags=re.S):
+        exec(compile(source, "plots.md", "exec"), names)
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "confusion.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_page_names_every_figure_and_option(root: Path) -> None:
+    page = (root / "docs" / "plots.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"`(?:hp\.|plots\.)?(\w+)", page))
+    assert {name for name in plots.__all__ if name.islower()} <= words
+    options = [p.name for p in inspect.signature(plots.show).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert len(options) <= 6
+    assert set(options) <= words

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, InputError, UsageError
-from heatproof.probe import Contrast, Goal, HeatproofWarning, Probe, as_probe
+from heatproof.probe import Contrast, Goal, HeatproofWarning, Probe, Wants, as_probe
 
 from .toys import CLASSES, Plain, Residual, inputs, ready, same, snapshot
 
@@ -46,9 +46,9 @@ def test_gradient_is_the_slope(rank: int, target: Any) -> None:
     step = torch.randn(x.shape, dtype=torch.float64)
     z = [model(x.double() + e * step).detach() for e in (1e-6, -1e-6)]
     slope = (goal.score(z[0], "logit") - goal.score(z[1], "logit")) / 2e-6
-    found = probe.gradient(x.double(), target)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close((found.double() * step).flatten(1).sum(1), slope, rtol=1e-4, atol=1e-4)
+    gradient = probe.gradient(x.double(), target)
+    assert gradient.dtype == torch.float32
+    torch.testing.assert_close((gradient.double() * step).flatten(1).sum(1), slope, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_are_those_of_the_logit_whatever_the_score() -> None:
@@ -120,19 +120,19 @@ def test_variants_are_streamed(rank: int) -> None:
     sizes: list[int] = []
     probe = Probe(model, batch=4, engine="plain")
     goal = probe.goal(x, [0, 1, 2])
-    model.conv1.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    model.conv1.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     shift = torch.linspace(-1, 1, 7)
 
     def make(samples: Tensor, which: Tensor) -> Tensor:
         return x[samples] + shift[which].reshape(-1, *(1,) * (rank + 1))
 
-    found = probe.variants(x, goal, 7, make)
+    scores = probe.variants(x, goal, 7, make)
     assert sizes == [4, 4, 4, 4, 4, 1]
-    assert found.shape == (3, 7)
+    assert scores.shape == (3, 7)
     for i in range(3):
         for j in range(7):
             want = model(x[i : i + 1] + shift[j]).softmax(1)[0, i].detach()
-            torch.testing.assert_close(found[i, j], want, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(scores[i, j], want, rtol=1e-4, atol=1e-6)
 
 
 def test_passes_are_counted() -> None:
@@ -166,9 +166,9 @@ def test_the_model_is_left_alone() -> None:
 def test_the_input_is_brought_to_the_models_type(dtype: torch.dtype) -> None:
     model, x = ready(Plain(2)), inputs(2)
     want = Probe(model).logits(x)
-    found = Probe(model.to(dtype)).logits(x.double())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, want, rtol=0.1, atol=0.1)
+    logits = Probe(model.to(dtype)).logits(x.double())
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, want, rtol=0.1, atol=0.1)
 
 
 def test_autocast() -> None:
@@ -294,3 +294,93 @@ class Reused(nn.Module):
 def test_a_relu_overwrites_nothing_that_is_needed() -> None:
     model, x = ready(Reused()), inputs(1, 3)
     torch.testing.assert_close(Probe(model, engine="optimised").logits(x), model(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [(None, "last convolution"), ("conv2", "conv2"), (["conv1", "conv2"], "conv1, conv2")],
+)
+def test_a_probe_is_printed_without_its_model(layer: Any, text: str) -> None:
+    model = ready(Plain(2))
+    probe = Probe(model, layer=layer, score="logit")
+    assert repr(probe) == f"Probe(Plain, layer={text!r}, score='logit')"
+    assert probe._repr_html_().count("<tr>") == 3
+    assert f"<td>{text}</td>" in probe._repr_html_()
+    assert repr(Probe(model, layer=model.conv2)) == "Probe(Plain, layer='conv2', score='probability')"
+    html = Probe(nn.Sequential(), layer="<b>")._repr_html_()
+    assert "<b>" not in html
+
+
+def test_no_order_of_calls_matters() -> None:
+    """A model that ends in a softmax is read as such by whatever is called first."""
+    inner, x = ready(Plain(2)), inputs(2, 3)
+    model = nn.Sequential(inner, nn.Softmax(1))
+    z = inner(x).detach()
+    goal = Goal(torch.tensor([0, 1, 2]))
+    first = {
+        "scored": lambda probe: probe.scored(x, goal),
+        "stream": lambda probe: next(probe.stream([(x, goal)])),
+        "variants": lambda probe: probe.variants(x, goal, 1, lambda n, _: x[n])[:, 0],
+        "shots": lambda probe: next(probe.shots(x, goal, probe.tapped(x), Wants(tail=True)))[0].score,
+        "runner": lambda probe: probe.runner(x).scored(x, goal),
+    }
+    for name, call in first.items():
+        got = call(Probe(model, layer="0.conv2", score="logit"))
+        torch.testing.assert_close(got, z[range(3), range(3)], rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_what_is_learnt_outlives_new_weights_and_no_new_part() -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    probe = Probe(model, layer="conv2")
+    prepared = probe.runner(x).prepared
+    probe.tail(probe.taps(x)[0], x)
+    with torch.no_grad():
+        model.dense.weight.mul_(2)
+    assert probe.runner(x).prepared is prepared
+    assert list(prepared.cuts) == [("conv2", 1)]
+    assert probe.runner(x[..., 1:]).prepared is not prepared
+    model.dense = nn.Linear(model.dense.in_features, CLASSES + 3)
+    assert probe.runner(x).prepared.outputs.classes == CLASSES + 3
+    A, _ = probe.taps(x, CLASSES + 2)
+    torch.testing.assert_close(probe.tail(A, x, CLASSES + 2), probe.scores(x, CLASSES + 2), rtol=1e-4, atol=1e-6)
+    prepared = probe.runner(x).prepared
+    model.double()
+    assert probe.runner(x).prepared is not prepared
+    torch.testing.assert_close(probe.logits(x), model(x.double()).detach().float())
+
+
+def test_training_between_two_looks_is_no_sign_of_a_batch() -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    probe = Probe(model)
+    probe.survey(x)
+    with torch.no_grad():
+        model.dense.weight.mul_(3)
+    probe.logits(x)
+
+
+def test_out_of_memory_the_batch_is_halved_and_stays_so() -> None:
+    model, x = ready(Plain(2)), inputs(2, 7)
+    want, sizes = model(x).detach(), list[int]()
+
+    def full(_: nn.Module, args: tuple[Tensor]) -> None:
+        sizes.append(len(args[0]))
+        if len(args[0]) > 2:
+            raise torch.OutOfMemoryError("full")
+
+    probe = Probe(model, engine="plain")
+    probe.survey(x)
+    model.conv1.register_forward_pre_hook(full)
+    with pytest.warns(HeatproofWarning, match="out of memory"):
+        torch.testing.assert_close(probe.logits(x), want)
+    assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert probe.rows(x) == 1
+    assert probe.passes == {"forward": 7}
+    probe.gradient(x)
+    assert probe.passes == {"forward": 14, "backward": 7}
+
+    def always(_: nn.Module, args: tuple[Tensor]) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    model.conv1.register_forward_pre_hook(always)
+    with pytest.raises(HeatproofError, match="single sample"):
+        probe.logits(x)

@@ -28,7 +28,7 @@ class Corner(nn.Module):
         return torch.stack([z, -z], dim=1)
 
 
-def given(rank: int) -> tuple[Probe, Tensor, Tensor]:
+def toy(rank: int) -> tuple[Probe, Tensor, Tensor]:
     """The model, two inputs of ones, and which positions decide."""
     inside = torch.zeros(2, *SIZE[rank], dtype=torch.bool)
     inside[(slice(None), *[slice(2, 4)] * rank)] = True
@@ -37,7 +37,7 @@ def given(rank: int) -> tuple[Probe, Tensor, Tensor]:
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_the_box_is_the_part_that_decides(rank: int) -> None:
-    probe, x, inside = given(rank)
+    probe, x, inside = toy(rank)
     for map in (inside.float(), 1 - inside.float()):
         box = sufficient_box(case(probe, x, map, fill="black"), enough=0.9)
         assert box[inside].all()
@@ -46,7 +46,7 @@ def test_the_box_is_the_part_that_decides(rank: int) -> None:
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_the_perfect_and_the_worst_map(rank: int) -> None:
-    probe, x, inside = given(rank)
+    probe, x, inside = toy(rank)
     noise = torch.linspace(0, 1e-3, x[0].numel()).reshape(1, *SIZE[rank])
     for name in NAMES:
         best, worst = (
@@ -57,13 +57,13 @@ def test_the_perfect_and_the_worst_map(rank: int) -> None:
 
 
 def test_where_the_fill_is_enough_nothing_is_told() -> None:
-    probe, x, inside = given(1)
+    probe, x, inside = toy(1)
     for name in NAMES:
         assert score(probe, x, inside.float(), name, fill="mean").isnan().all()
 
 
 def test_the_smaller_the_share_to_keep_the_smaller_the_box() -> None:
-    probe, x, inside = given(2)
+    probe, x, inside = toy(2)
     one = case(probe, x, inside.float(), fill="black")
     sizes = [int(sufficient_box(one, enough=enough).sum()) for enough in (0.9, 0.4)]
     assert sizes[0] > sizes[1] > 0
@@ -71,6 +71,6 @@ def test_the_smaller_the_share_to_keep_the_smaller_the_box() -> None:
 
 @pytest.mark.parametrize("option", ["enough=0", "enough=1.5", "steps=1"])
 def test_options_out_of_range_are_refused(option: str) -> None:
-    probe, x, inside = given(1)
+    probe, x, inside = toy(1)
     with pytest.raises(UsageError, match=option.split("=")[0]):
         score(probe, x, inside.float(), f"{NAMES[0]}:{option}")

@@ -30,8 +30,8 @@ def smooth(size: tuple[int, ...], n: int = 2, channels: int = 2, width: float = 
 def neighbours(place: tuple[int, ...], size: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Those that share a face, by axis, before and behind."""
     steps = [tuple(sign * (a == axis) for a in range(len(size))) for axis in range(len(size)) for sign in (-1, 1)]
-    found = [tuple(p + s for p, s in zip(place, step, strict=True)) for step in steps]
-    return [p for p in found if all(0 <= i < length for i, length in zip(p, size, strict=True))]
+    places = [tuple(p + s for p, s in zip(place, step, strict=True)) for step in steps]
+    return [p for p in places if all(0 <= i < length for i, length in zip(p, size, strict=True))]
 
 
 class Oracle:
@@ -50,15 +50,15 @@ class Oracle:
         self.compactness = compactness
 
     def start(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        found = []
+        centres = []
         for number in range(len(self.grid)):
             inside = [p for p in self.places if self.box[p] == number]
             first, last = np.min(inside, 0), np.max(inside, 0)
             seed = tuple((first + last) // 2)
             choices = [seed] + [tuple(seed + np.array(o)) for o in product((-1, 0, 1), repeat=self.rank)]
             best = min((p for p in choices if p in inside), key=self.gradient)
-            found.append((self.x[(slice(None), *best)], (first + last) / 2 + np.array(best) - seed))
-        return found
+            centres.append((self.x[(slice(None), *best)], (first + last) / 2 + np.array(best) - seed))
+        return centres
 
     def gradient(self, place: tuple[int, ...]) -> float:
         total = 0.0
@@ -73,12 +73,12 @@ class Oracle:
         return float((values**2).sum() + self.compactness**2 * (away**2).sum())
 
     def nearest(self, centres: list[Any]) -> dict[tuple[int, ...], int]:
-        found = {}
+        owners = {}
         for place in self.places:
             home = np.array(self.grid[self.box[place]])
             near = [i for i, cell in enumerate(self.grid) if np.abs(np.array(cell) - home).max() <= 1]
-            found[place] = min(near, key=lambda i: (self.distance(place, centres[i]), i != self.box[place]))
-        return found
+            owners[place] = min(near, key=lambda i: (self.distance(place, centres[i]), i != self.box[place]))
+        return owners
 
     def joined(self, labels: dict[tuple[int, ...], int], centres: list[Any]) -> np.ndarray:
         whole = np.array([labels[p] for p in self.places]).reshape(self.size)
@@ -99,9 +99,9 @@ class Oracle:
     def labels(self, iterations: int) -> np.ndarray:
         centres = self.start()
         for _ in range(iterations - 1):
-            found = self.nearest(centres)
-            for number in set(found.values()):
-                inside = [p for p in self.places if found[p] == number]
+            owners = self.nearest(centres)
+            for number in set(owners.values()):
+                inside = [p for p in self.places if owners[p] == number]
                 centres[number] = (np.mean([self.x[(slice(None), *p)] for p in inside], 0), np.mean(inside, 0))
         return self.joined(self.nearest(centres), centres)
 
@@ -111,8 +111,8 @@ class Oracle:
 def test_labels_are_those_of_the_oracle(size: tuple[int, ...], options: tuple[int, float, int]) -> None:
     count, compactness, iterations = options
     x = smooth(size)
-    found = segments(x, count, compactness=compactness, iterations=iterations)
-    for one, labels in zip(x, found, strict=True):
+    batch = segments(x, count, compactness=compactness, iterations=iterations)
+    for one, labels in zip(x, batch, strict=True):
         want = Oracle(one.double().numpy(), count, compactness).labels(iterations)
         assert labels.tolist() == want.tolist()
 
@@ -132,18 +132,18 @@ def test_every_label_is_one_connected_piece(
     draw = torch.Generator().manual_seed(seed)
     x = torch.randn(3, channels, *size, generator=draw)
     x = {"noise": x, "levels": x.round(), "spikes": 1e4 * (x > 2), "constant": x * 0 + 7}[kind].float()
-    found = segments(x, count, compactness=compactness, iterations=4)
+    batch = segments(x, count, compactness=compactness, iterations=4)
     most = int(boxes(size, count).max()) + 1
-    for labels in found.numpy():
+    for labels in batch.numpy():
         numbers = np.unique(labels)
         assert numbers.tolist() == list(range(len(numbers)))
         assert len(numbers) <= most
         assert all(label(labels == number)[1] == 1 for number in numbers)
     order = torch.tensor([2, 0, 1])
-    assert segments(x[order], count, compactness=compactness, iterations=4).equal(found[order])
-    assert segments(x[1:2], count, compactness=compactness, iterations=4).equal(found[1:2])
+    assert segments(x[order], count, compactness=compactness, iterations=4).equal(batch[order])
+    assert segments(x[1:2], count, compactness=compactness, iterations=4).equal(batch[1:2])
     if kind == "constant":
-        assert found.equal(boxes(size, count).expand(3, *size))
+        assert batch.equal(boxes(size, count).expand(3, *size))
 
 
 @pytest.mark.parametrize("size", [(1,), (1, 1), (2, 1), (1, 1, 1), (3, 2), (40,), (3, 1, 2)])
@@ -175,9 +175,9 @@ def purity(labels: Tensor, truth: Tensor) -> float:
 def test_planted_patches_are_found_at_any_range_of_values(size: tuple[int, ...], least: float, scale: float) -> None:
     for seed in range(3):
         x, truth = planted(size, 12, seed)
-        found = purity(segments(x * scale - scale / 3, 40)[0], truth)
-        assert found > least
-        assert found > purity(boxes(size, 40), truth) + 0.02
+        share = purity(segments(x * scale - scale / 3, 40)[0], truth)
+        assert share > least
+        assert share > purity(boxes(size, 40), truth) + 0.02
 
 
 def test_the_type_and_the_layout_of_the_input_do_not_matter() -> None:
@@ -191,8 +191,8 @@ def test_the_type_and_the_layout_of_the_input_do_not_matter() -> None:
 
 def test_a_long_batch_is_worked_on_in_parts() -> None:
     x = smooth((90,), n=1).repeat(6000, 1, 1)
-    found = segments(x, 5, iterations=2)
-    assert found.equal(found[:1].expand_as(found))
+    batch = segments(x, 5, iterations=2)
+    assert batch.equal(batch[:1].expand_as(batch))
     assert segments(x[:0], 5).shape == (0, 90)
 
 
@@ -223,9 +223,9 @@ def test_bad_input_is_refused() -> None:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.integers(1, 40))
 def test_boxes_cover_everything(size: list[int], count: int) -> None:
     labels = boxes(size, count)
-    found = labels.unique().tolist()
-    assert found == list(range(len(found)))
-    for number in found:
+    numbers = labels.unique().tolist()
+    assert numbers == list(range(len(numbers)))
+    for number in numbers:
         inside = (labels == number).nonzero()
         assert len(inside) == int((inside.amax(0) - inside.amin(0) + 1).prod())
 
@@ -247,14 +247,14 @@ def test_irof_removes_a_structure_as_a_whole() -> None:
     x = torch.zeros(1, 1, 12)
     x[..., 4:7] = 1
     high = float(torch.tensor(4.0).sigmoid())
-    given = {"x": x, "map": x[:, 0], "target": 0, "fill": "black"}
+    arguments = {"x": x, "map": x[:, 0], "target": 0, "fill": "black"}
     probe = Probe(Reads(4, 5, 6))
-    found = float(score(probe, metric="irof:segments=4", **given))
+    by_segments = float(score(probe, metric="irof:segments=4", **arguments))
     count = int(segments(x, 4).max()) + 1
     # Gone with the first segment: the ratio falls from 1 to 0.5 / high within the first share.
     assert count == 4
-    assert found == pytest.approx((1 - 0.5 / high) * (1 - 0.5 / count), abs=1e-6)
-    assert float(score(probe, metric="irof:segments=4,by=boxes", **given)) < found - 0.03
+    assert by_segments == pytest.approx((1 - 0.5 / high) * (1 - 0.5 / count), abs=1e-6)
+    assert float(score(probe, metric="irof:segments=4,by=boxes", **arguments)) < by_segments - 0.03
 
 
 def test_irof_does_not_depend_on_how_many_segments_other_samples_have() -> None:

@@ -48,9 +48,9 @@ def resized(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def test_resize(rank: int) -> None:
     maps = torch.randn(2, *(3, 4, 5)[:rank], dtype=torch.float64)
     for size in ((7, 5, 11)[:rank], (2, 2, 2)[:rank], (3, 4, 5)[:rank]):
-        found = spatial.resize(maps, size)
+        resized_maps = spatial.resize(maps, size)
         for i in range(2):
-            np.testing.assert_allclose(found[i].numpy(), resized(maps[i].numpy(), size), atol=1e-12)
+            np.testing.assert_allclose(resized_maps[i].numpy(), resized(maps[i].numpy(), size), atol=1e-12)
     assert spatial.resize(maps, maps.shape[1:]) is maps
     with pytest.raises(InputError, match="cannot resize"):
         spatial.resize(maps, (3,) * (rank + 1))
@@ -85,11 +85,11 @@ def test_ties_are_fair_and_belong_to_the_sample() -> None:
 @pytest.mark.parametrize("sigma", [0.4, 1.0, 2.5])
 def test_blur_is_scipy(rank: int, sigma: float) -> None:
     x = inputs(rank, 2, dtype=torch.float64)
-    found = spatial.blur(x, sigma)
+    blurred = spatial.blur(x, sigma)
     for i, c in itertools.product(range(2), range(2)):
         radius = max(1, int(4 * sigma + 0.5))
         want = ndimage.gaussian_filter(x[i, c].numpy(), sigma, mode="nearest", radius=radius)
-        np.testing.assert_allclose(found[i, c].numpy(), want, atol=1e-10)
+        np.testing.assert_allclose(blurred[i, c].numpy(), want, atol=1e-10)
     for bad in (0, -1, math.nan):
         with pytest.raises(InputError, match="sigma"):
             spatial.blur(x, bad)
@@ -98,12 +98,12 @@ def test_blur_is_scipy(rank: int, sigma: float) -> None:
 @RANKS
 def test_edges_are_sobel(rank: int) -> None:
     x = inputs(rank, 2, dtype=torch.float64)
-    found = spatial.edges(x)
+    edges = spatial.edges(x)
     for i in range(2):
         total = np.zeros(x.shape[2:])
         for c, axis in itertools.product(range(2), range(rank)):
             total += (ndimage.sobel(x[i, c].numpy(), axis, mode="nearest") / (2 * 4 ** (rank - 1))) ** 2
-        np.testing.assert_allclose(found[i].numpy(), np.sqrt(total), atol=1e-10)
+        np.testing.assert_allclose(edges[i].numpy(), np.sqrt(total), atol=1e-10)
     assert float(spatial.edges(torch.ones(1, 1, *x.shape[2:])).abs().max()) < 1e-6
 
 
@@ -123,11 +123,11 @@ def test_centre(size: tuple[int, ...]) -> None:
 
 @RANKS
 def test_neighbours(rank: int) -> None:
-    found = spatial.neighbours(rank)
-    assert len(found) == 3**rank - 1
-    assert sum(weight for _, weight in found) == pytest.approx(1)
-    straight = next(w for o, w in found if sum(map(abs, o)) == 1)
-    for offset, weight in found:
+    offsets = spatial.neighbours(rank)
+    assert len(offsets) == 3**rank - 1
+    assert sum(weight for _, weight in offsets) == pytest.approx(1)
+    straight = next(w for o, w in offsets if sum(map(abs, o)) == 1)
+    for offset, weight in offsets:
         assert weight == pytest.approx(straight / sum(o * o for o in offset))
 
 
@@ -147,7 +147,7 @@ def test_windows_are_correlated_as_scipy_does(
     for axis, window in enumerate(windows, start=2):
         mode = {"replicate": "nearest", "zero": "constant"}[edges]
         want = ndimage.correlate1d(want, window.numpy(), axis=axis, mode=mode)
-    found = spatial.separable(x, windows, edges=edges)
-    np.testing.assert_allclose(found, want, atol=1e-7)
+    correlated = spatial.separable(x, windows, edges=edges)
+    np.testing.assert_allclose(correlated, want, atol=1e-7)
     monkeypatch.setattr(spatial, "CACHED", 1)
-    torch.testing.assert_close(spatial.separable(x, windows, edges=edges), found, rtol=0, atol=0)
+    torch.testing.assert_close(spatial.separable(x, windows, edges=edges), correlated, rtol=0, atol=0)

@@ -31,12 +31,12 @@ COLUMNS = {
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-@pytest.mark.parametrize("confidence", [0.95, 0.8])
-def test_estimate_equals_scipy(kind: str, confidence: float) -> None:
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_estimate_equals_scipy(kind: str, level: float) -> None:
     values = np.sort(COLUMNS[kind](np.random.default_rng(1)))
-    ours = stats.estimate(values, confidence=confidence, resamples=999, seed=7)
+    ours = stats.estimate(values, level=level, resamples=999, seed=7)
     theirs = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=999, confidence_level=widened(confidence, len(values)), method="BCa",
+        (values,), np.mean, n_resamples=999, confidence_level=widened(level, len(values)), method="BCa",
         rng=np.random.default_rng(7),
     ).confidence_interval  # fmt: skip
     held = np.clip([theirs.low, theirs.high], values[0], values[-1])
@@ -112,9 +112,9 @@ def test_intervals_cover_the_mean_of_the_whole_set() -> None:
     generator = np.random.default_rng(5)
     whole = np.clip(generator.beta(0.6, 2.0, size=1000), 0, 1)
     draws = generator.integers(0, len(whole), size=(150, 1000))
-    found = stats.estimates(whole[draws], resamples=1000)
+    tests = stats.estimates(whole[draws], resamples=1000)
     centre = float(whole.mean())
-    share = np.mean([e.low <= centre <= e.high for e in found])
+    share = np.mean([e.low <= centre <= e.high for e in tests])
     assert 0.93 <= share <= 0.97
 
 
@@ -128,11 +128,11 @@ def test_counts_are_those_of_scipy_in_any_block(monkeypatch: pytest.MonkeyPatch)
 
 def test_bootstrap_of_a_statistic_equals_the_estimate_of_means() -> None:
     values = np.sort(np.random.default_rng(3).lognormal(size=(70, 1)), axis=0)
-    (found,) = stats.bootstrap(
-        lambda counts: counts @ values / counts.sum(axis=1, keepdims=True), 70, seed=5, confidence=widened(0.95, 70)
+    (ours,) = stats.bootstrap(
+        lambda counts: counts @ values / counts.sum(axis=1, keepdims=True), 70, seed=5, level=widened(0.95, 70)
     )
     expected = stats.estimate(values[:, 0], seed=5)
-    assert (found.low, found.mean, found.high) == pytest.approx((expected.low, expected.mean, expected.high))
+    assert (ours.low, ours.mean, ours.high) == pytest.approx((expected.low, expected.mean, expected.high))
 
 
 def test_bootstrap_by_blocks_is_close_to_the_full_jackknife() -> None:
@@ -163,11 +163,11 @@ def test_bootstrap_leaves_out_resamples_without_a_value() -> None:
     values = np.array([[3.0], [5.0], [np.nan]])
 
     def mean(counts: np.ndarray) -> np.ndarray:
-        known = counts[:, :2].sum(axis=1, keepdims=True)
-        return np.divide(counts[:, :2] @ values[:2], known, out=np.full_like(known, np.nan), where=known > 0)
+        weight = counts[:, :2].sum(axis=1, keepdims=True)
+        return np.divide(counts[:, :2] @ values[:2], weight, out=np.full_like(weight, np.nan), where=weight > 0)
 
-    (found,) = stats.bootstrap(mean, 3)
-    assert (found.low, found.mean, found.high) == (3.0, 4.0, 5.0)
+    (ours,) = stats.bootstrap(mean, 3)
+    assert (ours.low, ours.mean, ours.high) == (3.0, 4.0, 5.0)
     (never,) = stats.bootstrap(lambda counts: np.full((len(counts), 1), np.nan), 3)
     assert math.isnan(never.low)
 
@@ -176,7 +176,7 @@ def test_bootstrap_leaves_out_resamples_without_a_value() -> None:
     ("values", "options", "word"),
     [
         (np.zeros((2, 2)), {}, "shape"),
-        ([1.0, 2.0], {"confidence": 1.0}, "confidence"),
+        ([1.0, 2.0], {"level": 1.0}, "level"),
         ([1.0, 2.0], {"resamples": 3}, "resamples"),
     ],
 )
@@ -229,36 +229,36 @@ def test_pairwise_equals_scipy_and_statsmodels() -> None:
 
     table = _scores(seed=3)
     table[4, 1] = np.nan
-    found = stats.pairwise(table)
+    tests = stats.pairwise(table)
     upper = np.triu_indices(5, 1)
     raw = [
         scipy.stats.wilcoxon(d[np.isfinite(d)]).pvalue
         for d in (table[:, i] - table[:, j] for i, j in np.transpose(upper))
     ]
     np.testing.assert_allclose(stats.pairwise(table, correction="none").p[upper], raw)
-    np.testing.assert_allclose(found.p[upper], multipletests(raw, method="holm")[1])
-    np.testing.assert_array_equal(found.p, found.p.T)
-    np.testing.assert_array_equal(found.rank_biserial, -found.rank_biserial.T)
-    assert found.n[0, 1] == 39
-    assert found.n[0, 2] == 40
+    np.testing.assert_allclose(tests.p[upper], multipletests(raw, method="holm")[1])
+    np.testing.assert_array_equal(tests.p, tests.p.T)
+    np.testing.assert_array_equal(tests.rank_biserial, -tests.rank_biserial.T)
+    assert tests.n[0, 1] == 39
+    assert tests.n[0, 2] == 40
 
 
 def test_pairwise_of_many_samples_with_ties_equals_scipy() -> None:
     table = _scores(seed=6, n=90, m=4, decimals=0)
     table[:45, 1] = table[:45, 0]
-    found = stats.pairwise(table, correction="none")
+    tests = stats.pairwise(table, correction="none")
     for i, j in np.transpose(np.triu_indices(4, 1)):
         d = table[:, i] - table[:, j]
-        assert found.p[i, j] == pytest.approx(scipy.stats.wilcoxon(d[d != 0]).pvalue, rel=1e-9)
-        assert found.rank_biserial[i, j] == pytest.approx(stats.rank_biserial(d))
+        assert tests.p[i, j] == pytest.approx(scipy.stats.wilcoxon(d[d != 0]).pvalue, rel=1e-9)
+        assert tests.rank_biserial[i, j] == pytest.approx(stats.rank_biserial(d))
 
 
 def test_pairwise_of_equal_columns_has_p_one() -> None:
     column = np.arange(6.0)
-    found = stats.pairwise(np.stack([column, column, column + 1], axis=1))
-    assert found.p[0, 1] == 1.0
-    assert found.p[0, 2] < 0.1
-    assert found.rank_biserial[2, 0] == 1.0
+    tests = stats.pairwise(np.stack([column, column, column + 1], axis=1))
+    assert tests.p[0, 1] == 1.0
+    assert tests.p[0, 2] < 0.1
+    assert tests.rank_biserial[2, 0] == 1.0
 
 
 @given(arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1)))
@@ -269,9 +269,9 @@ def test_holm_is_the_step_down_rule(p: np.ndarray) -> None:
     for i, value in enumerate(ordered):
         worst = max(worst, min(1.0, (len(p) - i) * value))
         expected.setdefault(value, worst)
-    found = stats.holm(p)
-    assert (found >= p).all()
-    for value, adjusted in zip(p, found, strict=True):
+    stepped = stats.holm(p)
+    assert (stepped >= p).all()
+    for value, adjusted in zip(p, stepped, strict=True):
         assert adjusted >= expected[value] or adjusted == pytest.approx(expected[value])
 
 
@@ -290,8 +290,8 @@ def test_critical_difference_of_the_published_table() -> None:
     # Demšar (2006), table 5: q of 0.05 for 2 to 10 classifiers
     q = [1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164]
     for k, value in enumerate(q, start=2):
-        found = stats.critical_difference(k, 20)
-        assert found == pytest.approx(value * math.sqrt(k * (k + 1) / 120), abs=1.5e-3)
+        difference = stats.critical_difference(k, 20)
+        assert difference == pytest.approx(value * math.sqrt(k * (k + 1) / 120), abs=1.5e-3)
     with pytest.raises(InputError, match="at least two"):
         stats.critical_difference(1, 20)
 
@@ -317,9 +317,9 @@ def test_effects_of_nothing() -> None:
     assert math.isnan(stats.cliffs_delta([], [1.0]))
     assert math.isnan(stats.cohens_dz([1.0]))
     assert math.isnan(stats.cohens_dz([0.1, 0.1, 0.1]))
-    found = stats.effects([3.0, 4.0, 8.0], [1.0, 3.0, 5.0])
-    assert found.cohens_dz == pytest.approx(2.0)
-    assert found.rank_biserial == 1.0
+    tests = stats.effects([3.0, 4.0, 8.0], [1.0, 3.0, 5.0])
+    assert tests.cohens_dz == pytest.approx(2.0)
+    assert tests.rank_biserial == 1.0
 
 
 # ---------------------------------------------------------------- groups and ranks
@@ -335,9 +335,9 @@ def test_groups_are_the_maximal_cliques(m: int, bits: int) -> None:
     sets = [{i for i in range(m) if s[i]} for s in subsets]
     cliques = [s for s in sets if all(p[i, j] > 0.05 for i in s for j in s)]
     expected = {frozenset(s) for s in cliques if not any(s < other for other in cliques)}
-    found = stats.groups(p, np.arange(m))
-    assert {frozenset(s) for s in found} == expected
-    marks = stats.letters(found, m)
+    tests = stats.groups(p, np.arange(m))
+    assert {frozenset(s) for s in tests} == expected
+    marks = stats.letters(tests, m)
     for i, j in product(range(m), repeat=2):
         assert bool(set(marks[i]) & set(marks[j])) == (p[i, j] > 0.05)
 
@@ -356,20 +356,20 @@ def test_ranks_direction_ties_and_undefined() -> None:
 
 def test_rank_intervals_hold_the_mean_rank() -> None:
     table = _scores(seed=8)
-    for found, mean in zip(stats.rank_intervals(table), stats.ranks(table).mean(axis=0), strict=True):
-        assert found.low < found.mean < found.high
-        assert found.mean == pytest.approx(mean)
+    for interval, mean in zip(stats.rank_intervals(table), stats.ranks(table).mean(axis=0), strict=True):
+        assert interval.low < interval.mean < interval.high
+        assert interval.mean == pytest.approx(mean)
 
 
-def test_winner_share_closed_forms() -> None:
-    np.testing.assert_array_equal(stats.winner_share([[1.0, 2.0, 3.0]] * 5), [1, 0, 0])
-    np.testing.assert_allclose(stats.winner_share([[1.0, 1.0, 3.0]] * 5), [0.5, 0.5, 0])
-    assert np.isnan(stats.winner_share([[np.nan, 1.0]])).all()
+def test_support_closed_forms() -> None:
+    np.testing.assert_array_equal(stats.support([[1.0, 2.0, 3.0]] * 5), [1, 0, 0])
+    np.testing.assert_allclose(stats.support([[1.0, 1.0, 3.0]] * 5), [0.5, 0.5, 0])
+    assert np.isnan(stats.support([[np.nan, 1.0]])).all()
     with pytest.raises(InputError, match="shape"):
-        stats.winner_share([1.0, 2.0])
+        stats.support([1.0, 2.0])
 
 
-def test_winner_share_equals_a_loop() -> None:
+def test_support_equals_a_loop() -> None:
     placed = stats.ranks(_scores(seed=4, n=12, m=3))
     generator = np.random.default_rng(6)
     wins = np.zeros(3)
@@ -377,13 +377,13 @@ def test_winner_share_equals_a_loop() -> None:
         mean = placed[generator.integers(0, 12, 12)].sum(axis=0)
         first = mean == mean.min()
         wins += first / first.sum()
-    np.testing.assert_allclose(stats.winner_share(placed, resamples=400, seed=6), wins / 400)
+    np.testing.assert_allclose(stats.support(placed, resamples=400, seed=6), wins / 400)
 
 
-def test_winner_share_doubts_the_baseline() -> None:
+def test_support_doubts_the_baseline() -> None:
     first, second = np.tile([1.0, 2.0], (50, 1)), np.tile([2.0, 1.0], (50, 1))
-    agreed = stats.winner_share(np.stack([first, first]))
-    at_odds = stats.winner_share(np.stack([first, second]))
+    agreed = stats.support(np.stack([first, first]))
+    at_odds = stats.support(np.stack([first, second]))
     np.testing.assert_array_equal(agreed, [1, 0])
     np.testing.assert_allclose(at_odds, [0.5, 0.5], atol=0.05)
 
@@ -393,34 +393,34 @@ def test_rank_puts_clear_differences_in_order() -> None:
     noise = generator.normal(size=(120, 1))
     table = np.hstack([noise, noise + 1 + 0.1 * generator.normal(size=(120, 1)), noise + 5])
     table = np.hstack([table, table[:, 2:] + 1e-3 * generator.normal(size=(120, 1))])
-    found = stats.rank(table, ["worst", "middle", "best", "as good"])
-    assert [row.place for row in found] == [1, 1, 3, 4]
-    assert {row.name for row in found[:2]} == {"best", "as good"}
-    assert [row.name for row in found[2:]] == ["middle", "worst"]
-    assert [row.letters for row in found] == ["a", "a", "b", "c"]
-    assert sum(row.share for row in found) == pytest.approx(1.0)
+    ranking = stats.rank(table, ["worst", "middle", "best", "as good"])
+    assert [row.place for row in ranking] == [1, 1, 3, 4]
+    assert {row.name for row in ranking[:2]} == {"best", "as good"}
+    assert [row.name for row in ranking[2:]] == ["middle", "worst"]
+    assert [row.letters for row in ranking] == ["a", "a", "b", "c"]
+    assert sum(row.support for row in ranking) == pytest.approx(1.0)
     turned = stats.rank(table, ["worst", "middle", "best", "as good"], better="lower")
     assert turned[0].name == "worst"
 
 
 def test_rank_sees_nothing_in_noise() -> None:
     table = np.random.default_rng(3).normal(size=(60, 4))
-    found = stats.rank(table, list("abcd"))
-    assert {row.place for row in found} == {1}
-    assert {row.letters for row in found} == {"a"}
+    ranking = stats.rank(table, list("abcd"))
+    assert {row.place for row in ranking} == {1}
+    assert {row.letters for row in ranking} == {"a"}
 
 
 def test_rank_of_few_and_undefined() -> None:
     one = stats.rank([[0.1, 0.2]], ["a", "b"])
     assert [row.place for row in one] == [1, 1]
     table = np.column_stack([np.arange(9.0), np.full(9, np.nan), np.arange(9.0) + 1])
-    found = stats.rank(table, ["low", "gone", "high"])
-    assert [row.name for row in found] == ["high", "low", "gone"]
-    assert [row.place for row in found] == [1, 2, 3]
-    assert (found[2].score.n, found[2].letters) == (0, "")
+    ranking = stats.rank(table, ["low", "gone", "high"])
+    assert [row.name for row in ranking] == ["high", "low", "gone"]
+    assert [row.place for row in ranking] == [1, 2, 3]
+    assert (ranking[2].score.n, ranking[2].letters) == (0, "")
     assert stats.rank(np.zeros((4, 0)), []) == []
     (only,) = stats.rank(np.arange(5.0)[:, None], ["only"])
-    assert (only.place, only.letters, only.share) == (1, "a", 1.0)
+    assert (only.place, only.letters, only.support) == (1, "a", 1.0)
     with pytest.raises(InputError, match="names"):
         stats.rank(table, ["a"])
     with pytest.raises(InputError, match="shape"):
@@ -437,7 +437,7 @@ def test_rank_does_not_depend_on_the_order_of_samples_or_methods() -> None:
     for a, b in zip(first, second, strict=True):
         assert (a.place, a.letters) == (b.place, b.letters)
         assert (a.score.low, a.rank.high) == pytest.approx((b.score.low, b.rank.high))
-        assert a.share == pytest.approx(b.share, abs=0.05)
+        assert a.support == pytest.approx(b.support, abs=0.05)
 
 
 # ---------------------------------------------------------------- power
@@ -448,27 +448,27 @@ def test_samples_needed_give_the_promised_power() -> None:
     shift = 0.35
     needed = int(stats.samples_needed(generator.normal(shift, size=200_000)))
     trials = generator.normal(shift, size=(2000, needed))
-    found = (scipy.stats.wilcoxon(trials, axis=1).pvalue < 0.05).mean()
-    assert found == pytest.approx(0.8, abs=0.04)
+    detected = (scipy.stats.wilcoxon(trials, axis=1).pvalue < 0.05).mean()
+    assert detected == pytest.approx(0.8, abs=0.04)
 
 
 def test_samples_needed_and_power_agree() -> None:
     d = np.random.default_rng(4).normal(0.3, size=500)
-    needed = int(stats.samples_needed(d, chance=0.9))
+    needed = int(stats.samples_needed(d, power=0.9))
     assert stats.power(d, needed) >= 0.9 > stats.power(d, needed - 1)
     with_zeros = np.concatenate([d, np.zeros(500)])
-    assert stats.samples_needed(with_zeros, chance=0.9) == pytest.approx(2 * needed, abs=2)
+    assert stats.samples_needed(with_zeros, power=0.9) == pytest.approx(2 * needed, abs=2)
     assert stats.samples_needed([0.0, 0.0]) == math.inf
     assert stats.samples_needed([]) == math.inf
 
 
 def test_shares_have_wilsons_interval_and_always_a_width() -> None:
-    found = stats.proportion([1.0] * 20 + [0.0] * 5 + [math.nan])
+    interval = stats.proportion([1.0] * 20 + [0.0] * 5 + [math.nan])
     z, share, n = 1.959963984540054, 0.8, 25
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    assert (found.mean, found.n, found.undefined) == (pytest.approx(0.8), 25, 1)
-    assert (found.low, found.high) == (pytest.approx(middle - half), pytest.approx(middle + half))
+    assert (interval.mean, interval.n, interval.undefined) == (pytest.approx(0.8), 25, 1)
+    assert (interval.low, interval.high) == (pytest.approx(middle - half), pytest.approx(middle + half))
     assert stats.proportion([1.0] * 50).low < 0.95
     assert stats.proportion([math.nan]).n == 0
     with pytest.raises(InputError, match="0 and 1"):

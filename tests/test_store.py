@@ -14,8 +14,8 @@ from heatproof.errors import FileError
 from heatproof.records import Samples
 from heatproof.results import storage as store
 from heatproof.results.record import Results
-from heatproof.studies.run import study
 
+from .small_study import study
 from .toys import SIZE, Plain, inputs, ready
 
 
@@ -29,20 +29,20 @@ def results() -> Results:
 
 def test_what_is_loaded_is_what_was_saved(results: Results, tmp_path: Path) -> None:
     assert results.save(tmp_path / "a") == tmp_path / "a"
-    found = hp.load(tmp_path / "a")
-    assert isinstance(found, Results)
+    again = hp.load(tmp_path / "a")
+    assert isinstance(again, Results)
     for name in ("methods", "controls", "metrics", "classes", "ids", "skips"):
-        assert getattr(found, name) == getattr(results, name)
-    assert dict(found.about) == dict(results.about)
-    assert list(found.scores) == list(results.scores)
+        assert getattr(again, name) == getattr(results, name)
+    assert dict(again.about) == dict(results.about)
+    assert list(again.scores) == list(results.scores)
     for cell, values in results.scores.items():
-        np.testing.assert_array_equal(found.scores[cell], values)
+        np.testing.assert_array_equal(again.scores[cell], values)
     for cell, band in results.curves.items():
-        np.testing.assert_array_equal(found.curves[cell].values, band.values)
-    assert found.gallery is not None
+        np.testing.assert_array_equal(again.curves[cell].values, band.values)
+    assert again.gallery is not None
     assert results.gallery is not None
-    np.testing.assert_array_equal(found.gallery.x, results.gallery.x)
-    assert found.ranking() == results.ranking()
+    np.testing.assert_array_equal(again.gallery.x, results.gallery.x)
+    assert again.ranking() == results.ranking()
 
 
 def test_every_score_stands_in_both_tables(results: Results, tmp_path: Path) -> None:
@@ -50,10 +50,10 @@ def test_every_score_stands_in_both_tables(results: Results, tmp_path: Path) -> 
 
     results.save(tmp_path)
     want = results.to_frame()
-    for found in (pd.read_csv(tmp_path / "scores.csv"), pd.read_parquet(tmp_path / "scores.parquet")):
-        assert list(found.columns) == list(want.columns)
-        np.testing.assert_array_equal(found["value"], want["value"])
-        assert list(found["id"]) == list(want["id"])
+    for again in (pd.read_csv(tmp_path / "scores.csv"), pd.read_parquet(tmp_path / "scores.parquet")):
+        assert list(again.columns) == list(want.columns)
+        np.testing.assert_array_equal(again["value"], want["value"])
+        assert list(again["id"]) == list(want["id"])
 
 
 def test_nothing_but_the_files_is_left(results: Results, tmp_path: Path) -> None:
@@ -72,6 +72,8 @@ def damage(folder: Path, kind: str) -> None:
         manifest.write_text(manifest.read_text()[:100])
     elif kind == "foreign":
         manifest.write_text("{}")
+    elif kind == "older":
+        manifest.write_text(json.dumps({**page, "format": 1}))
     elif kind == "newer":
         manifest.write_text(json.dumps({**page, "format": 99}))
     elif kind == "missing score":
@@ -87,6 +89,7 @@ def damage(folder: Path, kind: str) -> None:
         ("no arrays", "missing"),
         ("truncated manifest", "truncated"),
         ("foreign", "does not belong"),
+        ("older", "run the study again"),
         ("newer", "update heatproof"),
         ("missing score", "damaged"),
         ("pickle", "damaged"),

@@ -1,4 +1,4 @@
-"""Work is done by one process, several, or Ray, in order and to the last bit alike; what cannot be sent is told."""
+"""Work is done by one process, several, or Ray, in order and to the last bit alike; what cannot be sent is an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from heatproof import nets, workers
 from heatproof.errors import HeatproofError, UsageError
 from heatproof.records import Samples
 from heatproof.studies import plan as planning
-from heatproof.studies.run import study
+
+from .small_study import study
 
 
 def scaled(shared: Tensor, item: int) -> tuple[Tensor, int, int]:
@@ -76,8 +77,8 @@ def stand_in(seen: list[str]) -> SimpleNamespace:
 @pytest.mark.parametrize("how", ["serial", "processes:1", "processes:2"])
 def test_results_come_in_the_order_of_the_items(how: str) -> None:
     shared = torch.randn(5)
-    found = list(workers.mapped(scaled, shared, range(4), workers=how))
-    for item, (values, threads, process) in enumerate(found):
+    rows = list(workers.mapped(scaled, shared, range(4), workers=how))
+    for item, (values, threads, process) in enumerate(rows):
         torch.testing.assert_close(values, shared * item, rtol=0, atol=0)
         assert threads == torch.get_num_threads()
         assert (process == os.getpid()) is (how != "processes:2")
@@ -85,12 +86,12 @@ def test_results_come_in_the_order_of_the_items(how: str) -> None:
     assert list(workers.mapped(scaled, shared, [], workers=how)) == []
 
 
-def test_a_worker_that_dies_is_told() -> None:
+def test_a_worker_that_dies_is_an_error() -> None:
     with pytest.raises(HeatproofError, match="ask for fewer"):
         list(workers.mapped(dying, None, range(2), workers="processes:2"))
 
 
-def test_what_cannot_be_sent_is_told() -> None:
+def test_what_cannot_be_sent_is_an_error() -> None:
     with pytest.raises(UsageError, match="workers='serial'"):
         list(workers.mapped(failing, lambda: None, range(3), workers="processes:2"))
 
@@ -105,8 +106,8 @@ def test_ray_is_asked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     monkeypatch.setitem(sys.modules, "ray", stand_in(seen))
     shared = torch.randn(5)
-    found = list(workers.mapped(scaled, shared, range(4), workers="ray"))
-    for item, (values, _, _) in enumerate(found):
+    rows = list(workers.mapped(scaled, shared, range(4), workers="ray"))
+    for item, (values, _, _) in enumerate(rows):
         torch.testing.assert_close(values, shared * item, rtol=0, atol=0)
     assert seen == ["init", "shutdown"]
     with pytest.raises(UsageError, match=r"^item 1 is no good$"):
@@ -119,8 +120,8 @@ def test_ray_is_asked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ray_itself() -> None:
     pytest.importorskip("ray", reason="needs Ray (pip install 'heatproof[ray]')")
     shared = torch.randn(5)
-    found = list(workers.mapped(scaled, shared, range(4), workers="ray"))
-    for item, (values, _, process) in enumerate(found):
+    rows = list(workers.mapped(scaled, shared, range(4), workers="ray"))
+    for item, (values, _, process) in enumerate(rows):
         torch.testing.assert_close(values, shared * item, rtol=0, atol=0)
         assert process != os.getpid()
     with pytest.raises(UsageError, match=r"^item 1 is no good$"):
@@ -129,7 +130,7 @@ def test_ray_itself() -> None:
         list(workers.mapped(dying, None, range(1), workers="ray"))
 
 
-def test_a_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_ray_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'heatproof\[ray\]'"):
         workers.mapped(failing, None, range(3), workers="ray")
@@ -143,17 +144,19 @@ def test_a_study_by_workers_is_the_serial_one_to_the_last_bit(tmp_path: Path, mo
         model: nn.Module = nets.build("mnist1d-cnn").eval()
     x = torch.randn(20, 1, 40, generator=torch.Generator().manual_seed(0))
     samples = Samples(x, torch.arange(20) % 10, None, tuple("abcdefghij"))
-    given: Any = (model, samples, ["grad-cam", "rise:masks=5"], ["deletion:steps=3", "random-logit"])
-    want = study(*given)
-    seen: list[tuple[int, int]] = []
+    methods, metrics = ["grad-cam", "rise:masks=5"], ["deletion:steps=3", "random-logit"]
+    want = study(model, samples, methods, metrics)
+    steps: list[tuple[str, int, int]] = []
     for how in ("processes:2", "ray"):
-        found = study(*given, workers=how, out=tmp_path / how[:3], progress=lambda *now: seen.append(now))
-        assert list(found.scores) == list(want.scores)
+        results = study(
+            model, samples, methods, metrics, workers=how, out=tmp_path / how[:3], progress=lambda *s: steps.append(s)
+        )
+        assert list(results.scores) == list(want.scores)
         for cell, scores in want.scores.items():
-            np.testing.assert_array_equal(found.scores[cell], scores)
+            np.testing.assert_array_equal(results.scores[cell], scores)
         for kind in ("methods", "metrics"):
-            assert set(found.about["seconds"][kind]) == set(want.about["seconds"][kind])
-        assert found.about["passes"] == want.about["passes"]
-        assert seen[-1] == (20 * 6 * 2, 20 * 6 * 2)
+            assert set(results.about["seconds"][kind]) == set(want.about["seconds"][kind])
+        assert results.about["passes"] == want.about["passes"]
+        assert steps[-1] == ("judging", 20 * 6 * 2, 20 * 6 * 2)
     assert not any(p.is_shared() for p in model.parameters())
     assert not x.is_shared()

@@ -243,15 +243,15 @@ def cosine(rank: int, classes: int = CLASSES) -> nn.Module:
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
     """Everything about a model that must be the same after it was borrowed."""
-    found: dict[str, Any] = {"state": {k: v.clone() for k, v in model.state_dict().items()}}
+    facts: dict[str, Any] = {"state": {k: v.clone() for k, v in model.state_dict().items()}}
     for name, module in model.named_modules():
-        found[f"{name}.training"] = module.training
-        found[f"{name}.attributes"] = {k: id(v) for k, v in vars(module).items() if k != "training"}
+        facts[f"{name}.training"] = module.training
+        facts[f"{name}.attributes"] = {k: id(v) for k, v in vars(module).items() if k != "training"}
         for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            found[f"{name}.{kind}"] = list(getattr(module, kind).items())
+            facts[f"{name}.{kind}"] = list(getattr(module, kind).items())
         for key, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
             grad = None if value.grad is None else value.grad.clone()
-            found[f"{name}.{key}"] = (
+            facts[f"{name}.{key}"] = (
                 id(value),
                 value.data_ptr(),
                 value.dtype,
@@ -259,7 +259,7 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
                 value._version,
                 grad,
             )
-    return found
+    return facts
 
 
 def same(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -5,34 +5,39 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from heatproof.version import __version__
 
 # Where each public name lives; nothing is imported before it is asked for.
 _HOMES = {
     "Contrast": "heatproof.probe",
     "Estimate": "heatproof.records",
+    "Finding": "heatproof.records",
     "HeatproofError": "heatproof.errors",
     "Probe": "heatproof.probe",
-    "Results": "heatproof.results",
+    "Results": "heatproof.facade",
     "Samples": "heatproof.records",
     "Skip": "heatproof.records",
     "Spec": "heatproof.registry",
     "Splits": "heatproof.records",
+    "StudyOptions": "heatproof.studies.options",
     "UsageError": "heatproof.errors",
+    "Verdict": "heatproof.verdict",
     "evaluate": "heatproof.performance",
     "explain": "heatproof.methods",
-    "load": "heatproof.models.folder",
+    "load": "heatproof.facade",
     "mask": "heatproof.masks",
     "save": "heatproof.models.folder",
     "score": "heatproof.metrics",
-    "study": "heatproof.studies.run",
+    "show": "heatproof.plots.show",
+    "study": "heatproof.facade",
     "train": "heatproof.training",
 }
-_MODULES = ("data", "metrics", "methods", "nets")
+_MODULES = ("data", "metrics", "methods", "nets", "plots")
 
 __all__ = [
     "Contrast",
     "Estimate",
+    "Finding",
     "HeatproofError",
     "Probe",
     "Results",
@@ -40,7 +45,9 @@ __all__ = [
     "Skip",
     "Spec",
     "Splits",
+    "StudyOptions",
     "UsageError",
+    "Verdict",
     "__version__",
     "data",
     "evaluate",
@@ -50,26 +57,30 @@ __all__ = [
     "methods",
     "metrics",
     "nets",
+    "plots",
     "save",
     "score",
+    "show",
     "study",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from heatproof import data, methods, metrics, nets
+    from heatproof import data, methods, metrics, nets, plots
     from heatproof.errors import HeatproofError, UsageError
+    from heatproof.facade import Results, load, study
     from heatproof.masks import mask
     from heatproof.methods import explain
     from heatproof.metrics import score
-    from heatproof.models.folder import load, save
+    from heatproof.models.folder import save
     from heatproof.performance import evaluate
+    from heatproof.plots.show import show
     from heatproof.probe import Contrast, Probe
-    from heatproof.records import Estimate, Samples, Skip, Splits
+    from heatproof.records import Estimate, Finding, Samples, Skip, Splits
     from heatproof.registry import Spec
-    from heatproof.results.record import Results
-    from heatproof.studies.run import study
+    from heatproof.studies.options import StudyOptions
     from heatproof.training import train
+    from heatproof.verdict import Verdict
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ def seeds(seed: int, label: str, index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
 
 
 def uniform(seeds: Int[Tensor, " n"], shape: Sequence[int]) -> Float[Tensor, "n ..."]:
-    """Numbers in (0, 1), one row of the given shape a seed, float64."""
+    """Numbers in (0, 1), one row of that shape a seed, float64."""
     count = math.prod(shape)
     counter = torch.arange(1, count + 1, dtype=torch.int64, device=seeds.device)
     bits = _mix(seeds[:, None] + counter * -7046029254386353131)
@@ -35,7 +35,7 @@ def uniform(seeds: Int[Tensor, " n"], shape: Sequence[int]) -> Float[Tensor, "n 
 
 
 def normal(seeds: Int[Tensor, " n"], shape: Sequence[int]) -> Float[Tensor, "n ..."]:
-    """Standard normal numbers, one row of the given shape a seed, float64 (Box and Muller 1958)."""
+    """Standard normal numbers, one row of that shape a seed, float64 (Box and Muller 1958)."""
     pair = uniform(seeds, (2, *shape))
     return torch.sqrt(-2.0 * torch.log(pair[:, 0])) * torch.cos((2.0 * math.pi) * pair[:, 1])
 

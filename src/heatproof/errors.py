@@ -34,8 +34,8 @@ class UsageError(HeatproofError, ValueError):
 class UnknownName(UsageError):
     """A name that is not registered; the message offers the near ones."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        names = sorted(known)
+    def __init__(self, kind: str, name: str, choices: Iterable[str], hint: str = "") -> None:
+        names = sorted(choices)
         near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
         near += [n for n in names if name.lower() in n and n not in near][:3]
         if near:
@@ -73,3 +73,8 @@ class NotApplicable(HeatproofError):
 
 class Interrupted(HeatproofError):
     """The user stopped the work; whatever was finished is kept."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, cut to a length that fits into a message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -20,23 +20,23 @@ def file_digest(path: Path) -> str:
 
 def model_digest(model: nn.Module) -> str:
     """A fingerprint of a model's class and weights."""
-    found = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
     for name, value in model.state_dict().items():
-        found.update(name.encode())
+        digest.update(name.encode())
         if isinstance(value, Tensor):
-            found.update(_bytes(value))
-    return found.hexdigest()[:16]
+            digest.update(_bytes(value))
+    return digest.hexdigest()[:16]
 
 
 def samples_digest(samples: Samples, look: int = 64) -> str:
     """A fingerprint of samples: their shape, labels, names, and the values of some of them."""
-    found = hashlib.sha256(repr((tuple(samples.x.shape), samples.ids, samples.classes)).encode())
-    found.update(_bytes(samples.y))
+    digest = hashlib.sha256(repr((tuple(samples.x.shape), samples.ids, samples.classes)).encode())
+    digest.update(_bytes(samples.y))
     for row in np.linspace(0, max(len(samples) - 1, 0), min(look, len(samples))).round().astype(int).tolist():
-        found.update(_bytes(samples.x[row : row + 1]))
+        digest.update(_bytes(samples.x[row : row + 1]))
     if samples.mask is not None:
-        found.update(_bytes(samples.mask))
-    return found.hexdigest()[:16]
+        digest.update(_bytes(samples.mask))
+    return digest.hexdigest()[:16]
 
 
 def _bytes(value: Tensor) -> bytes:

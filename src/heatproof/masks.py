@@ -25,14 +25,14 @@ def mask(map: Float[Tensor, "n *s"], at: Literal["mean", "otsu"] | float = "mean
     """
     flat = map.flatten(1)
     if at == "mean":
-        found = flat > flat.mean(1, keepdim=True)
+        marked = flat > flat.mean(1, keepdim=True)
     elif at == "otsu":
-        found = flat > otsu(flat)[:, None]
+        marked = flat > otsu(flat)[:, None]
     elif isinstance(at, (int, float)) and not isinstance(at, bool) and 0 < at <= 1:
-        found = spatial.ranks(flat) < max(1, round(at * flat.shape[1]))
+        marked = spatial.ranks(flat) < max(1, round(at * flat.shape[1]))
     else:
         raise InputError(f"mask: got at={at!r}, expected 'mean', 'otsu' or a fraction in (0, 1]")
-    return found.reshape(map.shape)
+    return marked.reshape(map.shape)
 
 
 def otsu(values: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:

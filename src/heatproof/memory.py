@@ -23,7 +23,7 @@ def release(numbers: int = LARGE) -> None:
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library, or none to be asked
         return None
-    return found
+    return trim

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from heatproof.errors import InputError
 
 Direction = Literal["higher", "lower"]
+Severity = Literal["bad", "note", "good"]
 
 
 @runtime_checkable
@@ -36,12 +41,12 @@ class Lazy(Protocol):
     def __getitem__(self, rows: int | slice | Sequence[int] | Tensor) -> Tensor: ...
 
     def take(self, rows: slice | Sequence[int] | Tensor) -> Lazy:
-        """Some of the inputs, in the given order, still unread."""
+        """The inputs at the given positions, in that order, still unread."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Samples:
-    """Labelled inputs, and where known which positions decide the class.
+    """Labelled inputs, with the positions that decide the class where these are known.
 
     Attributes:
         x: inputs (N, C, *S), float; in memory, or Lazy: then take it in slices, ``x[start:stop]``.
@@ -52,7 +57,12 @@ class Samples:
         ids: a name a sample (a file name, say), or empty.
         about: source, licence, citation and transform, shown in reports.
 
-    Raises: InputError where shapes or types disagree.
+    Inputs, labels and masks may be NumPy arrays or lists; labels of any integer type and masks of 0 and 1.
+
+    Raises: InputError where shapes, types or values disagree.
+
+    >>> Samples(np.zeros((2, 1, 4)), [0, 1], name="silence")
+    Samples('silence', 2 inputs of shape (1, 4), float64, 2 classes, without planted truth)
     """
 
     x: Float[Tensor, "n c *s"] | Lazy
@@ -63,27 +73,46 @@ class Samples:
     ids: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        n = len(self.y)
-        if self.y.ndim != 1 or self.y.dtype != torch.int64:
-            raise InputError(f"labels y: got {self.y.dtype} of shape {tuple(self.y.shape)}, expected int64 (N,)")
-        if len(self.x) != n:
-            raise InputError(f"got {len(self.x)} inputs and {n} labels; expected one label an input")
-        if self.mask is not None and tuple(self.mask.shape) != (n, *self.x.shape[2:]):
-            raise InputError(f"mask: got {tuple(self.mask.shape)}, expected {(n, *self.x.shape[2:])}")
-        if self.ids and len(self.ids) != n:
-            raise InputError(f"got {len(self.ids)} ids for {n} samples")
-        if not self.classes:
-            count = int(self.y.max()) + 1 if n else 0
-            object.__setattr__(self, "classes", tuple(str(i) for i in range(count)))
-        if n and (int(self.y.min()) < 0 or int(self.y.max()) >= len(self.classes)):
+    def __init__(
+        self,
+        x: ArrayLike | Tensor | Lazy,
+        y: ArrayLike | Tensor | Sequence[int],
+        mask: ArrayLike | Tensor | None = None,
+        classes: Sequence[str] = (),
+        name: str = "samples",
+        ids: Sequence[str] = (),
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        inputs, labels = _inputs(x), _labels(y)
+        n = len(labels)
+        if len(inputs) != n:
+            raise InputError(f"got {len(inputs)} inputs and {n} labels; expected one label an input")
+        if ids and len(ids) != n:
+            raise InputError(f"got {len(ids)} ids for {n} samples; expected one each")
+        lowest, highest = (int(labels.min()), int(labels.max())) if n else (0, -1)
+        names = tuple(classes) or tuple(str(k) for k in range(highest + 1))
+        if lowest < 0 or highest >= len(names):
             raise InputError(
-                f"labels reach from {int(self.y.min())} to {int(self.y.max())}; "
-                f"expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
+                f"labels reach from {lowest} to {highest}; expected 0 to {len(names) - 1} for {len(names)} classes"
             )
+        planted = None if mask is None else _planted(mask, (n, *inputs.shape[2:]))
+        record = {"x": inputs, "y": labels, "mask": planted, "classes": names, "name": name, "ids": tuple(ids)}
+        for attribute, value in (record | {"about": about or {}}).items():
+            object.__setattr__(self, attribute, value)
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def __repr__(self) -> str:
+        dtype = str(self.x.dtype).removeprefix("torch.")
+        truth = "without" if self.mask is None else "with"
+        return (
+            f"Samples({brief(self.name)!r}, {len(self):,} inputs of shape {tuple(self.x.shape[1:])}, {dtype}, "
+            f"{len(self.classes):,} classes, {truth} planted truth)"
+        )
+
+    def _repr_html_(self) -> str:
+        return _page((self,), ("",))
 
     def take(self, index: Sequence[int] | Int[Tensor, " k"] | slice) -> Samples:
         """The samples at the given positions, in that order."""
@@ -99,7 +128,7 @@ class Samples:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
     """The training and the test samples of one data set."""
 
@@ -114,14 +143,32 @@ class Splits:
     def __iter__(self) -> Iterator[Samples]:
         return iter((self.train, self.test))
 
+    def __repr__(self) -> str:
+        return (
+            f"Splits({brief(self.train.name)!r}, {len(self.train):,} training and {len(self.test):,} test inputs "
+            f"of shape {tuple(self.train.x.shape[1:])}, {len(self.classes):,} classes)"
+        )
 
-@dataclass(frozen=True)
+    def _repr_html_(self) -> str:
+        return _page((self.train, self.test), ("training", "test"))
+
+
+@dataclass(frozen=True, repr=False)
 class Estimate:
-    """A mean over samples with its confidence interval.
+    """A mean over samples with its confidence interval; ``float(estimate)`` is the mean.
+
+    A format spec formats the mean alone; without one the interval follows it.
 
     Attributes:
         mean, low, high: the estimate and the ends of its interval; NaN where nothing is defined.
         n: how many samples it rests on; undefined: how many had no value.
+        level: the confidence level of the interval.
+
+    >>> accuracy = Estimate(0.65, 0.61, 0.7, 200)
+    >>> accuracy
+    0.650 (95 % CI 0.610 to 0.700, n=200)
+    >>> print(accuracy, f"{accuracy:.2f}", float(accuracy))
+    0.650 (95 % CI 0.610 to 0.700) 0.65 0.65
     """
 
     mean: float
@@ -129,15 +176,138 @@ class Estimate:
     high: float
     n: int
     undefined: int = 0
+    level: float = 0.95
+
+    def __float__(self) -> float:
+        return float(self.mean)
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self.mean), spec) if spec else str(self)
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return self._text()
+
+    def __repr__(self) -> str:
+        return self._text(f"n={self.n:,}", *([f"{self.undefined:,} undefined"] if self.undefined else []))
+
+    def _text(self, *notes: str) -> str:
+        if not math.isnan(self.low):
+            notes = f"{100 * self.level:g} % CI {self.low:.3f} to {self.high:.3f}", *notes
+        mean = "undefined" if math.isnan(self.mean) else f"{self.mean:.3f}"
+        return f"{mean} ({', '.join(notes)})" if notes else mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Skip:
     """A cell of a study that was not computed, and why."""
 
     method: str
     metric: str
     reason: str
+
+    def __repr__(self) -> str:
+        return f"Skip({brief(self.method)!r}, {brief(self.metric)!r}, {brief(self.reason, 120)!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class Finding:
+    """Something that a reader should know, as data; `heatproof.verdict.wording` makes sentences of it.
+
+    Attributes:
+        kind: what is found, a kebab-case identifier. severity: "bad", "note" or "good".
+        subjects: whom it is about: methods, metrics, fills, families or classes.
+        metric: by which metric it was found; findings that differ in it alone are told together.
+        reason: why, a kebab-case identifier. numbers: what was measured, by name.
+        objects: what the subjects are compared with, or what each subject has, in the same order.
+    """
+
+    kind: str
+    severity: Severity
+    subjects: tuple[str, ...] = ()
+    metric: str = ""
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    objects: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = [self.kind, self.severity, self.metric, self.reason, ", ".join(self.subjects), ", ".join(self.objects)]
+        return f"Finding({'; '.join(brief(part) for part in parts if part)})"
+
+
+def brief(text: str, length: int = 40) -> str:
+    """A text at most so many characters long, its end replaced by an ellipsis where it is longer."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    """A tensor of what may be one, an array or a list; arrays that torch cannot share are copied."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+        if array.dtype.byteorder not in "=|":
+            array = array.astype(array.dtype.newbyteorder("="))
+        if not array.flags.writeable or any(step < 0 for step in array.strides):
+            array = array.copy()
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{name}: got {type(value).__name__}, expected a tensor or an array of numbers ({reason})"
+        ) from None
+
+
+def _inputs(x: Any) -> Tensor | Lazy:
+    if not isinstance(x, (Tensor, np.ndarray)) and isinstance(x, Lazy):
+        return x
+    inputs = _tensor(x, "inputs x")
+    if isinstance(x, (list, tuple)) and inputs.is_floating_point():
+        inputs = inputs.to(torch.get_default_dtype())
+    if not inputs.is_floating_point():
+        raise InputError(f"inputs x: got {inputs.dtype}, expected float; convert them, for example x.astype('float32')")
+    if inputs.ndim < 3:
+        raise InputError(
+            f"inputs x: got shape {tuple(inputs.shape)}, expected (N, C, *S); add an axis of channels: x[:, None]"
+        )
+    return inputs
+
+
+def _labels(y: Any) -> Tensor:
+    labels = _tensor(y, "labels y")
+    whole = not (labels.is_floating_point() or labels.is_complex()) or not labels.numel()
+    if labels.ndim != 1 or not whole:
+        raise InputError(f"labels y: got {labels.dtype} of shape {tuple(labels.shape)}, expected whole numbers (N,)")
+    return labels.to(torch.int64)
+
+
+def _planted(mask: Any, shape: tuple[int, ...]) -> Tensor:
+    planted = _tensor(mask, "mask")
+    if tuple(planted.shape) != shape:
+        raise InputError(f"mask: got {tuple(planted.shape)}, expected {shape}")
+    if planted.dtype != torch.bool and not bool(((planted == 0) | (planted == 1)).all()):
+        raise InputError(
+            f"mask: got {planted.dtype} with other values than 0 and 1, expected bool or 0 and 1; "
+            "choose a threshold, for example mask > 0.5"
+        )
+    return planted.bool()
+
+
+def _page(parts: Sequence[Samples], heads: Sequence[str], most: int = 20) -> str:
+    """An HTML table of samples, a column each: how many, their shape, and how many of each class."""
+    classes = parts[0].classes
+    counts = [torch.bincount(part.y, minlength=len(part.classes)).tolist() for part in parts]
+    rows: list[tuple[str, list[str]]] = [("", list(heads))] if any(heads) else []
+    rows += [
+        ("name", [part.name for part in parts]),
+        ("samples", [f"{len(part):,}" for part in parts]),
+        ("shape", [str(tuple(part.x.shape[1:])) for part in parts]),
+        ("planted truth", ["no" if part.mask is None else "yes" for part in parts]),
+        *((f"class {name}", [f"{count[k]:,}" for count in counts]) for k, name in enumerate(classes[:most])),
+    ]
+    if len(classes) > most:
+        rows.append((f"{len(classes) - most:,} more classes", [f"{sum(count[most:]):,}" for count in counts]))
+    lines = [
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
+        for name, values in rows
+    ]
+    return f"<table>{''.join(lines)}</table>"

@@ -31,11 +31,11 @@ def boxes(size: Iterable[int], count: int) -> Int[Tensor, "*s"]:
     """
     size = tuple(size)
     pieces = _pieces(size, count)
-    found = torch.zeros(size, dtype=torch.int64)
+    labels = torch.zeros(size, dtype=torch.int64)
     for axis, (length, many) in enumerate(zip(size, pieces, strict=True)):
         place = torch.arange(length) * many // length
-        found = found * many + place.reshape([-1 if a == axis else 1 for a in range(len(size))])
-    return found
+        labels = labels * many + place.reshape([-1 if a == axis else 1 for a in range(len(size))])
+    return labels
 
 
 def segments(
@@ -59,12 +59,12 @@ def segments(
         )
     x = x.detach()
     grid = _Grid(tuple(x.shape[2:]), _pieces(x.shape[2:], count), x.device)
-    found = torch.empty(len(x), *x.shape[2:], dtype=torch.int64, device=x.device)
+    labels = torch.empty(len(x), *x.shape[2:], dtype=torch.int64, device=x.device)
     step = max(1, NEAR // grid.total) if x.device.type == "cpu" else max(1, len(x))
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        found[rows] = _Clusters(grid, _levels(x[rows]), compactness).labels(iterations)
-    return found
+        labels[rows] = _Clusters(grid, _levels(x[rows]), compactness).labels(iterations)
+    return labels
 
 
 def _pieces(size: Sequence[int], count: int) -> tuple[int, ...]:
@@ -110,21 +110,21 @@ class _Grid:
     @cached_property
     def _lines(self) -> list[tuple[Tensor, Tensor]]:
         """For each axis the first place of each piece (pieces,), and all its places (pieces, slots)."""
-        found = []
+        lines = []
         for length, many in zip(self.size, self.pieces, strict=True):
             start = -(-torch.arange(many + 1) * length // many)
-            found.append((start, start[:-1, None] + torch.arange(int((start[1:] - start[:-1]).max()))))
-        return found
+            lines.append((start, start[:-1, None] + torch.arange(int((start[1:] - start[:-1]).max()))))
+        return lines
 
     def _spread(self, parts: Sequence[Tensor]) -> Tensor:
         """One (pieces, slots) tensor an axis, as (rank, boxes, slots)."""
-        rank, found = len(parts), []
+        rank, spread = len(parts), []
         for axis, part in enumerate(parts):
             shape = [1] * (2 * rank)
             shape[axis], shape[rank + axis] = part.shape
             full = [*self.pieces, *(p.shape[1] for p in parts)]
-            found.append(part.reshape(shape).expand(full).reshape(self.count, -1))
-        return torch.stack(found).to(self.device)
+            spread.append(part.reshape(shape).expand(full).reshape(self.count, -1))
+        return torch.stack(spread).to(self.device)
 
     @cached_property
     def inside(self) -> Bool[Tensor, "k m"]:
@@ -143,10 +143,10 @@ class _Grid:
 
     def flat(self, places: Int[Tensor, "r *k"]) -> Int[Tensor, "*k"]:
         """Places as flat positions."""
-        found = torch.zeros_like(places[0])
+        index = torch.zeros_like(places[0])
         for length, place in zip(self.size, places, strict=True):
-            found = found * length + place
-        return found
+            index = index * length + place
+        return index
 
     @cached_property
     def corners(self) -> tuple[Int[Tensor, "r k"], Int[Tensor, "r k"]]:
@@ -174,12 +174,12 @@ class _Grid:
     def owner(self) -> Int[Tensor, "k 32"]:
         """The box that lies at each offset from a box, itself where there is none."""
         own = torch.arange(self.count).reshape(self.pieces)
-        found = own.flatten()[:, None].repeat(1, 32)
+        owners = own.flatten()[:, None].repeat(1, 32)
         index = torch.stack(torch.meshgrid(*(torch.arange(k) for k in self.pieces), indexing="ij"))
         for number, offset in enumerate(self.around):
             at = [(i + o).clamp(0, k - 1) for i, o, k in zip(index, offset, self.pieces, strict=True)]
-            found[:, number] = own[tuple(at)].flatten()
-        return found.to(self.device)
+            owners[:, number] = own[tuple(at)].flatten()
+        return owners.to(self.device)
 
     def axes(self, offset: Sequence[int]) -> Int[Tensor, "r 1"]:
         """An offset as a column."""
@@ -353,7 +353,7 @@ def _squares(features: Sequence[Tensor]) -> Tensor:
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:
-    """The sum, added in the order given: a reduction's own order may depend on the batch."""
+    """The sum, added in the order of the parts: a reduction's own order may depend on the batch."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -362,20 +362,20 @@ def _total(parts: Sequence[Tensor]) -> Tensor:
 
 def _reached(labels: Int[Tensor, "n *s"], seeds: Int[Tensor, "n k"]) -> Bool[Tensor, "n *s"]:
     """The positions that are connected to the seed of their label (-1: none) within it."""
-    found = labels.new_zeros(labels.shape, dtype=torch.bool)
+    reached = labels.new_zeros(labels.shape, dtype=torch.bool)
     row, label = (seeds >= 0).nonzero(as_tuple=True)
-    found.view(len(labels), -1)[row, seeds[row, label]] = True
+    reached.view(len(labels), -1)[row, seeds[row, label]] = True
     alike = [
         labels.narrow(a, 1, labels.shape[a] - 1) == labels.narrow(a, 0, labels.shape[a] - 1)
         for a in range(1, labels.ndim)
     ]
     count = -1
-    while count != (count := int(found.sum())):
+    while count != (count := int(reached.sum())):
         for axis, same in enumerate(alike, start=1):
-            ahead, behind = (found.narrow(axis, start, labels.shape[axis] - 1) for start in (1, 0))
+            ahead, behind = (reached.narrow(axis, start, labels.shape[axis] - 1) for start in (1, 0))
             ahead |= behind & same
             behind |= ahead & same
-    return found
+    return reached
 
 
 def _numbered(labels: Int[Tensor, "n *s"]) -> Int[Tensor, "n *s"]:

@@ -165,17 +165,17 @@ def project(A: Float[Tensor, "n k *s"], *, centred: bool = False) -> Float[Tenso
         rows = rows - rows.mean(1, keepdim=True)
     if rows.shape[1] <= rows.shape[2]:
         values, vectors = torch.linalg.eigh(rows @ rows.movedim(1, 2))
-        found = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
+        maps = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
     else:
         _, vectors = torch.linalg.eigh(rows.movedim(1, 2) @ rows)
-        found = (rows @ vectors[..., -1:])[..., 0]
-    return turn(found, sums).to(A).reshape(len(A), *A.shape[2:])
+        maps = (rows @ vectors[..., -1:])[..., 0]
+    return turn(maps, sums).to(A).reshape(len(A), *A.shape[2:])
 
 
-def turn(found: Float[Tensor, "n p"], sums: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+def turn(maps: Float[Tensor, "n p"], sums: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
     """The maps with the sign that makes them grow with ``sums``."""
-    agreement = (found * (sums - sums.mean(1, keepdim=True))).sum(1, keepdim=True)
+    agreement = (maps * (sums - sums.mean(1, keepdim=True))).sum(1, keepdim=True)
     agreement = torch.where(
-        agreement.abs() > 1e-12 * sums.abs().amax(1, keepdim=True), agreement, found.sum(1, keepdim=True)
+        agreement.abs() > 1e-12 * sums.abs().amax(1, keepdim=True), agreement, maps.sum(1, keepdim=True)
     )
-    return torch.where(agreement < 0, -found, found)
+    return torch.where(agreement < 0, -maps, maps)

@@ -1,6 +1,6 @@
-"""The same work one item after another, in several processes, or by Ray: one signature, the same numbers.
+"""The same work one item after another, in several processes, or by Ray, with the same numbers.
 
-What decides the numbers is in what is sent; workers take over the number of threads, so that not a bit differs.
+What decides the numbers is sent to the workers, and so is the number of threads: the numbers agree to the last bit.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ def mapped(work: Callable[[S, T], R], shared: S, items: Sequence[T], *, workers:
 
 
 def processes(workers: str) -> int | None:
-    """How many processes the words ask for: 1 for serial, None for Ray.
+    """The number of processes: 1 for serial, None for Ray.
 
     >>> processes("processes:4")
     4
     """
-    found = re.fullmatch(r"processes:([1-9]\d*)", workers)
-    if workers not in (SERIAL, "ray") and found is None:
+    match = re.fullmatch(r"processes:([1-9]\d*)", workers)
+    if workers not in (SERIAL, "ray") and match is None:
         raise UsageError(f"workers: got {workers!r}, expected 'serial', 'processes:4' or 'ray'")
     if workers == "ray":
         _ray()
         return None
-    return int(found[1]) if found else 1
+    return int(match[1]) if match else 1
 
 
 def _by_processes(work: Callable[[S, T], R], shared: S, items: Sequence[T], count: int) -> Iterator[R]:
     context = multiprocessing.get_context("spawn")  # forks of a process with threads hang
-    given = (work, _sendable(shared), torch.get_num_threads())
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_hold, initargs=given) as pool:
+    arguments = (work, _sendable(shared), torch.get_num_threads())
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_hold, initargs=arguments) as pool:
         try:
             _start(pool)
             yield from pool.map(_one, items)
@@ -89,7 +89,7 @@ def _idle() -> None:
 
 
 def _hold(work: Any, shared: Any, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is told to the workers by the process that started them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started the workers handles Ctrl-C
     torch.set_num_threads(threads)
     _held[:] = [work, shared]
 

@@ -1,10 +1,14 @@
 """The command line: a thin call of `heatproof.pipeline` a command; torch is loaded when a command needs it.
 
-options     what commands have in common
-work        run, train, evaluate, explain, study, report, compare
+options     the options of a plan, built from its fields
+commands    run, train, evaluate, explain, study, report, compare
 catalogues  list, data fetch
-exporting   export
-screen      tables, progress bars, notes and errors on the terminal
+export      export
+messages    lines, notes and errors
+progress    progress bars
+tables      tables, and those of registries, classifiers and maps
+judgement   what a study shows
+comparison  what a comparison shows
 """
 
 from __future__ import annotations
@@ -16,9 +20,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from heatproof.cli import catalogues, screen
-from heatproof.cli import commands as work
-from heatproof.cli import export as exporting
+from heatproof.cli import catalogues, commands, export, messages
 from heatproof.errors import HeatproofError, Interrupted
 
 
@@ -42,16 +44,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-work.add(app)
-exporting.add(app)
+commands.add(app)
+export.add(app)
 catalogues.add(app)
 
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
-        from heatproof import __version__
+        from heatproof.version import __version__
 
-        screen.say(f"heatproof {__version__}")
+        messages.say(f"heatproof {__version__}")
         raise typer.Exit
     return wanted
 
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    with screen.notes(debug=debug):
+    with messages.notes(debug=debug):
         try:
             return int(app(words, prog_name="heatproof", standalone_mode=False) or 0)
         except BrokenPipeError:
@@ -86,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 error.show()
                 return 2
             if debug and not _usage(error):
-                screen.traceback()
-            screen.error(_line(error, words))
+                messages.traceback()
+            messages.error(_line(error, words))
             return int(getattr(error, "exit_code", 1))
 
 
@@ -97,13 +99,13 @@ def _usage(error: Any) -> bool:
 
 def _line(error: Any, words: Sequence[str]) -> str:
     if _usage(error):
-        return screen.usage(error)
+        return messages.usage(error)
     if isinstance(error, Interrupted):
-        return f"{error}{screen.resume(words)}"
+        return f"{error}{messages.resume(words)}"
     if isinstance(error, HeatproofError):
         return str(error)
     if isinstance(error, OSError):
-        return screen.disk(error)
+        return messages.disk(error)
     if isinstance(error, MemoryError):
         return "out of memory; explain fewer samples with --limit"
     first = next(iter(str(error).strip().splitlines()), "")

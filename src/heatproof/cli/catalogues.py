@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from heatproof.cli import screen
-
-Kind = Literal["methods", "metrics", "fills", "data", "recipes", "nets"]
+from heatproof.cli import messages
+from heatproof.pipeline.registries import Kind, registry
 
 
 def add(app: typer.Typer) -> None:
@@ -21,21 +20,21 @@ def add(app: typer.Typer) -> None:
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """What is there by name: methods, metrics, fills, data sets, recipes, networks."""
-    from heatproof import pipeline
+    """Everything that has a name: methods, metrics, fills, data sets, recipes, networks."""
+    from heatproof.cli import tables
 
-    screen.out().print(screen.catalogue(kind, pipeline.registry(kind)))
+    messages.out().print(tables.catalogue(kind, registry(kind)))
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="The data set, hmt for one.")],
+    name: Annotated[str, typer.Argument(help="The data set, such as hmt.")],
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to put it; by default a cache.")] = None,
     url: Annotated[str | None, typer.Option(metavar="URL", help="A mirror to fetch it from.")] = None,
     digest: Annotated[str | None, typer.Option(metavar="SUM", help="The mirror's checksum, as sha384:...")] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Draws the test images.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Decides the random draw of the test images.")] = 0,
 ) -> None:
     """Download a data set, check it, and split it into training and test images."""
     from heatproof import data
 
     folder = data.fetch(name, out, url=url, digest=digest, seed=seed)
-    screen.out().print(f"[bold]{name}[/] lies in {folder}", highlight=False, soft_wrap=True)
+    messages.place(f"Data set {name}", folder)

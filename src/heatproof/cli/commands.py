@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from heatproof.cli import options, screen
-
-if TYPE_CHECKING:
-    from heatproof.pipeline import Plan
+from heatproof.cli import messages, progress
+from heatproof.cli.options import Out, Quiet, with_plan
+from heatproof.errors import UsageError
+from heatproof.pipeline.plan import Plan
 
 EXAMPLES = {
     "run": "heatproof run --seed 1 --out runs/first",
@@ -21,157 +22,100 @@ EXAMPLES = {
     "report": "heatproof report runs/mnist1d",
     "compare": "heatproof compare runs/mnist1d runs/mnist1d-paper",
 }
+TRAIN = ("data", "path", "net", "recipe", "strict", "seed")
+EVALUATE = ("data", "path", "model", "weights", "classes", "strict", "seed")
+EXPLAIN = (*EVALUATE, "limit", "methods", "layer", "target")
+TRAINING = ("net", "recipe")  # fields that a study of a trained model has no use for
 
 
-def add(app: typer.Typer) -> None:
-    """Put the commands of this module into the app."""
-    for command in (run, train, evaluate, explain, study, report, compare):
+def add(app: typer.Typer, plan: type[Plan] = Plan) -> None:
+    """Put the commands of this module into the app, with an option for each field of the plan."""
+    judged = [name for name in plan.__dataclass_fields__ if name not in (*TRAINING, "case_class")]
+    commands = (
+        with_plan(run, plan, files=True),
+        with_plan(train, plan, TRAIN),
+        with_plan(evaluate, plan, EVALUATE),
+        with_plan(explain, plan, EXPLAIN),
+        with_plan(study, plan, judged, files=True),
+        report,
+        compare,
+    )
+    for command in commands:
         app.command(epilog=f"Example: {EXAMPLES[command.__name__]}")(command)
 
 
-def run(
-    data: options.Data = None,
-    path: options.Where = None,
-    model: options.Model = None,
-    weights: options.Weights = None,
-    classes: options.Classes = None,
-    net: options.Net = None,
-    recipe: options.Recipe = None,
-    limit: options.Limit = None,
-    strict: options.Strict = False,
-    case_class: options.CaseClass = None,
-    methods: options.Methods = None,
-    metrics: options.Metrics = None,
-    layer: options.Layer = None,
-    keep: options.Keep = None,
-    fill: options.Fill = None,
-    no_trials: options.NoTrials = False,
-    workers: options.Workers = "serial",
-    seed: options.Seed = 0,
-    out: options.Out = None,
-    quiet: options.Quiet = False,
-) -> None:
-    """Train, evaluate, explain, study and report in one go; MNIST-1D unless told otherwise.
+def run(plan: Plan, out: Out = None, quiet: Quiet = False) -> None:
+    """Train, evaluate, explain, study and report in one go; on MNIST-1D unless another data set is named.
 
-    The same command on the same folder takes up what an interrupted run left.
+    The same command on the same folder goes on with what an interrupted run left.
     """
-    from heatproof import pipeline
+    from heatproof.cli import judgement
+    from heatproof.pipeline import run as running
 
-    plan = _plan(
-        data=data, path=path, model=model, weights=weights, classes=classes, net=net, recipe=recipe, limit=limit,
-        methods=methods, metrics=metrics, layer=layer, keep=keep, fill=fill, trials=not no_trials,
-        case_class=case_class, strict=strict, seed=seed,
-    )  # fmt: skip
-    with screen.progress(quiet=quiet) as watch:
-        outcome = pipeline.run(plan, out, watch=watch, workers=workers)
-    screen.outcome(outcome)
+    with progress.bars(quiet=quiet) as watch:
+        outcome = running.run(plan, out, watch=watch)
+    judgement.outcome(outcome)
 
 
-def train(
-    data: options.Data = None,
-    path: options.Where = None,
-    net: options.Net = None,
-    recipe: options.Recipe = None,
-    seed: options.Seed = 0,
-    out: options.Out = None,
-    quiet: options.Quiet = False,
-) -> None:
+def train(plan: Plan, out: Out = None, quiet: Quiet = False) -> None:
     """Train a classifier and save it with its history, checkpoints and TensorBoard logs."""
-    from heatproof import pipeline
+    from heatproof.cli import tables
+    from heatproof.pipeline import stages
+    from heatproof.pipeline.defaults import recipe_for
 
-    plan = _plan(data=data, path=path, net=net, recipe=recipe or pipeline.recipe_for(data), seed=seed)
+    plan = replace(plan, recipe=plan.recipe or recipe_for(plan.data))
     folder = out or Path("runs", plan.name)
-    screen.trained(pipeline.classifier(plan, out=folder, quiet=quiet))
-    screen.place("Model", folder / pipeline.MODEL)
+    tables.trained(stages.classifier(plan, out=folder, quiet=quiet))
+    messages.place("Model", folder / stages.MODEL)
 
 
-def evaluate(
-    model: options.Model = None,
-    weights: options.Weights = None,
-    classes: options.Classes = None,
-    data: options.Data = None,
-    path: options.Where = None,
-    seed: options.Seed = 0,
-    out: options.Out = None,
-) -> None:
+def evaluate(plan: Plan, out: Out = None) -> None:
     """How good a classifier is on the test samples: accuracy, AUC, calibration, confusions, each with an interval."""
-    from heatproof import pipeline
+    from heatproof.cli import tables
+    from heatproof.pipeline import stages
 
-    plan = _plan(data=data, path=path, model=_needed(model), weights=weights, classes=classes, seed=seed)
-    network = pipeline.classifier(plan)
-    found = pipeline.assess(network, pipeline.splits(plan, network).test, out=out, seed=seed)
-    screen.performance(found)
+    _check_model(plan)
+    network = stages.classifier(plan)
+    tables.performance(stages.assess(network, stages.splits(plan, network).test, out=out, seed=plan.seed))
     if out is not None:
-        screen.place("Numbers", out / pipeline.PERFORMANCE)
+        messages.place("Numbers", out / stages.PERFORMANCE)
 
 
-def explain(
-    model: options.Model = None,
-    weights: options.Weights = None,
-    classes: options.Classes = None,
-    data: options.Data = None,
-    path: options.Where = None,
-    limit: options.Limit = None,
-    methods: options.Methods = None,
-    layer: options.Layer = None,
-    seed: options.Seed = 0,
-    out: options.Out = None,
-    quiet: options.Quiet = False,
-) -> None:
+def explain(plan: Plan, out: Out = None, quiet: Quiet = False) -> None:
     """Attribution maps of the test samples, as one tensor a method in a safetensors file."""
-    from heatproof import pipeline
+    from heatproof.cli import tables
+    from heatproof.pipeline import stages
 
-    plan = _plan(
-        data=data, path=path, model=_needed(model), weights=weights, classes=classes, limit=limit,
-        methods=methods, layer=layer, seed=seed,
-    )  # fmt: skip
+    _check_model(plan)
     folder = out or Path("runs", plan.name)
-    network = pipeline.classifier(plan)
-    samples = pipeline.chosen(plan, pipeline.splits(plan, network).test)
-    screen.say(f"Layer {pipeline.probe(plan, network).choice(samples.x[:2])}")
-    with screen.progress(quiet=quiet) as watch:
-        maps = pipeline.maps(plan, network, samples, out=folder, watch=watch)
-    screen.maps(maps)
-    screen.place("Maps", folder / pipeline.MAPS)
+    network = stages.classifier(plan)
+    samples = stages.chosen(plan, stages.splits(plan, network).test)
+    messages.say(f"Layer {stages.probe(plan, network).choice(samples.x[:2])}")
+    with progress.bars(quiet=quiet) as watch:
+        maps = stages.maps(plan, network, samples, out=folder, watch=watch)
+    tables.maps(maps)
+    messages.place("Maps", folder / stages.MAPS)
 
 
-def study(
-    model: options.Model = None,
-    weights: options.Weights = None,
-    classes: options.Classes = None,
-    data: options.Data = None,
-    path: options.Where = None,
-    limit: options.Limit = None,
-    methods: options.Methods = None,
-    metrics: options.Metrics = None,
-    layer: options.Layer = None,
-    keep: options.Keep = None,
-    fill: options.Fill = None,
-    no_trials: options.NoTrials = False,
-    workers: options.Workers = "serial",
-    seed: options.Seed = 0,
-    config: options.Config = None,
-    out: options.Out = None,
-    quiet: options.Quiet = False,
-) -> None:
+def study(plan: Plan, out: Out = None, quiet: Quiet = False) -> None:
     """Judge the explanations of a trained model: methods by metrics over the test samples, with statistics."""
-    from heatproof import pipeline
+    from heatproof.cli import judgement
+    from heatproof.pipeline import stages
     from heatproof.records import Splits
 
-    plan = _plan(
-        data=data, path=path, model=model, weights=weights, classes=classes, limit=limit, methods=methods,
-        metrics=metrics, layer=layer, keep=keep, fill=fill, trials=not no_trials, seed=seed,
-    )  # fmt: skip
-    plan = pipeline.checked(plan if config is None else pipeline.read_plan(config, plan))
-    _needed(plan.model)
+    _check_model(plan)
     folder = out or Path("runs", f"{plan.name}-study")
-    network = pipeline.classifier(plan)
-    learn, samples = pipeline.splits(plan, network)
-    parts = Splits(learn, pipeline.chosen(plan, samples))
-    with screen.progress(quiet=quiet) as watch:
-        found = pipeline.judge(plan, network, parts, out=folder, watch=watch, workers=workers)
-    screen.results(*found)
-    screen.place("Scores", folder)
+    network = stages.classifier(plan)
+    parts = stages.splits(plan, network)
+    stages.check(plan, network, parts)
+    learn, samples = parts
+    with progress.bars(quiet=quiet) as watch:
+        studies = stages.judge(plan, network, Splits(learn, stages.chosen(plan, samples)), out=folder, watch=watch)
+    judged = stages.save_verdict(folder, studies)
+    page = stages.write_study_report(folder, studies)
+    judgement.study(judged)
+    messages.place("Scores", folder)
+    messages.place("Report", page)
 
 
 def report(
@@ -179,32 +123,21 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write it; by default in the run.")] = None,
 ) -> None:
     """Write the report of a finished run or study again, as one HTML file."""
-    from heatproof import pipeline
+    from heatproof.pipeline import archive
 
-    screen.place("Report", pipeline.report(run, out))
+    messages.place("Report", archive.report(run, out))
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of two or more runs or studies.")],
 ) -> None:
-    """Several runs side by side: the classifiers' numbers, and each method's scores."""
-    from heatproof import pipeline
+    """Several runs side by side: what differs between them, and paired tests where they judged the same samples."""
+    from heatproof.cli import comparison
+    from heatproof.pipeline.comparison import compare as compared
 
-    screen.comparison(pipeline.compare(runs))
-
-
-def _plan(*, path: Path | None = None, weights: Path | None = None, **given: Any) -> Plan:
-    from heatproof.pipeline import Plan
-
-    for name in ("methods", "metrics", "layer", "fill"):
-        given[name] = options.split(given.get(name))
-    given["classes"] = options.quoted(given.get("classes"))
-    return Plan(path=None if path is None else str(path), weights=None if weights is None else str(weights), **given)
+    comparison.show(compared(runs))
 
 
-def _needed(model: str | None) -> str:
-    if model is None:
-        from heatproof.errors import UsageError
-
-        raise UsageError("no model given; name a run, a model folder or a file with --model")
-    return model
+def _check_model(plan: Plan) -> None:
+    if plan.model is None:
+        raise UsageError("this command needs a model; name a run, a model folder or a file with --model")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from heatproof.cli import options, screen
+from heatproof.cli import messages
 from heatproof.errors import UsageError
+from heatproof.pipeline.plan import WEIGHTS
 
 
 def add(app: typer.Typer) -> None:
@@ -19,21 +20,21 @@ def add(app: typer.Typer) -> None:
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="What other commands take as --model.")],
     to: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it: .keras, .h5, .onnx or .pt2.")],
-    weights: options.Weights = None,
+    weights: Annotated[Path | None, typer.Option(metavar=WEIGHTS.metavar, help=WEIGHTS.help)] = None,
     shape: Annotated[
         str | None,
-        typer.Option(metavar="C,H,W", help="Shape of one sample, channels first; by default what the model says."),
+        typer.Option(metavar="C,H,W", help="Shape of one sample, channels first; by default that of the model's card."),
     ] = None,
 ) -> None:
     """Write a model for Keras, ONNX or torch.export; the file is read back and has to predict the same."""
     from heatproof.models import names as models
     from heatproof.models.card import card_of
 
-    found = models.model(model, weights=weights)
-    screen.place("Model", models.write(found, to, _sizes(shape)))
-    card = card_of(found)
+    network = models.model(model, weights=weights)
+    messages.place("Model", models.write(network, to, _sizes(shape)))
+    card = card_of(network)
     if card is not None and card.classes:
-        screen.say(f"Outputs, in order: {', '.join(card.classes)}")
+        messages.say(f"Outputs, in order: {', '.join(card.classes)}")
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:

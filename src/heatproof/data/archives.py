@@ -31,22 +31,22 @@ def download(url: str, digest: str, folder: Path) -> Path:
         if "hash" not in str(error).lower():
             raise UsageError(f"{url}: not an address that can be fetched ({error})") from None
         raise FileError(
-            f"{url}: the checksum differs from {digest[:23]}...; damaged on the way or another file, fetch it again"
+            f"{url}: the checksum differs from {digest[:23]}...; damaged, or another file; fetch it again"
         ) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise FileError(f"{folder}: no space left on the disk for {name}") from None
-        raise FileError(f"{url}: cannot be fetched ({error}); see to the connection, or give a mirror as url") from None
+        raise FileError(f"{url}: cannot be fetched ({error}); check the connection, or pass a mirror as url") from None
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """The zip file's tree as ``folder``, which appears only once complete.
 
-    Raises: FileError where an entry would leave the folder, is a link, is damaged, or the disk is too small; FileError
-        where the folder is there already.
+    Raises: FileError where an entry would leave the folder, is a link or is damaged, the disk is too small, or the
+        folder exists already.
     """
     if folder.exists():
-        raise FileError(f"{folder}: is there already; remove it or unpack elsewhere")
+        raise FileError(f"{folder}: exists already; remove it or unpack elsewhere")
     try:
         with zipfile.ZipFile(archive) as file, building(folder) as temporary:
             entries = [_safe(entry, archive) for entry in file.infolist()]
@@ -77,7 +77,7 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def _safe(entry: zipfile.ZipInfo, archive: Path) -> zipfile.ZipInfo:
-    # ZipFile.extract mends bad names in silence; an archive that has one is not the one that was meant.
+    # ZipFile.extract changes bad names silently; an archive that has one is not to be trusted.
     name = entry.filename.replace("\\", "/")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or (parts and ":" in parts[0]):

@@ -6,6 +6,7 @@ import csv
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,44 +25,57 @@ _LABELS = ("y", "label", "class", "target")
 _SPLITS = ("train", "test")
 
 
-@dataset("arrays", path="required")
+@dataclass(frozen=True)
+class _Part:
+    inputs: Array
+    labels: Array
+    mask: Array | None
+
+
+@dataset("arrays", path="required", place="a .npz, .npy or CSV file of inputs and labels")
 def arrays(
     source: str | Path | Mapping[str, Any],
     *,
-    labels: str = "",
+    x: str = "x",
+    y: str = "",
+    mask: str = "mask",
     channels: Channels = "first",
     test: float = 0.2,
     seed: int = 0,
 ) -> Splits:
-    """Samples from a file or from a mapping with x, y and where known mask and classes.
+    """Samples from a file or a mapping that holds inputs x, labels y and, where there are any, mask and classes.
 
-    x is (N, C, *S); with ``channels`` "last" (N, *S, C), with "absent" (N, *S); of two axes it is always (N, T). Files:
-    .npz with these names, or with x_train, y_train, x_test, y_test; .npy, labels in the .npy file ``labels``; CSV, a
-    signal a row, labels in the column ``labels`` (else one called y, label, class or target, without header the last).
-    Labels may be numbers or words. What has no split gives the share ``test`` of each class to the test samples.
+    Inputs are (N, C, *S); with ``channels`` "last" (N, *S, C), with "absent" (N, *S); of two axes it is always (N, T).
+    Files: .npz with arrays x, y, mask, classes or x_train, y_train, x_test, y_test, other names through the options
+    ``x``, ``y`` and ``mask``; .npy, with ``y`` the .npy file of the labels; CSV, a signal a row, with ``y`` the column
+    of labels (by default the one called y, label, class or target; without header the last). Labels may be numbers or
+    words. Without a split, the share ``test`` of each class goes to the test samples.
 
     Raises: FileError for a file that is damaged, foreign or holds Python objects; InputError where arrays do not fit.
     """
     if not 0 < test < 1:
         raise UsageError(f"arrays: option test got {test}, expected a share between 0 and 1")
-    named = "arrays" if isinstance(source, Mapping) else Path(source).name
-    found = (
-        {k: np.asarray(v) for k, v in source.items()} if isinstance(source, Mapping) else _read(Path(source), labels)
-    )
-    parts = {part: _part(found, part) for part in _SPLITS if f"x_{part}" in found} or {"": _part(found, "")}
-    if set(parts) not in ({""}, set(_SPLITS)):
-        raise InputError(
-            f"{named}: has x_{next(iter(parts))} alone; give x_train, y_train, x_test and y_test, or x and y"
+    if isinstance(source, Mapping):
+        name, members = "arrays", {key: np.asarray(value) for key, value in source.items()}
+    else:
+        name, members = Path(source).name, _read(Path(source), y)
+    if not isinstance(source, Mapping) and Path(source).suffix.lower() != ".npz":
+        if (x, mask) != ("x", "mask"):
+            raise UsageError(f"{name}: the options x and mask name arrays of an .npz file")
+        y = "y"
+    parts = _parts(members, (x, y or "y", mask), "the mapping" if isinstance(source, Mapping) else name)
+    labels, classes = _coded([part.labels for part in parts.values()], members.get("classes"), name)
+    about = {"source": name, "channels": channels}
+    samples = [
+        Samples(
+            *_shaped(part.inputs, part.mask, codes, channels, f"{name}, {split or 'x'}"),
+            classes=classes, name=name, about=about,
         )
-    values, classes = _coded([y for _, y, _ in parts.values()], found.get("classes"), named)
-    about = {"source": named, "channels": channels}
-    made = [
-        Samples(*_shaped(x, mask, y, channels, f"{named}, {part or 'x'}"), classes=classes, name=named, about=about)
-        for (part, (x, _, mask)), y in zip(parts.items(), values, strict=True)
-    ]
-    if len(made) == 2:
-        return Splits(made[0], made[1])
-    return _split(made[0], test, seed)
+        for (split, part), codes in zip(parts.items(), labels, strict=True)
+    ]  # fmt: skip
+    if len(samples) == 2:
+        return Splits(samples[0], samples[1])
+    return _split(samples[0], test, seed)
 
 
 def _read(path: Path, labels: str) -> dict[str, Array]:
@@ -76,7 +90,8 @@ def _read(path: Path, labels: str) -> dict[str, Array]:
     if path.suffix.lower() == ".npy":
         if not labels:
             raise UsageError(
-                f"{path}: holds one array; give the .npy file of its labels as labels=, or use .npz with x, y"
+                f"{path}: holds one array; name the .npy file of its labels, as in --data arrays:y=labels.npy, "
+                "or use an .npz file with x and y"
             )
         return {"x": _load(path)["x"], "y": _load(path.parent / labels)["x"]}
     raise FileError(f"{path}: got {path.suffix or 'no ending'}, expected .npz, .npy or .csv")
@@ -106,7 +121,7 @@ def _read_csv(path: Path, labels: str) -> dict[str, Array]:
     width = len(rows[0][1])
     uneven = next((line for line, row in rows if len(row) != width), None)
     if uneven is not None:
-        raise FileError(f"{path}: line {uneven} has another number of cells than the {width} of line {rows[0][0]}")
+        raise FileError(f"{path}: line {uneven} has another number of cells than line {rows[0][0]}, which has {width}")
     head = [cell.strip() for cell in rows[0][1]] if not all(map(_is_number, rows[0][1][:-1])) else []
     column = _column(path, head, width, labels)
     body = rows[1:] if head else rows
@@ -138,14 +153,45 @@ def _number(path: Path, line: int, cell: str) -> float:
     return float(cell)
 
 
-def _part(found: Mapping[str, Array], part: str) -> tuple[Array, Array, Array | None]:
-    tail = f"_{part}" if part else ""
-    for name in (f"x{tail}", f"y{tail}"):
-        if name not in found:
-            raise InputError(
-                f"no array {name!r}; got {', '.join(found) or 'nothing'}; expected x, y and where known mask"
-            )
-    return found[f"x{tail}"], found[f"y{tail}"], found.get(f"mask{tail}")
+def _parts(members: Mapping[str, Array], names: tuple[str, str, str], where: str) -> dict[str, _Part]:
+    """The arrays of the training and of the test samples, or under "" those of a single set."""
+    x, y, mask = names
+    splits = [split for split in _SPLITS if f"{x}_{split}" in members]
+    if len(splits) == 1:
+        present, absent = ("train", "test") if splits == ["train"] else ("test", "train")
+        raise InputError(
+            f"{where} has {x}_{present} but no {x}_{absent}; expected {x}_train, {y}_train, {x}_test and {y}_test, "
+            f"or {x} and {y}"
+        )
+    parts = {}
+    for split in splits or [""]:
+        wanted = [f"{name}_{split}" if split else name for name in names]
+        if not set(wanted[:2]) <= set(members) or (mask != "mask" and wanted[2] not in members):
+            listed = ", ".join(map(repr, wanted[: 2 if mask == "mask" else 3]))
+            expected = " and ".join(listed.rsplit(", ", 1))
+            raise InputError(f"{where} has {_names(members)}; expected {expected}{_renaming(members, *wanted[:2])}")
+        parts[split] = _Part(members[wanted[0]], members[wanted[1]], members.get(wanted[2]))
+    return parts
+
+
+def _names(members: Mapping[str, Array]) -> str:
+    if len(members) < 2:
+        return f"only the array {next(iter(members))!r}" if members else "no arrays"
+    return "arrays " + " and ".join(", ".join(map(repr, members)).rsplit(", ", 1))
+
+
+def _renaming(members: Mapping[str, Array], x: str, y: str) -> str:
+    """How to name the arrays that look like inputs and labels; empty where none do."""
+    if x in members and y in members:
+        return ""
+    spare = {name: array for name, array in members.items() if array.ndim and name not in ("mask", "classes")}
+    inputs = x if x in spare else max(spare, key=lambda name: spare[name].ndim, default="")
+    labels = [name for name in spare if name != inputs and len(spare[name]) == len(spare[inputs])]
+    if not labels:
+        return ""
+    target = y if y in labels else min(labels, key=lambda name: spare[name].ndim)
+    options = [f"{key}={name}" for key, name in (("x", inputs), ("y", target)) if name != key]
+    return f" (or name them with --data arrays:{','.join(options)})"
 
 
 def _coded(labels: Sequence[Array], classes: Array | None, named: str) -> tuple[list[Array], tuple[str, ...]]:
@@ -157,15 +203,15 @@ def _coded(labels: Sequence[Array], classes: Array | None, named: str) -> tuple[
         if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == y.round()).all()):
             raise InputError(f"{named}: labels such as {y.flat[0]} are no whole numbers; expected classes")
     whole = [_words(y) if y.dtype.kind in "US" else y.astype(np.int64) for y in flat]
-    known = np.unique(np.concatenate(whole))
-    if classes is not None and known.dtype.kind == "i":
+    codes = np.unique(np.concatenate(whole))
+    if classes is not None and codes.dtype.kind == "i":
         names = tuple(str(name) for name in classes.reshape(-1))
-        if len(known) and not (known[0] >= 0 and known[-1] < len(names)):
-            raise InputError(f"{named}: labels from {known[0]} to {known[-1]} for {len(names)} classes")
+        if len(codes) and not (codes[0] >= 0 and codes[-1] < len(names)):
+            raise InputError(f"{named}: labels from {codes[0]} to {codes[-1]} for {len(names)} classes")
         return whole, names
-    if len(known) < 2:
-        raise InputError(f"{named}: got {len(known)} class; expected at least two")
-    return [np.searchsorted(known, y) for y in whole], tuple(str(name) for name in known)
+    if len(codes) < 2:
+        raise InputError(f"{named}: got {len(codes)} class; expected at least two")
+    return [np.searchsorted(codes, y) for y in whole], tuple(str(name) for name in codes)
 
 
 def _words(y: Array) -> Array:

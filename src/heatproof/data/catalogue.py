@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, TypeVar, cast
 
 from heatproof.errors import UsageError
 from heatproof.records import Splits
-from heatproof.registry import Registry, Spec
+from heatproof.registry import Entry, Registry, Spec
 
-datasets = Registry("data set")
-dataset = datasets.add
+Function = TypeVar("Function", bound=Callable[..., Any])
+OnDisk = Literal["none", "optional", "required"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataEntry(Entry):
+    """A data set.
+
+    Attributes:
+        path: whether it takes the path of files. place: what the path leads to, for messages.
+        input_shape: (C, *S) of its inputs and classes: their names, where these are always the same.
+    """
+
+    path: OnDisk = "none"
+    place: str = "the place of its files"
+    input_shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+datasets: Registry[DataEntry] = Registry("data set")
+
+
+def dataset(
+    name: str,
+    *,
+    path: OnDisk = "none",
+    place: str = "the place of its files",
+    input_shape: tuple[int, ...] = (),
+    classes: tuple[str, ...] = (),
+    paper: str = "",
+    label: str = "",
+) -> Callable[[Function], Function]:
+    """Registers a function that returns Splits; with ``path`` it takes a path first, to what ``place`` says."""
+
+    def register(function: Function) -> Function:
+        datasets.add(
+            DataEntry(
+                name,
+                function,
+                path=path,
+                place=place,
+                input_shape=input_shape,
+                classes=classes,
+                paper=paper,
+                label=label,
+            )
+        )
+        return function
+
+    return register
 
 
 def load(data: str | Spec, path: str | Path | None = None) -> Splits:
-    """The training and test samples named by a spec; ``path`` says where, for those that lie on disk.
+    """The training and test samples named by a spec; ``path`` is where they lie, for those on disk.
 
-    Raises: UnknownName, UsageError where the data set or one of its options does not exist, or a path is lacking.
+    Raises: UnknownName, UsageError where the data set or one of its options does not exist, or a path is missing.
 
     >>> len(load("mnist1d:samples=100").train)
     80
     """
     spec = datasets.spec(data)
     entry = datasets[spec.name]
-    wants = entry.facts.get("path", "none")
-    if path is None and wants == "required":
-        raise UsageError(f"data set {spec.name!r} lies on disk; give its path")
-    if path is not None and wants == "none":
-        raise UsageError(f"data set {spec.name!r} is generated and takes no path; got {path}")
+    if path is None and entry.path == "required":
+        raise UsageError(f"--data {spec.name} needs --path, {entry.place}")
+    if path is not None and entry.path == "none":
+        raise UsageError(f"--data {spec.name} is generated and takes no --path; got {path}")
     return cast(Splits, entry.function(*(() if path is None else (path,)), **spec.kwargs))

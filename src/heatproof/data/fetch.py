@@ -1,4 +1,4 @@
-"""Data sets fetched over the network into a folder of their own."""
+"""Data sets fetched over the network, each into its own folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ARCHIVES = {
 }
 
 
-# Tiles a class that are for testing where nothing else is said.
+# Tiles a class that are for testing by default.
 HELDOUT = 62
 
 
@@ -79,13 +79,13 @@ def fetch(
     """
     if name not in ARCHIVES:
         raise UnknownName("data set to fetch", name, ARCHIVES)
-    known = ARCHIVES[name]
+    source = ARCHIVES[name]
     folder = Path(to) if to is not None else home() / name
     if folder.is_dir() and any(folder.iterdir()):
         if {entry.name for entry in folders(folder)} >= {"train", "test"}:
             return folder
-        raise FileError(f"{folder}: holds something else; give another folder, or empty this one")
-    archive = download(url or known.url, digest or known.digest, home() / "archives")
+        raise FileError(f"{folder}: holds other files; choose another folder, or empty this one")
+    archive = download(url or source.url, digest or source.digest, home() / "archives")
     with building(folder) as temporary:
         unpack(archive, temporary / "unpacked")
         _arrange(_class_folders(temporary / "unpacked", archive), temporary, heldout() if test is None else test, seed)

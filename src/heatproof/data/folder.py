@@ -1,4 +1,4 @@
-"""Any tree of images with a folder a class."""
+"""Trees of images with a folder a class."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from heatproof.data.images import SUFFIXES, Checked, Normalise, Transform, check
 from heatproof.errors import FileError, UsageError
 from heatproof.records import Samples, Splits
 
-# Which of the samples are for testing, and a few words that say how they were picked.
+# Which of the samples are for testing, and how they were picked, for the report.
 Pick = Callable[[Samples], tuple[Bool[Tensor, " n"], str]]
 
 _TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
-@dataset("folder", path="required")
+@dataset("folder", path="required", place="the folder with one subfolder per class")
 def folder(
     path: str | Path,
     *,
@@ -62,7 +62,7 @@ def tree(
     about: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Splits:
-    """The splits of a tree; where it has none, ``pick`` tells which samples are for testing, and in words how.
+    """The splits of a tree; where it has none, ``pick`` returns which samples are for testing, and in words how.
 
     ``names`` maps folders to the names of classes.
 
@@ -84,16 +84,16 @@ def tree(
         ]
         return Splits(parts[0], parts[1])
     if train is not None or test is not None:
-        found, lacks = ("train", "test") if train is not None else ("test", "train")
+        present, absent = ("train", "test") if train is not None else ("test", "train")
         raise FileError(
-            f"{root}: has {found}/ but no {lacks}/; give both, or the class folders directly in {root.name}/"
+            f"{root}: has {present}/ but no {absent}/; expected both, or the class folders directly in {root.name}/"
         )
     everything = samples(root, _classes(root), transform, strict=strict, name=root.name, about=facts, names=names)
     for label, count in enumerate(torch.bincount(everything.y, minlength=len(everything.classes)).tolist()):
         if count == 1:
             raise FileError(
-                f"{root}: class {everything.classes[label]} has one image that can be read; expected two at least, "
-                "for training and for testing"
+                f"{root}: class {everything.classes[label]} has one readable image; expected at least two, "
+                "one for training and one for testing"
             )
     chosen, how = pick(everything)
     parts = [_about(everything.take(rows.nonzero()[:, 0]), {"split": how}) for rows in (~chosen, chosen)]
@@ -137,12 +137,9 @@ def samples(
     for label, folder_name in enumerate(classes):
         if not bool((y == label).any()):
             reason = next((why for file, why in checked.bad.items() if Path(file).parent.name == folder_name), "")
-            found = (
-                f"{len(files[folder_name])} images, none readable; the first: {reason}"
-                if files[folder_name]
-                else "no images"
-            )
-            raise FileError(f"{path / folder_name}: {found}; every class needs one of {', '.join(SUFFIXES)}")
+            count = len(files[folder_name])
+            state = f"{count} images, none readable; the first: {reason}" if count else "no images"
+            raise FileError(f"{path / folder_name}: {state}; every class needs one of {', '.join(SUFFIXES)}")
     return Samples(
         x=checked.images,
         y=y,
@@ -154,9 +151,9 @@ def samples(
 
 
 def _classes(*parts: Path) -> tuple[str, ...]:
-    found = [[entry.name for entry in folders(part)] for part in parts]
-    everything = sorted(set().union(*found))
-    for part, names in zip(parts, found, strict=True):
+    listings = [[entry.name for entry in folders(part)] for part in parts]
+    everything = sorted(set().union(*listings))
+    for part, names in zip(parts, listings, strict=True):
         missing = [name for name in everything if name not in names]
         if missing and names:
             raise FileError(
@@ -171,15 +168,15 @@ def _classes(*parts: Path) -> tuple[str, ...]:
 def image_files(path: Path) -> list[Path]:
     """The images directly inside, by name."""
     # Names that begin with a dot are left by other systems' file managers beside the images.
-    found = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in found if not p.is_dir())
+    entries = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in entries if not p.is_dir())
 
 
 def _problems(checked: Checked, root: Path) -> dict[str, Any]:
-    found = {"bad": checked.bad, "converted": checked.remarks}
+    problems = {"bad": checked.bad, "converted": checked.remarks}
     return {
         key: {str(Path(file).relative_to(root)): why for file, why in files.items()}
-        for key, files in found.items()
+        for key, files in problems.items()
         if files
     }
 

@@ -48,12 +48,14 @@ def hmt(
         raise UsageError(f"hmt: option test got {test}, expected at least 1 tile a class")
     root = Path(path) if path is not None else home() / "hmt"
     if not root.is_dir():
-        raise FileError(f"{root}: no HMT tiles; run 'heatproof data fetch hmt' or give the path of the class folders")
+        raise FileError(
+            f"{root}: no HMT tiles; run 'heatproof data fetch hmt', or pass --path, the folder with the class folders"
+        )
     inner = {entry.name: entry for entry in folders(root)}
     for part in [inner[name] for name in ("train", "test") if name in inner] or [root]:
-        found = [entry.name for entry in folders(part)]
-        if set(found) != set(FOLDERS):
-            raise FileError(f"{part}: got folders {', '.join(found) or 'none'}; expected {', '.join(FOLDERS)}")
+        names = [entry.name for entry in folders(part)]
+        if set(names) != set(FOLDERS):
+            raise FileError(f"{part}: got folders {', '.join(names) or 'none'}; expected {', '.join(FOLDERS)}")
     transform = Transform(side(size))
 
     def pick(samples: Samples) -> tuple[Bool[Tensor, " n"], str]:

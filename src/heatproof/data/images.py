@@ -75,9 +75,9 @@ class Transform:
 
 
 def read_image(path: str | Path, transform: Transform | None = None) -> tuple[Pixels, tuple[str, ...]]:
-    """The image as integers (C, H, W), 8 or 16 bit, and remarks on what could not be kept of the file.
+    """The image as integers (C, H, W), 8 or 16 bit, and remarks on what was lost.
 
-    Raises: FileError, naming the file, for one that is empty, truncated, no image, too large or of open range.
+    Raises: FileError, naming the file, for one that is empty, truncated, no image, too large or without a fixed range.
     """
     with _quiet():
         return _read(Path(path), transform or Transform())
@@ -103,7 +103,7 @@ def _read(path: Path, transform: Transform) -> tuple[Pixels, tuple[str, ...]]:
     except UnidentifiedImageError:
         raise FileError(f"{path}: not an image that can be read; expected {', '.join(SUFFIXES)}") from None
     except PermissionError:
-        raise FileError(f"{path}: may not be read; change its permissions") from None
+        raise FileError(f"{path}: permission to read it is denied; change its permissions") from None
     except Image.DecompressionBombError:
         raise FileError(
             f"{path}: more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels (a decompression bomb?); cut it into tiles"
@@ -253,12 +253,12 @@ class LazyImages:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a look at every file found.
+    """The image files of a folder after each was decoded once.
 
     Attributes:
         images: the files that can be used, in the order given.
         bad: file to reason, for those left out.
-        remarks: file to what of it could not be kept, for those that were converted.
+        remarks: file to what was lost, for those that were converted.
     """
 
     images: LazyImages
@@ -293,7 +293,8 @@ def check_images(paths: Iterable[Path], transform: Transform, *, strict: bool = 
                     images.size = (pixels.shape[1], pixels.shape[2])
                 if pixels is not None and pixels.shape[1:] != images.size:
                     note = (
-                        f"{path}: is {_times(pixels.shape[1:])} pixels, the first is {_times(images.size)}; give a size"
+                        f"{path}: is {_times(pixels.shape[1:])} pixels, the first is {_times(images.size)}; "
+                        "set the option size"
                     )
                     pixels = None
                 if pixels is None:

@@ -5,7 +5,6 @@ Positions are the features: all channels of a position are removed together.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from heatproof import draws
 from heatproof.errors import InputError, NotApplicable
-from heatproof.fills.catalogue import fills
+from heatproof.fills.catalogue import FillEntry, fills
 from heatproof.probe import Goal, Probe
 from heatproof.registry import Spec
 
@@ -40,43 +39,46 @@ class Canvas:
     @cached_property
     def blank(self) -> Float[Tensor, "n c *s"]:
         """The inputs with every position removed."""
-        entry = fills[self.fill.name]
-        if entry.imputes:
+        if self._entry.imputes:
             everywhere = torch.ones_like(self.x[:, 0], dtype=torch.bool)
-            return self._call(x=self.x, removed=everywhere, grain=self._grain)
-        return self._call(x=self.x, seeds=self._seeds, pool=self.pool)
+            return self._filled({"x": self.x, "removed": everywhere, "grain": self._grain})
+        return self._filled({"x": self.x, "seeds": self._seeds, "pool": self.pool})
 
     def without(self, removed: Bool[Tensor, "g n *s"]) -> Float[Tensor, "g*n c *s"]:
         """Each input with each of ``g`` sets of its positions removed; all inputs with the first set come first."""
-        if not fills[self.fill.name].imputes:
+        if not self._entry.imputes:
             return torch.where(removed[:, :, None], self.blank, self.x).flatten(0, 1)
         rows = torch.arange(len(self.x), device=self.x.device).repeat(len(removed))
-        return self._call(x=self.x[rows], removed=removed.flatten(0, 1), grain=self._grain[rows])
+        return self._filled({"x": self.x[rows], "removed": removed.flatten(0, 1), "grain": self._grain[rows]})
 
     def faded(self, share: Float[Tensor, "n *s"]) -> Float[Tensor, "n c *s"]:
-        """Each input kept to the given share in [0, 1] at each position, the rest from the fill.
+        """Each input kept to a share in [0, 1] at each position, the rest from the fill.
 
         Raises: NotApplicable for a fill that imputes.
         """
-        if fills[self.fill.name].imputes:
+        if self._entry.imputes:
             raise NotApplicable(f"fill {self.fill} cannot fade positions; choose black, mean, blur, noise or donor")
         return self.blank + share[:, None].to(self.x) * (self.x - self.blank)
 
+    @property
+    def _entry(self) -> FillEntry:
+        return fills[self.fill.name]
+
     @cached_property
     def _seeds(self) -> Int[Tensor, " n"]:
-        own = torch.arange(len(self.x)) if self.seeds is None else self.seeds
-        return draws.seeds(0, str(self.fill), own.to(self.x.device))
+        seeds = torch.arange(len(self.x)) if self.seeds is None else self.seeds
+        return draws.seeds(0, str(self.fill), seeds.to(self.x.device))
 
     @cached_property
     def _grain(self) -> Float[Tensor, "n c *s"]:
         """Drawn once: every removal has the same grain."""
         return draws.normal(self._seeds, self.x.shape[1:]).to(self.x)
 
-    def _call(self, **given: Any) -> Tensor:
-        function = fills[self.fill.name].function
-        asks = [p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
-        found: Tensor = function(*(given[name] for name in asks), **self.fill.kwargs)
-        return found
+    def _filled(self, values: dict[str, Any]) -> Float[Tensor, "m c *s"]:
+        """What the fill makes of those of the values that it asks for."""
+        entry = self._entry
+        filled: Tensor = entry.function(*(values[name] for name in entry.asks), **self.fill.kwargs)
+        return filled
 
 
 def removal_scores(
@@ -94,8 +96,8 @@ def removal_scores(
             rows = torch.arange(n, device=goal.classes.device).repeat(len(group))
             yield canvas.without(torch.stack(group)), goal if len(group) == 1 else goal.take(rows)
 
-    found = [part.reshape(-1, n) for part in probe.stream(parts())]
-    return torch.cat(found).T if found else canvas.x.new_zeros(n, 0)
+    scores = [part.reshape(-1, n) for part in probe.stream(parts())]
+    return torch.cat(scores).T if scores else canvas.x.new_zeros(n, 0)
 
 
 def removals(
@@ -108,6 +110,8 @@ def removals(
 
 def even_counts(total: int, steps: int) -> list[int]:
     """How many of ``total`` positions are removed at each of ``steps`` even steps, from none to all, without repeats.
+
+    Raises: InputError for less than one step.
 
     >>> even_counts(5, 2)
     [0, 2, 5]

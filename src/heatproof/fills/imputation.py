@@ -50,19 +50,19 @@ def diffused(x: Float[Tensor, "m c *s"], removed: Bool[Tensor, "m *s"]) -> Float
 
 def _reach(removed: Bool[Tensor, "m *s"]) -> list[slice]:
     """The box of the positions removed in any of the samples, and of their neighbours."""
-    found = []
+    box = []
     for axis in range(1, removed.ndim):
         lines = removed.movedim(axis, 0).flatten(1).any(1).nonzero()[:, 0].tolist() or [0]
-        found.append(slice(max(0, lines[0] - 1), lines[-1] + 2))
-    return found
+        box.append(slice(max(0, lines[0] - 1), lines[-1] + 2))
+    return box
 
 
 def _solved(x: Float[Tensor, "m c *s"], free: Float[Tensor, "m 1 *s"]) -> Float[Tensor, "m c *s"]:
     """The free positions; the first guess is the solution on a grid four times as coarse, on a small one the mean."""
     held, size = 1 - free, x.shape[2:]
     if max(size) <= 16:
-        known = held.flatten(2).sum(2).clamp_min(1)
-        return _refined(x, free, spatial.like(spatial.total(x * held) / known, x) * free)
+        left = held.flatten(2).sum(2).clamp_min(1)
+        return _refined(x, free, spatial.like(spatial.total(x * held) / left, x) * free)
     count, total = _pooled(_pooled(held)), _pooled(_pooled(x * held))
     empty, middle = (count == 0).to(x), total / count.clamp_min(1)
     coarse = torch.where(empty > 0, _solved(middle, empty), middle)
@@ -137,11 +137,11 @@ def _smeared(x: Tensor, axis: int) -> Tensor:
 
 def _coarser(free: Float[Tensor, "m 1 *s"], held: Float[Tensor, "m 1 *s"]) -> list[Tensor]:
     """The inverse diagonal of the system on each coarser grid; ``held`` is the weight of each position's known ones."""
-    found, width = [], 1
+    diagonals, width = [], 1
     while max(free.shape[2:]) > 2:
         free, held, width = _pooled(free), _pooled(held), 2 * width
-        found.append(torch.where(free > 0, 1 / (0.6 * free / width + held).clamp_min(1e-6), 0))
-    return found
+        diagonals.append(torch.where(free > 0, 1 / (0.6 * free / width + held).clamp_min(1e-6), 0))
+    return diagonals
 
 
 def _pooled(x: Float[Tensor, "m c *s"]) -> Tensor:

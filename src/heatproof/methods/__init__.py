@@ -1,8 +1,34 @@
 """Attribution methods: each a small function in a registry, run by one engine on signals, images and volumes."""
 
-from heatproof.methods import attention, cam, control, eigen, gradient, perturbation
-from heatproof.methods import score_cams as masking
-from heatproof.methods.engine import attribute, explain, method, methods, names, parse
+from heatproof.methods import attention as _attention
+from heatproof.methods import controls as _controls
+from heatproof.methods import eigen as _eigen
+from heatproof.methods import gradient as _gradient
+from heatproof.methods import layer_cams as _layer_cams
+from heatproof.methods import perturbation as _perturbation
+from heatproof.methods import score_cams as _score_cams
+from heatproof.methods.catalogue import (
+    MethodEntry,
+    cam,
+    control,
+    default_controls,
+    method,
+    methods,
+    names,
+    parse,
+)
+from heatproof.methods.engine import attribute, explain
 
-__all__ = ["attribute", "explain", "method", "methods", "names", "parse"]
-_REGISTERED = (attention, cam, control, eigen, gradient, masking, perturbation)
+__all__ = [
+    "MethodEntry",
+    "attribute",
+    "cam",
+    "control",
+    "default_controls",
+    "explain",
+    "method",
+    "methods",
+    "names",
+    "parse",
+]
+_REGISTERED = (_attention, _controls, _eigen, _gradient, _layer_cams, _perturbation, _score_cams)

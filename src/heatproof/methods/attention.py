@@ -10,15 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from heatproof import spatial
-from heatproof.methods.engine import method
+from heatproof.methods.catalogue import method
 from heatproof.probe import Goal, Heads, Probe
 
 
-@method("attention-rollout", paper="2005.00928")
+@method("attention-rollout", paper="2005.00928", label="Attention rollout", range=(0, None), needs=("attention",))
 def attention_rollout(
     probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, heads: Literal["mean", "max", "min"] = "mean"
 ) -> Float[Tensor, "n *s"]:
-    """How much of each patch arrives at the class token, attention being passed on layer by layer (equation 1).
+    """How much each patch contributes to the class token, attention multiplied over the layers (equation 1).
 
     The same for every class. Without a class token, the mean over all tokens.
     Range: at least 0, the patches' shares sum to at most 1.
@@ -35,9 +35,15 @@ def attention_rollout(
     return _maps(probe, x, None, lambda layers: _arrives(_product([step(layer) for layer in layers]), layers[0]))
 
 
-@method("transformer-attribution", paper="2012.09838")
+@method(
+    "transformer-attribution",
+    paper="2012.09838",
+    label="Transformer attribution",
+    range=(0, None),
+    needs=("attention",),
+)
 def transformer_attribution(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, "n *s"]:
-    """Attention weighted by its positive gradient, passed on layer by layer (equations 13 and 14).
+    """Attention weighted by its positive gradient, multiplied over the layers (equations 13 and 14).
 
     Deviates: the attention itself stands for its LRP relevance, as in the authors' later 2103.15679 (equations 5, 6),
     which needs no propagation rule for the model at hand.
@@ -53,7 +59,7 @@ def transformer_attribution(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal
     return _maps(probe, x, goal, lambda layers: _arrives(_product([step(layer) for layer in layers]), layers[0]))
 
 
-@method("le-grad", paper="2404.03214")
+@method("le-grad", paper="2404.03214", label="LeGrad", range=(0, None), needs=("attention",))
 def le_grad(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, "n *s"]:
     """The positive gradient of the logit by the attention, averaged over heads, queries and layers (equations 5 to 9).
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from heatproof import spatial
-from heatproof.methods.engine import cam
+from heatproof.methods.catalogue import cam
 
 
-@cam("eigen-cam", paper="2008.00299", relu=False, gives="map")
+@cam("eigen-cam", label="Eigen-CAM", paper="2008.00299", relu=False, gives="map")
 def eigen_cam(A: Float[Tensor, "n k *s"], *, centred: bool = False) -> Float[Tensor, "n *s"]:
     """The layer projected on its first right singular vector (equations 4 and 5); the same for every class.
 
@@ -25,7 +25,7 @@ def eigen_cam(A: Float[Tensor, "n k *s"], *, centred: bool = False) -> Float[Ten
     return spatial.project(A, centred=centred)
 
 
-@cam("eigen-grad-cam", relu=False, gives="map")
+@cam("eigen-grad-cam", label="Eigen-Grad-CAM", relu=False, gives="map")
 def eigen_grad_cam(
     A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"], *, centred: bool = False
 ) -> Float[Tensor, "n *s"]:
@@ -36,11 +36,11 @@ def eigen_grad_cam(
     return spatial.project(A * G, centred=centred)
 
 
-@cam("kpca-cam", paper="2410.00267", relu=False, gives="map")
+@cam("kpca-cam", label="KPCA-CAM", paper="2410.00267", relu=False, gives="map")
 def kpca_cam(
     A: Float[Tensor, "n k *s"], *, kernel: Literal["sigmoid", "rbf"] = "sigmoid", gamma: float | None = None
 ) -> Float[Tensor, "n *s"]:
-    """The first component of a kernel principal component analysis, positions being the samples (equation 9).
+    """The first component of a kernel principal component analysis over the positions (equation 9).
 
     ``gamma`` is 1 / K unless given. The same for every class.
     Range: signed.
@@ -54,5 +54,5 @@ def kpca_cam(
         K = torch.tanh(slope * (rows @ rows.movedim(1, 2)) + 1)
     K = K - K.mean(1, keepdim=True) - K.mean(2, keepdim=True) + K.mean((1, 2), keepdim=True)
     values, vectors = torch.linalg.eigh(K)
-    found = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
-    return spatial.turn(found, rows.sum(2)).to(A).reshape(len(A), *A.shape[2:])
+    component = vectors[..., -1] * values[:, -1:].clamp_min(0).sqrt()
+    return spatial.turn(component, rows.sum(2)).to(A).reshape(len(A), *A.shape[2:])

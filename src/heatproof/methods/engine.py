@@ -1,4 +1,4 @@
-"""How methods are registered and run: whatever shares a pass through the model is run together.
+"""How methods are run: whatever shares a pass through the model is run together.
 
 A CAM is a function from what one pass shows at a layer to weights: its parameters are named after attributes of
 `probe.Shot` (``A``, ``G``, ``score``, ``ablated`` ...) and only what it names is computed. All CAMs asked for together
@@ -11,8 +11,8 @@ Any other method is a function ``(probe, x, goal, *, options) -> maps (n, *S)``;
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -20,60 +20,12 @@ from torch import Tensor, nn
 
 from heatproof import draws, spatial
 from heatproof.errors import InputError, UsageError
+from heatproof.methods.catalogue import Fuse, MethodEntry, methods
 from heatproof.probe import Goal, Probe, Shot, Target, Wants, as_probe
-from heatproof.registry import Entry, Registry, Spec
+from heatproof.registry import Spec
 
-Smooth = Literal["none", "augment", "eigen"]
-Fuse = Literal["mean", "max", "product"]
-methods = Registry("method", shared={"smooth": Smooth, "fuse": Fuse})
-Function = Callable[..., Any]
 Named = str | Spec
 Lap = Callable[[Sequence[Spec]], None]
-
-
-def method(name: str, *, paper: str = "", control: bool = False, **facts: Any) -> Callable[[Function], Function]:
-    """Registers ``(probe, x, goal, *, options) -> maps (n, *S)``; a control is never ranked as a candidate."""
-
-    def register(function: Function) -> Function:
-        seeded = "seeds" in inspect.signature(function).parameters
-        return methods.add(name, paper=paper, control=control, family="method", seeded=seeded, **facts)(function)
-
-    return register
-
-
-def cam(
-    name: str,
-    *,
-    paper: str = "",
-    relu: bool = True,
-    gives: Literal["weights", "map"] = "weights",
-    tail: bool = False,
-    again: bool = False,
-    **facts: Any,
-) -> Callable[[Function], Function]:
-    """Registers ``(A, G, ...) -> W``, weights (n, K) or (n, K, *s); the map is their product with A summed over K.
-
-    ``relu`` cuts the map at zero, where the paper does. A method whose map is no weighted sum gives the map (n, *s),
-    which is taken as it is. ``tail`` says that it runs what lies behind the layer
-    again, ``again`` that it takes gradients of goals of its own.
-    """
-
-    def register(function: Function) -> Function:
-        asks = tuple(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY)
-        return methods.add(
-            name,
-            paper=paper,
-            control=False,
-            family="cam",
-            relu=relu,
-            gives=gives,
-            asks=asks,
-            tail=tail,
-            again=again,
-            **facts,
-        )(function)
-
-    return register
 
 
 @overload
@@ -82,7 +34,7 @@ def explain(
     x: Tensor,
     method: str | Spec,
     *,
-    target: Target = ...,
+    target: Target | Goal = ...,
     seed: int = ...,
     index: Tensor | None = ...,
 ) -> Tensor: ...
@@ -92,7 +44,7 @@ def explain(
     x: Tensor,
     method: list[str] | list[Spec] | tuple[str, ...] | tuple[Spec, ...],
     *,
-    target: Target = ...,
+    target: Target | Goal = ...,
     seed: int = ...,
     index: Tensor | None = ...,
 ) -> dict[str, Tensor]: ...
@@ -101,7 +53,7 @@ def explain(
     x: Float[Tensor, "n c *s"],
     method: Named | Sequence[Named],
     *,
-    target: Target = None,
+    target: Target | Goal = None,
     seed: int = 0,
     index: Int[Tensor, " n"] | None = None,
 ) -> Tensor | dict[str, Tensor]:
@@ -170,14 +122,15 @@ def _attribute(
         if spec not in maps:
             maps[spec] = smoothed(probe, x, spec, goal or probe.goal(x, target), seed, index)
             lap([spec])
-    for spec, found in maps.items():
-        if tuple(found.shape) != (len(x), *x.shape[2:]):
-            raise InputError(f"{spec}: made maps of shape {tuple(found.shape)}, expected {(len(x), *x.shape[2:])}")
+    size = (len(x), *x.shape[2:])
+    for spec, map in maps.items():
+        if tuple(map.shape) != size:
+            raise InputError(f"{spec}: made maps of shape {tuple(map.shape)}, expected {size}")
     return {spec: maps[spec] for spec in specs}
 
 
 def _cams(
-    probe: Probe, x: Tensor, cams: Mapping[Spec, Entry], goal: Goal | None, seeds: Mapping[Spec, Tensor], lap: Lap
+    probe: Probe, x: Tensor, cams: Mapping[Spec, MethodEntry], goal: Goal | None, seeds: Mapping[Spec, Tensor], lap: Lap
 ) -> dict[Spec, Tensor]:
     asked = {name for entry in cams.values() for name in entry.asks}
     tail = "ablated" in asked or any(entry.tail for entry in cams.values())
@@ -193,15 +146,15 @@ def _cams(
             layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
             parts[spec].append(fuse(layers, spec.kwargs.get("fuse", "mean")).cpu())
             lap([spec])
-    return {spec: torch.cat(found) for spec, found in parts.items()}
+    return {spec: torch.cat(maps) for spec, maps in parts.items()}
 
 
-def _one(shot: Shot, spec: Spec, entry: Entry, size: Sequence[int]) -> Tensor:
-    given = (shot if name == "shot" else getattr(shot, name) for name in entry.asks)
-    found = entry.function(*given, **_own(spec))
+def _one(shot: Shot, spec: Spec, entry: MethodEntry, size: Sequence[int]) -> Tensor:
+    seen = (shot if name == "shot" else getattr(shot, name) for name in entry.asks)
+    map = entry.function(*seen, **_own(spec))
     if entry.gives == "weights":
-        found = combine(found, shot.A, relu=entry.relu)
-    return spatial.resize(found.float(), size)
+        map = combine(map, shot.A, relu=entry.relu)
+    return spatial.resize(map.float(), size)
 
 
 def _own(spec: Spec) -> dict[str, Any]:
@@ -214,10 +167,10 @@ def combine(
     """The weighted sum of the channels, cut at zero with ``relu``."""
     with torch.autocast(A.device.type, enabled=False):
         if weights.ndim == 2:
-            found = torch.bmm(weights[:, None].float(), A.flatten(2))[:, 0].reshape(len(A), *A.shape[2:])
+            total = torch.bmm(weights[:, None].float(), A.flatten(2))[:, 0].reshape(len(A), *A.shape[2:])
         else:
-            found = (weights * A).sum(1)
-        return found.relu() if relu else found
+            total = (weights * A).sum(1)
+        return total.relu() if relu else total
 
 
 def smoothed(
@@ -236,8 +189,8 @@ def smoothed(
     for flip in (False, True):
         for factor in (0.9, 1.0, 1.1):
             altered = (x.flip(-1) if flip else x) * factor
-            found = attribute(probe, altered, [inner], target=goal, seed=seed, index=index)[inner]
-            copies.append(found.flip(-1) if flip else found)
+            map = attribute(probe, altered, [inner], target=goal, seed=seed, index=index)[inner]
+            copies.append(map.flip(-1) if flip else map)
     stack = torch.stack(copies, dim=1)
     return stack.mean(1) if join == "augment" else spatial.project(stack) / len(copies) ** 0.5
 
@@ -257,25 +210,11 @@ def fuse(maps: Sequence[Float[Tensor, "n *s"]], how: Fuse = "mean") -> Float[Ten
     return stack.mean(0) if how == "mean" else stack.amax(0)
 
 
-def _other(probe: Probe, x: Tensor, spec: Spec, entry: Entry, goal: Goal | None, seeds: Tensor) -> Tensor:
+def _other(probe: Probe, x: Tensor, spec: Spec, entry: MethodEntry, goal: Goal | None, seeds: Tensor) -> Tensor:
     parts = []
     for rows in torch.arange(len(x)).split(probe.rows(x)):
-        given: dict[str, Any] = _own(spec)
+        options: dict[str, Any] = _own(spec)
         if entry.seeded:
-            given["seeds"] = seeds[rows]
-        parts.append(entry.function(probe, x[rows], None if goal is None else goal.take(rows), **given).float().cpu())
+            options["seeds"] = seeds[rows]
+        parts.append(entry.function(probe, x[rows], None if goal is None else goal.take(rows), **options).float().cpu())
     return torch.cat(parts)
-
-
-def names(*, control: bool | None = None, family: str | None = None) -> list[str]:
-    """The registered method names, optionally only the controls (or none of them), or one family."""
-
-    def fits(entry: Entry) -> bool:
-        return (control is None or entry.control is control) and (family is None or entry.family == family)
-
-    return [name for name in methods if fits(methods[name])]
-
-
-def parse(texts: Iterable[Named]) -> list[Spec]:
-    """Checked specs, without repeats."""
-    return list(dict.fromkeys(methods.spec(text) for text in texts))

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from heatproof import spatial
-from heatproof.methods.engine import method
+from heatproof.methods.catalogue import method
 from heatproof.probe import Goal, Probe, Wants
 
 
-@method("saliency", paper="1312.6034")
+@method("saliency", paper="1312.6034", range=(0, None), needs=("gradient",))
 def saliency(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, "n *s"]:
     """The largest absolute gradient over the channels of the input (section 3.1).
 
@@ -21,7 +21,7 @@ def saliency(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tens
     return probe.gradient(x, goal).abs().amax(1)
 
 
-@method("input-x-gradient", paper="1605.01713")
+@method("input-x-gradient", paper="1605.01713", label="Input x gradient", needs=("gradient",))
 def input_x_gradient(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, "n *s"]:
     """Input times gradient, summed over the channels.
 
@@ -32,9 +32,9 @@ def input_x_gradient(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Fl
     return (slope * x.to(slope)).sum(1)
 
 
-@method("full-grad", paper="1905.00780")
+@method("full-grad", paper="1905.00780", label="FullGrad", range=(0, None), needs=("gradient",))
 def full_grad(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, "n *s"]:
-    """The input's and every bias's share of the logit, brought to the input's size and added up (equation 6).
+    """The contributions of the input and of every bias to the logit, resized to the input and added (equation 6).
 
     Each layer's shares are made absolute and stretched to [0, 1] before they are added; biases of dense layers have no
     position and are left out, as in the paper.

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from heatproof import draws, spatial
-from heatproof.methods.engine import method
+from heatproof.methods.catalogue import method
 from heatproof.probe import Goal, Probe
 
 
-@method("rise", paper="1806.07421", limits={"masks": 1, "cells": 1, "keep": 1e-6})
+@method("rise", paper="1806.07421", limits={"masks": 1, "cells": 1, "keep": 1e-6}, label="RISE")
 def rise(
     probe: Probe,
     x: Float[Tensor, "n c *s"],
@@ -26,7 +26,7 @@ def rise(
     cells: int = 7,
     keep: float = 0.5,
 ) -> Float[Tensor, "n *s"]:
-    """The mean score of randomly masked inputs in which a position was seen (equation 6).
+    """The mean score of randomly masked inputs in which a position is visible (equation 6).
 
     Masks are ``cells`` random on-off cells an axis, on with chance ``keep``, enlarged and shifted at random; what is
     hidden is 0.
@@ -74,7 +74,7 @@ def occlusion(
     stride: float = 0.5,
     fill: float = 0.0,
 ) -> Float[Tensor, "n *s"]:
-    """How much of the score is lost when a window around a position is set to ``fill``, averaged over windows.
+    """The score lost when a window that covers the position is set to ``fill``, averaged over the windows.
 
     ``window`` is a share of each axis, ``stride`` a share of the window.
     Range: signed.

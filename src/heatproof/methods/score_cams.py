@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from heatproof import draws, spatial
-from heatproof.methods.cam import _seeds
-from heatproof.methods.engine import cam
+from heatproof.methods.catalogue import cam
+from heatproof.methods.layer_cams import seeds_of
 from heatproof.probe import Shot
 
 
@@ -29,19 +29,19 @@ def through(shot: Shot, samples: Int[Tensor, " m"], masks: Float[Tensor, "m 1 *s
     return torch.mul(x, masks.to(x), out=seen)
 
 
-@cam("score-cam", paper="1910.01279")
+@cam("score-cam", label="Score-CAM", paper="1910.01279")
 def score_cam(shot: Shot) -> Float[Tensor, "n k"]:
-    """Each channel weighted by the softmax over channels of the score of the input seen through it (algorithm 1).
+    """Each channel weighted by the softmax over channels of the score of the input masked by it (algorithm 1).
 
     Range: at least 0.
     Cost: K forward passes, in batches of one size.
     """
     count = shot.A.shape[1]
-    scores = shot.probe.variants(shot.x, shot.goal, count, lambda n, k: through(shot, n, veils(shot, n, k)))
+    scores = shot.runner.variants(shot.x, shot.goal, count, lambda n, k: through(shot, n, veils(shot, n, k)))
     return scores.softmax(1)
 
 
-@cam("ss-cam", paper="2006.14255", limits={"samples": 1, "spread": 0})
+@cam("ss-cam", label="SS-CAM", paper="2006.14255", limits={"samples": 1, "spread": 0})
 def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tensor, "n k"]:
     """Score-CAM with each channel's score averaged over noisy masks (algorithm 1, smoothed activations).
 
@@ -49,20 +49,20 @@ def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tenso
     Range: at least 0.
     Cost: K * samples forward passes.
     """
-    count, seeds = shot.A.shape[1], _seeds(shot)
+    count, seeds = shot.A.shape[1], seeds_of(shot)
 
     def noisy(n: Tensor, which: Tensor) -> Tensor:
         masks = veils(shot, n, which // samples)
         noise = draws.normal(seeds[n] * 31 + which, masks.shape[1:]).to(masks)
         return through(shot, n, masks + spread * noise)
 
-    scores = shot.probe.variants(shot.x, shot.goal, count * samples, noisy)
+    scores = shot.runner.variants(shot.x, shot.goal, count * samples, noisy)
     return scores.reshape(-1, count, samples).mean(2).softmax(1)
 
 
-@cam("is-cam", paper="2010.03023", limits={"steps": 1})
+@cam("is-cam", label="IS-CAM", paper="2010.03023", limits={"steps": 1})
 def is_cam(shot: Shot, *, steps: int = 10) -> Float[Tensor, "n k"]:
-    """Score-CAM with each channel's score integrated while its mask grows from nothing to full (equations 4 and 5).
+    """Score-CAM with each channel's score averaged while its mask is scaled from 0 to 1 (equations 4 and 5).
 
     Range: at least 0.
     Cost: K * steps forward passes.
@@ -73,5 +73,5 @@ def is_cam(shot: Shot, *, steps: int = 10) -> Float[Tensor, "n k"]:
         share = spatial.like((which % steps + 1) / steps, shot.x)
         return through(shot, n, share * veils(shot, n, which // steps))
 
-    scores = shot.probe.variants(shot.x, shot.goal, count * steps, growing)
+    scores = shot.runner.variants(shot.x, shot.goal, count * steps, growing)
     return scores.reshape(-1, count, steps).mean(2).softmax(1)

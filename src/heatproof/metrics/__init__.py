@@ -8,35 +8,38 @@ from heatproof.metrics import localisation as _localisation
 from heatproof.metrics import randomisation as _randomisation
 from heatproof.metrics import region as _region
 from heatproof.metrics import robustness as _robustness
-from heatproof.metrics.engine import (
-    FAMILIES,
-    Case,
-    Curve,
-    case,
-    check_map,
-    measure,
+from heatproof.metrics.cases import Case, Curve, case, check_map, moved, take, with_pool
+from heatproof.metrics.catalogue import (
+    Axes,
+    MetricEntry,
+    facts_of,
+    follows_fill,
     metric,
     metrics,
-    moved,
     names,
+    needs_donors,
     parse,
-    refuse,
-    score,
-    take,
-    with_pool,
 )
+from heatproof.metrics.engine import measure, refuse, score
+from heatproof.metrics.families import Family, families
 
 __all__ = [
-    "FAMILIES",
+    "Axes",
     "Case",
     "Curve",
+    "Family",
+    "MetricEntry",
     "case",
     "check_map",
+    "facts_of",
+    "families",
+    "follows_fill",
     "measure",
     "metric",
     "metrics",
     "moved",
     "names",
+    "needs_donors",
     "parse",
     "refuse",
     "score",

@@ -1,4 +1,4 @@
-"""Does the map depend on what the model has learnt, and on the class that is explained?
+"""Whether the map depends on what the model has learnt, and on the class that is explained.
 
 Randomised models are copies: the model under question and the global random state are never touched.
 """
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from heatproof import draws
 from heatproof.errors import NotApplicable, UsageError
-from heatproof.metrics.engine import Case, Curve, metric
+from heatproof.metrics.cases import Case, Curve
+from heatproof.metrics.catalogue import Axes, metric
 from heatproof.metrics.similarity import Similarity, similarity
 from heatproof.probe import Goal, Probe
 
@@ -24,36 +25,63 @@ Order = Literal["cascading", "independent"]
 
 
 @metric(
-    "parameter-randomisation", better="lower", family="randomisation", needs=("explain",), range=(-1, 1),
-    paper="1810.03292", curve=True,
-)  # fmt: skip
+    "parameter-randomisation",
+    better="lower",
+    family="randomisation",
+    needs=("explain",),
+    range=(-1, 1),
+    paper="1810.03292",
+    unit="similarity",
+    must_change_with="parameters",
+    unchanged_above=0.5,
+    curve=Axes(
+        "share of layers with random weights, from the output down",
+        "similarity to the original map",
+        {("order", "independent"): "place of the layers with random weights, from the output down"},
+    ),
+)
 def parameter_randomisation(
     case: Case, *, order: Order = "cascading", kind: Similarity = "spearman", stages: int = 8
 ) -> Curve:
-    """How alike the map stays while layers are randomised, from the top down or each alone, averaged over the stages.
+    """The mean similarity to the original map while layers are randomised, from the output down or one by one.
 
     Each weight is redrawn from a normal with the mean and deviation of its tensor. The model as it is takes no part in
-    the average. A map that becomes constant counts as unlike (0).
+    the average. A map that becomes constant has similarity 0.
     Deviates: at most ``stages`` groups of layers. Range: -1 to 1. NaN for a constant map.
     Cost: one explanation a stage.
+    Tells: whether the map depends on the weights of the model.
+    Cannot: whether the map is correct; a map of pure noise passes.
+    Mind: a method that fails explains the input, not the model.
     """
     if stages < 1:
         raise UsageError(f"stages: got {stages}, expected at least 1")
-    found = [
+    similarities = [
         _still(case.map, case.again(case.x, probe=probe), kind)
         for probe in randomised(case.probe, seed=case.seed, order=order, stages=stages)
     ]
-    return Curve(torch.linspace(1 / len(found), 1, len(found), dtype=torch.float64), torch.stack(found, 1), by="mean")
+    return Curve(
+        torch.linspace(1 / len(similarities), 1, len(similarities), dtype=torch.float64),
+        torch.stack(similarities, 1),
+        by="mean",
+    )
 
 
 @metric(
-    "efficient-parameter-randomisation", better="higher", family="randomisation", needs=("explain",),
-    range=(-1, None), paper="2401.06465",
-)  # fmt: skip
+    "efficient-parameter-randomisation",
+    better="higher",
+    family="randomisation",
+    needs=("explain",),
+    range=(-1, None),
+    paper="2401.06465",
+    unit="relative rise",
+)
 def efficient_parameter_randomisation(case: Case, *, bins: int = 100) -> Tensor:
     """The relative rise of the map's complexity once every layer is randomised (equation 6).
 
     Complexity is the entropy of a histogram of its values. NaN for a constant map. Cost: one explanation.
+    Tells: whether the map becomes noise when all weights are replaced by random ones.
+    Cannot: which layers the map depends on.
+    Mind: it is coarse: one explanation in place of one for each group of layers.
     """
     before = _histogram_entropy(case.map, bins)
     (probe,) = randomised(case.probe, seed=case.seed, order="cascading", stages=1)
@@ -61,11 +89,24 @@ def efficient_parameter_randomisation(case: Case, *, bins: int = 100) -> Tensor:
     return (after - before) / torch.where(before > 0, before, torch.nan)
 
 
-@metric("random-logit", better="lower", family="randomisation", needs=("explain",), range=(-1, 1), paper="1912.09818")
+@metric(
+    "random-logit",
+    better="lower",
+    family="randomisation",
+    needs=("explain",),
+    range=(-1, 1),
+    paper="1912.09818",
+    unit="similarity",
+    must_change_with="class",
+    unchanged_above=0.9,
+)
 def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
-    """How alike the maps of the explained class and of another class, drawn by the sample's seed, are.
+    """The similarity of the maps of the explained class and of another class, drawn by the sample's seed.
 
     Range: -1 to 1. NaN for a constant map. Cost: one explanation.
+    Tells: whether the map depends on the class that is explained.
+    Cannot: anything where two classes rest on the same evidence with opposite sign.
+    Mind: maps of absolute values are similar for two classes by construction.
     """
     if case.goal.function is not None:
         raise NotApplicable("random-logit: what is explained is a function of the output, which has no other class")
@@ -76,14 +117,24 @@ def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
 
 
 @metric(
-    "label-randomisation", better="lower", family="randomisation", needs=("explain", "relearnt"), range=(-1, 1),
+    "label-randomisation",
+    better="lower",
+    family="randomisation",
+    needs=("explain", "relearnt"),
+    range=(-1, 1),
     paper="1810.03292",
-)  # fmt: skip
+    unit="similarity",
+    must_change_with="labels",
+    unchanged_above=0.5,
+)
 def label_randomisation(case: Case, *, kind: Similarity = "spearman", epochs: int = 60) -> Tensor:
-    """How alike the maps of the model and of one that was trained on shuffled labels are (section 3.2).
+    """The similarity of the maps of the model and of one trained on shuffled labels (section 3.2).
 
     A study trains that model for so many ``epochs``, where it knows the training samples, and keeps it beside its
     scores. Range: -1 to 1. NaN for a constant map. Cost: one training a study, one explanation.
+    Tells: whether the map depends on the labels that the model learnt.
+    Cannot: whether the map is correct.
+    Mind: a second model is trained on shuffled labels; where it could not learn them, the comparison says little.
     """
     if case.relearnt is None:
         raise NotApplicable("label-randomisation: needs a model trained on shuffled labels; hp.study trains one")
@@ -116,11 +167,10 @@ def of_model(probe: Probe, model: nn.Module, prefix: str = "") -> Probe:
     def name(layer: str | nn.Module) -> str:
         return prefix + (layer if isinstance(layer, str) else names[layer])
 
-    given = probe.layer
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        layer: str | list[str] | None = [name(one) for one in given]
+    if isinstance(probe.layer, Sequence) and not isinstance(probe.layer, str):
+        layer: str | list[str] | None = [name(one) for one in probe.layer]
     else:
-        layer = None if given is None else name(given)
+        layer = None if probe.layer is None else name(probe.layer)
     return replace(probe, model=model, layer=layer)
 
 
@@ -144,8 +194,8 @@ def _redraw(module: nn.Module, label: str) -> None:
 def _still(map: Float[Tensor, "n *s"], other: Float[Tensor, "n *s"], kind: Similarity) -> Float[Tensor, " n"]:
     """The similarity; 0 where only the other map is constant."""
     flat = map.flatten(1)
-    told = flat.amax(1) > flat.amin(1)
-    return torch.where(told, similarity(map, other, kind).nan_to_num(0.0), torch.nan)
+    varied = flat.amax(1) > flat.amin(1)
+    return torch.where(varied, similarity(map, other, kind).nan_to_num(0.0), torch.nan)
 
 
 def _histogram_entropy(map: Float[Tensor, "n *s"], bins: int) -> Float[Tensor, " n"]:
@@ -153,5 +203,5 @@ def _histogram_entropy(map: Float[Tensor, "n *s"], bins: int) -> Float[Tensor, "
     low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
     place = ((flat - low) / torch.where(high > low, high - low, 1) * bins).long().clamp_max(bins - 1)
     share = flat.new_zeros(len(flat), bins).scatter_add_(1, place, torch.ones_like(flat)) / flat.shape[1]
-    found: Tensor = torch.special.entr(share).sum(1)
-    return found
+    entropy: Tensor = torch.special.entr(share).sum(1)
+    return entropy

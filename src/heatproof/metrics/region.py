@@ -1,7 +1,7 @@
-"""Localisation where there is no mask: is the relevance where the model finds enough to keep its score?
+"""Localisation without a mask: whether the relevance lies within a box that alone keeps enough of the score.
 
-The model itself is asked for a box that is enough: positions outside it are removed slice by slice, whatever the maps
-say. All methods of a sample are judged by the same box, which is found once.
+The box is searched with the model and without any map: positions outside it are removed slice by slice. All methods of
+a sample are scored with the same box.
 """
 
 from __future__ import annotations
@@ -13,42 +13,60 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from heatproof.errors import UsageError
+from heatproof.metrics.cases import Case
+from heatproof.metrics.catalogue import metric
 from heatproof.metrics.curves import fraction
-from heatproof.metrics.engine import Case, metric
 from heatproof.metrics.localisation import pointing_game, relevance_mass, relevance_rank
 
 PAPER = "1705.07857"
 
 
-@metric("region-pointing-game", better="higher", family="region", range=(0, 1), paper=PAPER, binary=True)
+@metric(
+    "region-pointing-game",
+    better="higher",
+    family="region",
+    range=(0, 1),
+    paper=PAPER,
+    binary=True,
+    unit="share of samples",
+)
 def region_pointing_game(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
-    """1 where the most relevant position lies in a box that is enough for the model, else 0 (see sufficient_box).
+    """1 where the most relevant position lies in a box that alone keeps enough of the score, else 0.
 
-    NaN where nothing can be told: no such box, one of everything, a constant map.
+    NaN where it is undefined: no such box, a box of everything, a constant map.
     Cost: two passes an axis and slice that is cut off, shared by all methods.
+    Tells: whether the most relevant position lies in a box that alone keeps half of the score.
+    Cannot: anything about the rest of the map; many methods share the first place.
+    Mind: it is undefined where the fill alone keeps half of the score; use several fills.
     """
-    found: Tensor = pointing_game(_boxed(case, enough, steps, fill))
-    return found
+    return pointing_game(_boxed(case, enough, steps, fill))
 
 
-@metric("region-relevance-mass", better="higher", family="region", range=(0, 1), paper=PAPER)
+@metric(
+    "region-relevance-mass", better="higher", family="region", range=(0, 1), paper=PAPER, unit="share of the relevance"
+)
 def region_relevance_mass(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
-    """The share of the positive relevance in a box that is enough for the model (see sufficient_box).
+    """The share of the positive relevance in a box that alone keeps enough of the score.
 
     Uniform map: the box's share of the positions.
+    Tells: how much of the positive relevance lies in a box that alone keeps half of the score.
+    Cannot: which positions within the box matter; relevance on sufficient evidence outside the box counts against the
+    map.
+    Mind: a map with a constant offset scores low, however well it is ordered.
     """
-    found: Tensor = relevance_mass(_boxed(case, enough, steps, fill))
-    return found
+    return relevance_mass(_boxed(case, enough, steps, fill))
 
 
-@metric("region-relevance-rank", better="higher", family="region", range=(0, 1), paper=PAPER)
+@metric("region-relevance-rank", better="higher", family="region", range=(0, 1), paper=PAPER, unit="share of the box")
 def region_relevance_rank(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
-    """The share of a box that is enough for the model found by the K most relevant positions, K the size of the box.
+    """The share of a box that alone keeps enough of the score, covered by the K most relevant positions, K its size.
 
-    See sufficient_box. Random map: about the box's share of the positions.
+    For the box see sufficient_box. Random map: about the box's share of the positions.
+    Tells: how much of a box that alone keeps half of the score is covered by the most relevant positions.
+    Cannot: the shape of the evidence within the box: a ring, or two distant parts, come with what lies between them.
+    Mind: maps that mark a few positions cover little of the box.
     """
-    found: Tensor = relevance_rank(_boxed(case, enough, steps, fill))
-    return found
+    return relevance_rank(_boxed(case, enough, steps, fill))
 
 
 def _boxed(case: Case, enough: float, steps: int, fill: str | None) -> Case:
@@ -71,8 +89,8 @@ def sufficient_box(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str
     low = torch.zeros(len(case.x), len(size), dtype=torch.int64, device=case.x.device)
     high = low + torch.tensor(size, device=low.device)
     least = enough * case.score
-    told = (case.score > 0) & (case.blank(fill) < least)
-    going = told.clone()
+    definable = (case.score > 0) & (case.blank(fill) < least)
+    going = definable.clone()
     while bool(going.any()):
         lows, highs = _cuts(low, high, [max(1, round(length / steps)) for length in size])
         left = case.without((~_inside(a, b, size) for a, b in zip(lows, highs, strict=True)), fill=fill)
@@ -82,7 +100,7 @@ def sufficient_box(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str
         rows = torch.arange(len(choice), device=choice.device)
         low = torch.where(going[:, None], lows[choice, rows], low)
         high = torch.where(going[:, None], highs[choice, rows], high)
-    return _inside(low, high, size) & told.reshape(-1, *(1,) * len(size))
+    return _inside(low, high, size) & definable.reshape(-1, *(1,) * len(size))
 
 
 def _cuts(
@@ -95,9 +113,9 @@ def _cuts(
 
 
 def _inside(low: Int[Tensor, "n r"], high: Int[Tensor, "n r"], size: torch.Size) -> Bool[Tensor, "n *s"]:
-    found = torch.ones(len(low), *size, dtype=torch.bool, device=low.device)
+    inside = torch.ones(len(low), *size, dtype=torch.bool, device=low.device)
     for axis, length in enumerate(size):
         place = torch.arange(length, device=low.device)
         along = (place >= low[:, axis, None]) & (place < high[:, axis, None])
-        found &= along.reshape(len(low), *(length if a == axis else 1 for a in range(len(size))))
-    return found
+        inside &= along.reshape(len(low), *(length if a == axis else 1 for a in range(len(size))))
+    return inside

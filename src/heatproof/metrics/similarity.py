@@ -1,4 +1,4 @@
-"""How alike two maps are, one number a sample; NaN where a map is constant."""
+"""The similarity of two maps, one number a sample; NaN where a map is constant."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def pearson(a: Float[Tensor, "n p"], b: Float[Tensor, "n p"]) -> Float[Tensor, "
     flat = [m.double() - m.double().mean(1, keepdim=True) for m in (a, b)]
     spread = [m.square().sum(1).sqrt() for m in flat]
     varied = (a.amax(1) > a.amin(1)) & (b.amax(1) > b.amin(1)) & (spread[0] > 0) & (spread[1] > 0)
-    found = ((flat[0] / spread[0][:, None]) * (flat[1] / spread[1][:, None])).sum(1).clamp(-1, 1)
-    return torch.where(varied, found, torch.nan)
+    correlation = ((flat[0] / spread[0][:, None]) * (flat[1] / spread[1][:, None])).sum(1).clamp(-1, 1)
+    return torch.where(varied, correlation, torch.nan)
 
 
 def spearman(a: Float[Tensor, "n p"], b: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
@@ -56,8 +56,8 @@ def _ssim(a: Float[Tensor, "n *s"], b: Float[Tensor, "n *s"], sigma: float) -> F
     stack = torch.stack([x, y, x * x, y * y, x * y], dim=1)
     u, v, uu, vv, uv = spatial.separable(stack, window).unbind(1)
     c1, c2 = 0.01**2, 0.03**2
-    found = ((2 * u * v + c1) * (2 * (uv - u * v) + c2)) / ((u * u + v * v + c1) * (uu - u * u + vv - v * v + c2))
-    return torch.where(varied, found.flatten(1).mean(1), torch.nan)
+    local = ((2 * u * v + c1) * (2 * (uv - u * v) + c2)) / ((u * u + v * v + c1) * (uu - u * u + vv - v * v + c2))
+    return torch.where(varied, local.flatten(1).mean(1), torch.nan)
 
 
 def similarity(a: Float[Tensor, "n *s"], b: Float[Tensor, "n *s"], kind: Similarity) -> Float[Tensor, " n"]:

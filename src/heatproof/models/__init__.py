@@ -1,1 +1,1 @@
-"""Other people's models, in and out."""
+"""Models in and out: folders and files, networks of libraries, users' own factories; each with its card."""

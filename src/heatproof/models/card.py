@@ -1,4 +1,4 @@
-"""What is known of a model beside its weights: its card, a JSON file and an attribute of the model."""
+"""The card of a model: what belongs to it beside its weights, as a JSON file and an attribute of the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import heatproof
+from heatproof import version
 from heatproof.errors import FileError, UsageError
 from heatproof.registry import Spec
 
@@ -22,17 +22,17 @@ WEIGHTS, CARD = "model.safetensors", "card.json"
 
 
 def _versions() -> dict[str, str]:
-    return {"heatproof": heatproof.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"heatproof": version.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model beside its weights.
+    """What belongs to a model beside its weights.
 
     Attributes:
         architecture: a network of `heatproof.nets.nets` with its options, or ``package.module:factory`` as name.
-        input_shape: of one sample (C, *S), None where any length will do; empty where it is not known.
-        classes: a name an output, `numbered` where nobody gave any.
+        input_shape: of one sample (C, *S), None where any length will do; empty where it is unknown.
+        classes: a name an output, `numbered` where nobody named them.
         data, recipe, seed: what it was trained on and how.
         metrics: numbers measured when it was saved.
         versions, date: of the software and of the saving (ISO, UTC).
@@ -61,12 +61,12 @@ def attach(model: nn.Module, card: Card) -> None:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """What outputs are called that nobody has named: class 0, class 1, ..."""
+    """Names for outputs without any: class 0, class 1, ..."""
     return tuple(f"class {i}" for i in range(count))
 
 
 def foreign(architecture: Spec, input_shape: Sequence[int | None], outputs: int) -> Card:
-    """The card of a model from elsewhere: what can be seen of it, and nothing on where it comes from."""
+    """The card of a model from elsewhere: what its structure shows, and nothing on where it comes from."""
     return Card(architecture, tuple(input_shape), numbered(outputs), versions={}, date="not recorded")
 
 
@@ -77,7 +77,7 @@ def rename(model: nn.Module, classes: Sequence[str]) -> None:
     """
     names, card = tuple(classes), card_of(model)
     if len(set(names)) < len(names) or len(names) < 2:
-        raise UsageError(f"classes: got {', '.join(names) or 'none'}; expected a name of its own for every output")
+        raise UsageError(f"classes: got {', '.join(names) or 'none'}; expected a different name for every output")
     if card is None:
         card = Card(Spec(f"{type(model).__module__}:{type(model).__qualname__}"), (), names)
     if card.classes and len(card.classes) != len(names):
@@ -101,7 +101,7 @@ def read_card(path: Path) -> tuple[Card, str]:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileError(f"{str(path)!r} is missing; without it the weights cannot be given a network") from None
+        raise FileError(f"{str(path)!r} is missing; it says which network the weights belong to") from None
     except OSError as error:
         raise FileError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError:

@@ -1,37 +1,46 @@
-"""Models on disk: weights as safetensors beside a JSON card that tells how to build the network; never a pickle."""
+"""Models on disk: weights as safetensors beside a JSON card that says how to build the network; never a pickle."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from heatproof.errors import FileError, UsageError
 from heatproof.files import writing
-from heatproof.fingerprint import file_digest as _digest
+from heatproof.fingerprint import file_digest
 from heatproof.models.card import CARD, FORMAT, WEIGHTS, Card, attach, card_of, read_card, rename
+from heatproof.models.factory import fill, resolve_factory
 from heatproof.nets import build, nets
 
-if TYPE_CHECKING:
-    from heatproof.results.record import Results
 
-# Other files hp.load understands, and who reads them.
-_READERS = {
-    ".h5": "heatproof.models.formats.keras:load_keras",
-    ".hdf5": "heatproof.models.formats.keras:load_keras",
-    ".keras": "heatproof.models.formats.keras:load_keras",
-    ".pt2": "heatproof.models.formats.pt2:load_exported",
+def _keras(path: Path) -> nn.Module:
+    from heatproof.models.formats.keras import load_keras
+
+    return load_keras(path)
+
+
+def _exported(path: Path) -> nn.Module:
+    from heatproof.models.formats.pt2 import load_exported
+
+    return load_exported(path)
+
+
+# A format is loaded with its first file: most programs read none.
+READERS: Mapping[str, Callable[[Path], nn.Module]] = {
+    ".h5": _keras,
+    ".hdf5": _keras,
+    ".keras": _keras,
+    ".pt2": _exported,
 }
-_STATES = (".pt", ".pth", ".ckpt")
+_WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt")
+_RESULTS = "results.json"
 
 
 def save(model: nn.Module, folder: str | os.PathLike[str], card: Card | None = None) -> Path:
@@ -48,7 +57,7 @@ def save(model: nn.Module, folder: str | os.PathLike[str], card: Card | None = N
         safetensors.torch.save_model(model, str(part))
     fields = asdict(card)
     fields["architecture"] = {"name": card.architecture.name, "options": card.architecture.kwargs}
-    page = {"heatproof": "model", "format": FORMAT, "weights": _digest(folder / WEIGHTS), **fields}
+    page = {"heatproof": "model", "format": FORMAT, "weights": file_digest(folder / WEIGHTS), **fields}
     with writing(folder / CARD) as part:
         part.write_text(json.dumps(page, indent=2, default=str) + "\n", encoding="utf-8")
     return folder
@@ -59,77 +68,59 @@ def load(
     *,
     factory: str | Callable[[], nn.Module] | None = None,
     classes: Sequence[str] = (),
-) -> nn.Module | Results:
-    """The model (evaluation mode, its card as ``.card``) or the study's Results that lie at ``path``.
+) -> nn.Module:
+    """The model at ``path``, in evaluation mode, with its card as ``.card``.
 
     A model is a folder that `save` wrote, either of its two files, the folder of a run, a Keras file (.h5, .keras) or
     an exported program (.pt2). Bare weights (.safetensors, .pt) need ``factory``, a callable or "package.module:name"
-    that builds the network. ``classes`` names the model's outputs in their order. Results are a folder with
-    ``results.json``.
+    that builds the network. ``classes`` names the model's outputs in their order.
 
-    Raises: FileError where nothing is there, or it is truncated, foreign or of a newer format; UsageError where there
-        are more or fewer names than outputs.
+    Raises: FileError where nothing is there, or it is truncated, foreign or of a newer format; UsageError for the
+        results of a study, or where there are more or fewer names than outputs.
     """
-    found = _load(Path(path), factory)
-    if classes and isinstance(found, nn.Module):
-        rename(found, classes)
-    return found
+    model = _load(Path(path), factory)
+    if classes:
+        rename(model, classes)
+    return model
 
 
-def _load(path: Path, factory: str | Callable[[], nn.Module] | None) -> nn.Module | Results:
+def _load(path: Path, factory: str | Callable[[], nn.Module] | None) -> nn.Module:
     if not path.exists():
-        raise FileError(f"nothing at {str(path)!r}; expected a model folder, a model file or the folder of a study")
+        raise FileError(f"nothing at {str(path)!r}; expected a model folder or a model file")
     if path.is_dir():
         return _load_folder(path, factory)
-    if path.suffix in _READERS:
-        return cast(nn.Module, _resolve(_READERS[path.suffix], path)(path))
+    if path.suffix in READERS:
+        return READERS[path.suffix](path)
     if path.name == CARD or (path.suffix == ".safetensors" and (path.parent / CARD).exists() and factory is None):
         return _load_model(path.parent, factory)
-    if path.suffix in (".safetensors", *_STATES):
+    if path.suffix in _WEIGHTS:
         if factory is None:
             raise FileError(
                 f"{str(path)!r} holds weights without a network; pass factory='package.module:name' as well"
             )
         return resolve_factory(factory, weights=path)
-    raise FileError(f"{str(path)!r} is not a model; expected a folder, .safetensors, {', '.join(sorted(_READERS))}")
+    endings = ", ".join(sorted([".safetensors", *READERS]))
+    raise FileError(f"{str(path)!r} is not a model; expected a folder or a file that ends in {endings}")
 
 
-def resolve_factory(
-    factory: str | Callable[[], nn.Module], *, weights: str | os.PathLike[str] | None = None
-) -> nn.Module:
-    """The model a user's own function or class builds, in evaluation mode, with weights from a file if given.
-
-    ``factory`` is a callable or "package.module:name"; ``weights`` a .safetensors file or a state dict (.pt, .pth,
-    .ckpt), which is read without unpickling objects.
-
-    Raises: UsageError where there is no such factory or it gives no module; FileError for unfit weights.
-    """
-    make = _imported(factory) if isinstance(factory, str) else factory
-    model = make()
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"factory {factory!r} gave a {type(model).__name__}, expected a torch.nn.Module")
-    if weights is not None:
-        _fill(model, Path(weights))
-    return model.eval()
-
-
-def _load_folder(folder: Path, factory: str | Callable[[], nn.Module] | None) -> nn.Module | Results:
-    if (folder / "results.json").exists():
-        return cast("Results", importlib.import_module("heatproof.results.storage").load(folder))
+def _load_folder(folder: Path, factory: str | Callable[[], nn.Module] | None) -> nn.Module:
+    if (folder / _RESULTS).exists():
+        raise UsageError(
+            f"{str(folder)!r} holds the results of a study, expected a model; "
+            "give the run's folder, or read the results with heatproof.load"
+        )
     for place in (folder, folder / "model"):
         if (place / CARD).exists() or (place / WEIGHTS).exists():
             return _load_model(place, factory)
-    raise FileError(
-        f"{str(folder)!r} holds neither a model ({CARD}, {WEIGHTS}) nor the results of a study (results.json)"
-    )
+    raise FileError(f"{str(folder)!r} holds no model; expected {CARD} and {WEIGHTS} in it or in its folder 'model'")
 
 
 def _load_model(folder: Path, factory: str | Callable[[], nn.Module] | None) -> nn.Module:
     card, digest = read_card(folder / CARD)
     weights = folder / WEIGHTS
     if not weights.exists():
-        raise FileError(f"{str(weights)!r} is missing; the card beside it is no use alone")
-    if digest != _digest(weights):
+        raise FileError(f"{str(weights)!r} is missing; the card beside it needs it")
+    if digest != file_digest(weights):
         raise FileError(f"{str(weights)!r} is truncated or was changed: it is not the file its card was written for")
     if factory is not None:
         model = resolve_factory(factory, weights=weights)
@@ -139,7 +130,7 @@ def _load_model(folder: Path, factory: str | Callable[[], nn.Module] | None) -> 
                 model = build(card.architecture)
         except UsageError as error:
             raise FileError(f"{str(folder / CARD)!r} does not describe a network of this version: {error}") from None
-        _fill(model, weights)
+        fill(model, weights)
     else:
         raise FileError(
             f"{str(folder)!r} holds a network heatproof cannot build ({card.architecture.name}); "
@@ -147,48 +138,3 @@ def _load_model(folder: Path, factory: str | Callable[[], nn.Module] | None) -> 
         )
     attach(model, card)
     return model.eval()
-
-
-def _fill(model: nn.Module, weights: Path) -> None:
-    try:
-        if weights.suffix == ".safetensors":
-            safetensors.torch.load_model(model, weights)
-        else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            model.load_state_dict(state.get("state_dict", state))
-    except FileNotFoundError:
-        raise FileError(f"no weights at {str(weights)!r}") from None
-    except safetensors.SafetensorError as error:
-        raise FileError(f"{str(weights)!r} is truncated or not a safetensors file ({error})") from None
-    except (RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FileError(f"the weights in {str(weights)!r} do not fit the network: {reason}") from None
-    except Exception as error:  # torch.load raises UnpicklingError, EOFError, BadZipFile ... for foreign files
-        raise FileError(f"{str(weights)!r} is not a plain state dict of tensors ({type(error).__name__})") from None
-
-
-def _imported(name: str) -> Callable[[], Any]:
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
-        raise UsageError(f"factory {name!r}: expected 'package.module:name'")
-    try:
-        make = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise UsageError(
-            f"factory {name!r}: cannot import {module!r} ({error}); is it installed or on PYTHONPATH?"
-        ) from None
-    except AttributeError:
-        raise UsageError(f"factory {name!r}: module {module!r} has no {attribute!r}") from None
-    if not callable(make):
-        raise UsageError(
-            f"factory {name!r} is a {type(make).__name__}, expected a function or class that builds the model"
-        )
-    return cast(Callable[[], Any], make)
-
-
-def _resolve(reader: str, path: Path) -> Callable[[Path], Any]:
-    module, _, function = reader.partition(":")
-    try:
-        return cast(Callable[[Path], Any], getattr(importlib.import_module(module), function))
-    except ImportError as error:
-        raise FileError(f"cannot read {path.suffix} files such as {str(path)!r} here: {error}") from error

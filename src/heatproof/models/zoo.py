@@ -14,10 +14,9 @@ import safetensors
 import torch
 from torch import nn
 
-from heatproof.errors import UnknownName, UsageError
+from heatproof.errors import UnknownName, UsageError, first_line
 from heatproof.models.card import Card, foreign
-from heatproof.models.folder import resolve_factory
-from heatproof.models.formats.keras_files import first_line
+from heatproof.models.factory import resolve_factory
 from heatproof.registry import Spec
 
 _LIBRARIES = ("timm", "torchvision")
@@ -73,16 +72,16 @@ def library_of(name: str) -> str | None:
 def classes_in(name: str, weights: str | os.PathLike[str]) -> int | None:
     """How many classes weights for a network were trained on; None for as many as the library has, or unfit weights."""
     shapes, usual = _shapes(Path(weights)), build(name).state_dict()
-    found = [
+    sizes = [
         (shape[0], usual[key].shape[0])
         for key, shape in shapes.items()
         if key in usual and shape != tuple(usual[key].shape) and shape[1:] == tuple(usual[key].shape[1:])
     ]
-    return found[0][0] if found and len(set(found)) == 1 else None
+    return sizes[0][0] if sizes and len(set(sizes)) == 1 else None
 
 
 def card(name: str, network: nn.Module) -> Card:
-    """What a network of a library tells of itself; torchvision's take images of almost any size."""
+    """The card of a network of a library; torchvision's take images of almost any size."""
     last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
     width = last.out_features if isinstance(last, nn.Linear) else last.out_channels
     usual: Any = getattr(network, "default_cfg", {})
@@ -98,7 +97,7 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
                 return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
         state = torch.load(weights, map_location="meta", weights_only=True)
         return {key: tuple(value.shape) for key, value in state.get("state_dict", state).items()}
-    except Exception:  # filling the network with them tells what is wrong
+    except Exception:  # filling the network with them reports what is wrong
         return {}
 
 
@@ -110,23 +109,23 @@ def _library(module: str) -> Any:
 
 
 def _torchvision(network: str, classes: int | None) -> Callable[[], nn.Module]:
-    known = names("torchvision")
-    if network not in known:
-        raise UnknownName("network of torchvision", network, known)
-    return lambda: _made("torchvision.models", "get_model", network, classes, {"weights": None})
+    offered = names("torchvision")
+    if network not in offered:
+        raise UnknownName("network of torchvision", network, offered)
+    return lambda: _instance("torchvision.models", "get_model", network, classes, {"weights": None})
 
 
 def _timm(network: str, classes: int | None) -> Callable[[], nn.Module]:
-    known = names("timm")
-    if network.partition(".")[0] not in known:
-        raise UnknownName("network of timm", network, known)
-    return lambda: _made("timm", "create_model", network, classes, {"pretrained": False})
+    offered = names("timm")
+    if network.partition(".")[0] not in offered:
+        raise UnknownName("network of timm", network, offered)
+    return lambda: _instance("timm", "create_model", network, classes, {"pretrained": False})
 
 
-def _made(module: str, function: str, network: str, classes: int | None, options: dict[str, Any]) -> nn.Module:
-    given = options if classes is None else {**options, "num_classes": classes}
+def _instance(module: str, function: str, network: str, classes: int | None, options: dict[str, Any]) -> nn.Module:
+    settings = options if classes is None else {**options, "num_classes": classes}
     try:
-        made: nn.Module = getattr(_library(module), function)(network, **given)
+        built: nn.Module = getattr(_library(module), function)(network, **settings)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{network!r} cannot be built: {first_line(error)}") from error
-    return made
+    return built

@@ -6,9 +6,9 @@ which is all that is needed to build it again.
 
 from __future__ import annotations
 
+from heatproof.nets.bundle import shipped, weights
 from heatproof.nets.catalogue import build, net, nets
 from heatproof.nets.image import tissue_resnet, vgg_7
-from heatproof.nets.shipped import shipped, weights
 from heatproof.nets.signal import mnist1d_cnn
 from heatproof.nets.summary import Row, Summary, summary
 from heatproof.nets.volume import small_cnn

@@ -87,14 +87,14 @@ def summary(model: nn.Module, input_shape: Sequence[int], *, depth: int = 1) -> 
 
 
 def _layers(model: nn.Module, depth: int, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    found: dict[nn.Module, str] = {}
+    paths: dict[nn.Module, str] = {}
     for name, child in model.named_children():
         inner = _layers(child, depth - 1, f"{prefix}{name}.") if depth > 1 and any(child.children()) else []
         for path, module in inner or [(f"{prefix}{name}", child)]:
-            found.setdefault(module, path)
-    if not found and not prefix:
+            paths.setdefault(module, path)
+    if not paths and not prefix:
         return [(type(model).__name__.lower(), model)]
-    return [(path, module) for module, path in found.items()]
+    return [(path, module) for module, path in paths.items()]
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -1,9 +1,10 @@
-"""From a model and samples to its `Performance`; scikit-learn does the arithmetic."""
+"""The `Performance` of a model on samples; numbers by class and curves are scikit-learn's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,8 +14,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from heatproof.errors import InputError
+from heatproof.performance.findings import findings_of
 from heatproof.performance.record import Performance, Reliability, Roc
-from heatproof.performance.resamples import CLASS_NUMBERS, NUMBERS, Resampled
+from heatproof.performance.resamples import AVERAGES, CLASS_NUMBERS, NUMBERS, Resampled
 from heatproof.records import Estimate, Samples
 from heatproof.stats import bootstrap, proportion
 
@@ -31,7 +33,7 @@ class Predictor(Protocol):
 
 
 def evaluate(model: nn.Module | Predictor, samples: Samples, *, batch: int | None = None, seed: int = 0) -> Performance:
-    """How good the classifier is on the samples: every number with its 95 % BCa bootstrap interval over samples.
+    """The performance of the classifier on the samples: every number with its 95 % interval over samples.
 
     Inputs on disk are read in chunks. The numbers of a class without samples are NaN and left out of averages.
 
@@ -60,7 +62,7 @@ def measure(
     name: str = "samples",
     resamples: int = 2000,
 ) -> Performance:
-    """The performance that probabilities (N, K) and true labels (N,) amount to.
+    """The performance computed from class probabilities (N, K) and true labels (N,).
 
     Beyond 50,000 probabilities the number of resamples falls with their count, to no fewer than 200.
 
@@ -69,15 +71,16 @@ def measure(
     p, labels, names = _checked(probabilities, y, classes)
     n, k = p.shape
     draws = max(200, min(resamples, int(resamples * 50_000 / (n * k))))
-    found = bootstrap(Resampled(p, labels, BINS), n, resamples=draws, seed=seed)
-    intervals = dict(zip(NUMBERS, found, strict=False))
-    rest = found[len(NUMBERS) :]
+    estimates = bootstrap(Resampled(p, labels, BINS), n, resamples=draws, seed=seed)
+    single = dict(zip(NUMBERS, estimates, strict=False))
+    rest = estimates[len(NUMBERS) :]
     classwise = {key: rest[i * k : (i + 1) * k] for i, key in enumerate(CLASS_NUMBERS)}
-    told, right = p.argmax(axis=1), p.argmax(axis=1) == labels
-    intervals["accuracy"] = proportion(right)
-    classwise["accuracy"] = tuple(proportion(right[labels == j]) for j in range(k))
-    classwise["precision"] = tuple(proportion(right[told == j]) for j in range(k))
-    return _performance(p, labels, names, intervals, classwise, name)
+    predicted, correct = p.argmax(axis=1), p.argmax(axis=1) == labels
+    single["accuracy"] = proportion(correct)
+    classwise["accuracy"] = tuple(proportion(correct[labels == j]) for j in range(k))
+    classwise["precision"] = tuple(proportion(correct[predicted == j]) for j in range(k))
+    performance = _performance(p, labels, names, single, classwise, name)
+    return replace(performance, findings=findings_of(performance))
 
 
 def _checked(
@@ -90,19 +93,21 @@ def _checked(
         )
     if p.shape[1] != len(classes):
         raise InputError(
-            f"the model gives {p.shape[1]} outputs, the samples have {len(classes)} classes; "
-            "give the samples the classes the model was trained on, in its order"
+            f"the model has {p.shape[1]} outputs, the samples have {len(classes)} classes; "
+            "name the samples' classes as the model was trained on, in its order"
         )
     if p.shape[1] < 2:
-        raise InputError(f"got {p.shape[1]} class, expected at least two to tell apart")
+        raise InputError(f"got {p.shape[1]} class, expected at least two")
     bad = np.flatnonzero(~np.isfinite(p).all(axis=1))
     if len(bad):
-        raise InputError(f"the model gives NaN or infinite probabilities for {len(bad)} samples, first {bad[0]}")
+        raise InputError(
+            f"the model returns NaN or infinite probabilities for {len(bad)} samples; the first is sample {bad[0]}"
+        )
     off = np.flatnonzero(np.abs(p.sum(axis=1) - 1.0) > 1e-3)
     if len(off) or p.min() < 0:
-        raise InputError("the numbers given as probabilities are not: expected rows that sum to one; apply a softmax")
+        raise InputError("got numbers that are not probabilities: expected rows that sum to one; apply a softmax")
     if labels.min() < 0 or labels.max() >= p.shape[1]:
-        raise InputError(f"labels reach from {labels.min()} to {labels.max()}, expected 0 to {p.shape[1] - 1}")
+        raise InputError(f"got labels from {labels.min()} to {labels.max()}, expected 0 to {p.shape[1] - 1}")
     return p, labels.astype(np.int64), tuple(classes)
 
 
@@ -110,47 +115,37 @@ def _performance(
     p: Float[np.ndarray, "n k"],
     y: Int[np.ndarray, " n"],
     classes: tuple[str, ...],
-    intervals: dict[str, Estimate],
+    single: dict[str, Estimate],
     classwise: dict[str, tuple[Estimate, ...]],
     name: str,
 ) -> Performance:
-    from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     labels, predicted = list(range(len(classes))), p.argmax(axis=1)
-    parts = {
-        average: precision_recall_fscore_support(y, predicted, labels=labels, average=average, zero_division=np.nan)[:3]
-        for average in (None, "macro", "weighted")
-    }
-    precision, recall, f1 = parts[None]
+    precision, recall, f1, _ = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=np.nan)
     curves = {key: _roc(y == k, p[:, k]) for k, key in enumerate(classes)}
     auc = np.array([curve.auc for curve in curves.values()])
     micro = _roc((y[:, None] == labels).ravel(), p.ravel())
     macro = _mean_roc([curve for curve in curves.values() if len(curve.false_positive)])
-    reliability = _reliability(p.max(axis=1), predicted == y)
     return Performance(
         classes=classes,
         y=y,
         probabilities=p,
-        accuracy=float(accuracy_score(y, predicted)),
-        balanced_accuracy=float(np.nanmean(recall)),
+        accuracy=single["accuracy"],
+        balanced_accuracy=single["balanced_accuracy"],
         class_accuracy=recall,
         auc=auc,
-        auc_macro=macro.auc,
-        auc_micro=micro.auc,
+        auc_macro=single["auc_macro"],
+        auc_micro=single["auc_micro"],
         roc={**curves, "macro": macro, "micro": micro},
         confusion=confusion_matrix(y, predicted, labels=labels),
         precision=precision,
         recall=recall,
         f1=f1,
-        averages={
-            f"{key}_{average}": float(value)
-            for average in ("macro", "weighted")
-            for key, value in zip(("precision", "recall", "f1"), parts[average], strict=True)
-        },
-        log_loss=float(log_loss(y, p / p.sum(axis=1, keepdims=True), labels=labels)),
-        ece=_ece(reliability),
-        reliability=reliability,
-        intervals=intervals,
+        log_loss=single["log_loss"],
+        ece=single["ece"],
+        averages={key: estimate for key, estimate in single.items() if key in AVERAGES},
+        reliability=_reliability(p.max(axis=1), predicted == y),
         class_intervals=classwise,
         name=name,
     )
@@ -183,16 +178,10 @@ def _sides(curve: Roc, grid: Float[np.ndarray, " g"]) -> Float[np.ndarray, "g 2"
     return np.stack([np.where(x[i] == grid, y[i], between) for i in (first, last)], axis=1)
 
 
-def _reliability(confidence: Float[np.ndarray, " n"], right: np.ndarray) -> Reliability:
+def _reliability(probability: Float[np.ndarray, " n"], correct: np.ndarray) -> Reliability:
     edges = np.linspace(0.0, 1.0, BINS + 1)
-    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    place = np.clip(np.ceil(probability * BINS).astype(np.int64) - 1, 0, BINS - 1)
     count = np.bincount(place, minlength=BINS)
-    sums = [np.bincount(place, weights=w, minlength=BINS) for w in (confidence, right.astype(np.float64))]
+    sums = [np.bincount(place, weights=w, minlength=BINS) for w in (probability, correct.astype(np.float64))]
     mean = [np.divide(s, count, out=np.full(BINS, np.nan), where=count > 0) for s in sums]
     return Reliability(edges, mean[0], mean[1], count)
-
-
-def _ece(bins: Reliability) -> float:
-    """Expected calibration error (Naeini et al. 2015): the mean gap of confidence and accuracy over the samples."""
-    gap = np.nan_to_num(np.abs(bins.confidence - bins.accuracy))
-    return float((gap * bins.count).sum() / bins.count.sum())

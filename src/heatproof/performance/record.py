@@ -1,7 +1,8 @@
-"""What is known of a classifier on labelled samples: numbers, curves, examples and sentences."""
+"""The performance of a classifier on labelled samples: numbers with intervals, curves, examples and findings."""
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from heatproof.performance import findings
-from heatproof.records import Estimate
+from heatproof.performance.resamples import AVERAGES, NUMBERS
+from heatproof.records import Estimate, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,21 +29,22 @@ class Roc:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy in bins of equal width over [0, 1]; NaN in an empty bin.
+    """Accuracy by the probability of the predicted class, in bins of equal width over [0, 1]; NaN in an empty bin.
 
     Attributes:
-        edges: (B + 1,); confidence, accuracy, count: mean confidence, share right and number of samples (B,).
+        edges: (B + 1,); probability, accuracy, count: mean probability, share classified correctly and number of
+            samples (B,).
     """
 
     edges: Float[np.ndarray, " b1"]
-    confidence: Float[np.ndarray, " b"]
+    probability: Float[np.ndarray, " b"]
     accuracy: Float[np.ndarray, " b"]
     count: Int[np.ndarray, " b"]
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often one class is taken for another; share is of the true class's samples."""
+    """How often one class is classified as another; share is of the true class's samples."""
 
     true: str
     predicted: str
@@ -52,50 +54,72 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Examples:
-    """Sample indices of one class: right and wrong by falling confidence, unsure by rising confidence."""
+    """Sample indices of one class, by the probability of the predicted class.
+
+    Attributes:
+        correct, incorrect: samples classified correctly or incorrectly, most probable first.
+        unsure: samples of either sort, least probable first.
+    """
 
     name: str
-    right: tuple[int, ...]
-    wrong: tuple[int, ...]
+    correct: tuple[int, ...]
+    incorrect: tuple[int, ...]
     unsure: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Performance:
-    """How good a classifier is on N samples of K classes; what a missing class leaves undefined is NaN.
+    """The performance of a classifier on N samples of K classes; what a missing class leaves undefined is NaN.
 
     Attributes:
-        y, probabilities: the true labels (N,) and what the model says (N, K).
-        accuracy, balanced_accuracy, auc_macro, auc_micro, log_loss, ece: single numbers.
-        class_accuracy, auc, precision, recall, f1: one number a class (K,), auc one against the rest.
+        y, probabilities: the true labels (N,) and the model's class probabilities (N, K).
+        accuracy, balanced_accuracy, auc_macro, auc_micro, log_loss, ece: single numbers with their intervals.
         averages: precision, recall and F1 averaged, by name: "f1_macro", "precision_weighted", ...
+        class_accuracy, auc, precision, recall, f1: one number a class (K,), auc one against the rest.
+        class_intervals: the same numbers with their intervals, by name.
         roc: curves by class name, and "macro" and "micro".
         confusion: counts (K, K), true by predicted.
-        intervals: of every single number; class_intervals: of every number a class. BCa, but Wilson's of accuracies and
-            of a class's precision: a few samples all told right do not show that all are.
+        findings: conclusions; `heatproof.performance.wording.sentence` puts one in words.
+
+    Intervals are BCa, but Wilson's for accuracies and for a class's precision: a few samples all classified correctly
+    do not show that all are.
     """
 
     classes: tuple[str, ...]
     y: Int[np.ndarray, " n"]
     probabilities: Float[np.ndarray, "n k"]
-    accuracy: float
-    balanced_accuracy: float
+    accuracy: Estimate
+    balanced_accuracy: Estimate
     class_accuracy: Float[np.ndarray, " k"]
     auc: Float[np.ndarray, " k"]
-    auc_macro: float
-    auc_micro: float
+    auc_macro: Estimate
+    auc_micro: Estimate
     roc: Mapping[str, Roc]
     confusion: Int[np.ndarray, "k k"]
     precision: Float[np.ndarray, " k"]
     recall: Float[np.ndarray, " k"]
     f1: Float[np.ndarray, " k"]
-    averages: Mapping[str, float]
-    log_loss: float
-    ece: float
+    averages: Mapping[str, Estimate]
+    log_loss: Estimate
+    ece: Estimate
     reliability: Reliability
-    intervals: Mapping[str, Estimate]
     class_intervals: Mapping[str, tuple[Estimate, ...]]
     name: str = "samples"
+    findings: tuple[Finding, ...] = ()
+
+    def __repr__(self) -> str:
+        ends = f" ({self.accuracy.low:.3f} to {self.accuracy.high:.3f})" if math.isfinite(self.accuracy.low) else ""
+        size = f"{len(self):,} samples, {len(self.classes)} classes"
+        return f"Performance({self.name}: {size}, accuracy {self.accuracy:.3f}{ends}, ECE {self.ece:.3f})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{key.replace('_', ' ')}</td><td>{e:.3f}</td><td>{e.low:.3f} to {e.high:.3f}</td></tr>"
+            for key, e in self.intervals.items()
+        )
+        caption = html.escape(f"{self.name}: {len(self):,} samples, {len(self.classes)} classes")
+        head = "<tr><th>number</th><th>value</th><th>95 % CI</th></tr>"
+        return f"<table><caption>{caption}</caption>{head}{rows}</table>"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -106,14 +130,19 @@ class Performance:
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
-    def confidence(self) -> Float[np.ndarray, " n"]:
+    def probability(self) -> Float[np.ndarray, " n"]:
         """The probability of the predicted class."""
         return np.asarray(self.probabilities.max(axis=1))
 
     @property
-    def right(self) -> np.ndarray:
+    def correct(self) -> np.ndarray:
         """Which samples are classified correctly (N,)."""
         return np.asarray(self.predictions == self.y)
+
+    @property
+    def intervals(self) -> dict[str, Estimate]:
+        """Every single number by name, those of `averages` among them."""
+        return {key: self.averages[key] if key in AVERAGES else getattr(self, key) for key in NUMBERS}
 
     @property
     def support(self) -> Int[np.ndarray, " k"]:
@@ -128,30 +157,25 @@ class Performance:
         return np.asarray(np.divide(self.confusion, total, out=share, where=total > 0))
 
     def examples(self, count: int = 3) -> tuple[Examples, ...]:
-        """Successes and failures of each class: the surest right, the surest wrong, the least sure samples."""
-        found = []
+        """Of each class the most confident correct and incorrect predictions, and the least confident ones."""
+        classwise = []
         for k, name in enumerate(self.classes):
             rows = np.flatnonzero(self.y == k)
-            rising = rows[np.argsort(self.confidence[rows], kind="stable")]
-            right = self.right[rising]
-            falling = (rising[right][::-1], rising[~right][::-1], rising)
-            found.append(Examples(name, *(tuple(int(i) for i in part[:count]) for part in falling)))
-        return tuple(found)
+            rising = rows[np.argsort(self.probability[rows], kind="stable")]
+            correct = self.correct[rising]
+            orders = (rising[correct][::-1], rising[~correct][::-1], rising)
+            classwise.append(Examples(name, *(tuple(int(i) for i in order[:count]) for order in orders)))
+        return tuple(classwise)
 
     def confusions(self, count: int = 10) -> tuple[Confusion, ...]:
         """The pairs of classes most often confused, most frequent first; only pairs that occur."""
-        wrong = self.confusion - np.diag(np.diag(self.confusion))
-        order = np.argsort(-wrong, axis=None, kind="stable")[:count]
-        pairs = [divmod(int(i), len(self.classes)) for i in order if wrong.flat[i]]
+        errors = self.confusion - np.diag(np.diag(self.confusion))
+        order = np.argsort(-errors, axis=None, kind="stable")[:count]
+        pairs = [divmod(int(i), len(self.classes)) for i in order if errors.flat[i]]
         return tuple(
-            Confusion(self.classes[t], self.classes[p], int(wrong[t, p]), float(wrong[t, p] / self.support[t]))
+            Confusion(self.classes[t], self.classes[p], int(errors[t, p]), float(errors[t, p] / self.support[t]))
             for t, p in pairs
         )
-
-    @property
-    def findings(self) -> tuple[str, ...]:
-        """A few sentences: how good, which classes are hard and with which they are confused, how well calibrated."""
-        return findings.sentences(self)
 
     def to_frame(self, rows: Literal["classes", "samples"] = "classes") -> pd.DataFrame:
         """A table with a row a class (numbers with the ends of their intervals) or a row a sample."""
@@ -159,14 +183,14 @@ class Performance:
 
         if rows == "samples":
             names = [self.classes[i] for i in self.y], [self.classes[i] for i in self.predictions]
-            columns: dict[str, Any] = {"label": names[0], "prediction": names[1], "confidence": self.confidence}
-            columns |= {"right": self.right}
+            columns: dict[str, Any] = {"label": names[0], "prediction": names[1], "probability": self.probability}
+            columns |= {"correct": self.correct}
             columns |= {f"probability {name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
             return pd.DataFrame(columns)
         table: dict[str, Any] = {"class": list(self.classes), "samples": self.support}
-        for key, found in self.class_intervals.items():
-            table |= {key: [e.mean for e in found], f"{key} low": [e.low for e in found]}
-            table |= {f"{key} high": [e.high for e in found]}
+        for key, estimates in self.class_intervals.items():
+            table |= {key: [e.mean for e in estimates], f"{key} low": [e.low for e in estimates]}
+            table |= {f"{key} high": [e.high for e in estimates]}
         return pd.DataFrame(table)
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,14 +200,14 @@ class Performance:
             "samples": len(self),
             "classes": self.classes,
             "support": self.support,
-            "numbers": {key: asdict(found) for key, found in self.intervals.items()},
-            "classwise": {key: [asdict(e) for e in found] for key, found in self.class_intervals.items()},
+            "numbers": {key: asdict(estimate) for key, estimate in self.intervals.items()},
+            "classwise": {key: [asdict(e) for e in estimates] for key, estimates in self.class_intervals.items()},
             "confusion": self.confusion,
             "roc": {key: _thinned(curve) for key, curve in self.roc.items()},
             "reliability": asdict(self.reliability),
             "examples": [asdict(e) for e in self.examples()],
             "confusions": [asdict(c) for c in self.confusions()],
-            "findings": self.findings,
+            "findings": [asdict(finding) for finding in self.findings],
         }
         return {key: _plain(value) for key, value in parts.items()}
 

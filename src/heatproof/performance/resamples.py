@@ -1,4 +1,4 @@
-"""Every number of a classifier for many weightings of its samples at once, for the bootstrap's sake."""
+"""Every number of a classifier for many weightings of its samples at once, as the bootstrap needs it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ NUMBERS = (
     "log_loss",
     "ece",
 )
+AVERAGES = tuple(key for key in NUMBERS if key.startswith(("precision", "recall", "f1")))
 CLASS_NUMBERS = ("accuracy", "precision", "f1", "auc")
 BLOCK = 2**21  # sorted scores summed up at a time
 
@@ -28,15 +29,15 @@ class Resampled:
 
     def __init__(self, p: Float[np.ndarray, "n k"], y: Int[np.ndarray, " n"], bins: int) -> None:
         n, k = p.shape
-        predicted, confidence = p.argmax(axis=1), p.max(axis=1)
-        right = predicted == y
+        predicted, probability = p.argmax(axis=1), p.max(axis=1)
+        correct = predicted == y
         self.label = np.eye(k)[y]
         self.predicted = np.eye(k)[predicted]
-        self.hit = self.label * right[:, None]
+        self.hit = self.label * correct[:, None]
         chance = p[np.arange(n), y] / p.sum(axis=1)
         self.loss = -np.log(np.clip(chance, np.finfo(np.float64).eps, 1.0))
-        place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-        self.gap = np.eye(bins)[place] * (confidence - right)[:, None]
+        place = np.clip(np.ceil(probability * bins).astype(np.int64) - 1, 0, bins - 1)
+        self.gap = np.eye(bins)[place] * (probability - correct)[:, None]
         rows = np.arange(n)
         self.orders = [_Order(p[:, j], y == j, rows) for j in range(k)]
         self.micro = _Order(p.ravel(), (y[:, None] == np.arange(k)).ravel(), np.repeat(rows, k))
@@ -75,11 +76,11 @@ class _Order:
         return np.concatenate([self._auc(weights[a : a + step]) for a in range(0, len(weights), step)])
 
     def _auc(self, weights: Float[np.ndarray, "r n"]) -> Float[np.ndarray, " r"]:
-        passed = np.zeros((len(weights), len(self.negative) + 1))
-        np.cumsum(weights[:, self.negative], axis=1, out=passed[:, 1:])
+        below = np.zeros((len(weights), len(self.negative) + 1))
+        np.cumsum(weights[:, self.negative], axis=1, out=below[:, 1:])
         positive = weights[:, self.positive]
-        won = (positive * (passed[:, self.below] + passed[:, self.upto])).sum(axis=1)
-        return _ratio(0.5 * won, positive.sum(axis=1) * passed[:, -1])
+        won = (positive * (below[:, self.below] + below[:, self.upto])).sum(axis=1)
+        return _ratio(0.5 * won, positive.sum(axis=1) * below[:, -1])
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -88,5 +89,5 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 def _mean(values: Float[np.ndarray, "r k"], weights: Float[np.ndarray, "r k"] | None = None) -> Float[np.ndarray, " r"]:
     """The mean over classes, undefined ones left out."""
-    known = np.isfinite(values) * (1.0 if weights is None else weights)
-    return _ratio((np.nan_to_num(values) * known).sum(axis=1), known.sum(axis=1))
+    weight = np.isfinite(values) * (1.0 if weights is None else weights)
+    return _ratio((np.nan_to_num(values) * weight).sum(axis=1), weight.sum(axis=1))

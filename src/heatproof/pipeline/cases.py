@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from heatproof.errors import UnknownName
 from heatproof.pipeline.defaults import fills_of, keep_of
-from heatproof.pipeline.plan import Plan, registry
+from heatproof.pipeline.plan import Plan
 from heatproof.probe import Probe
 from heatproof.records import Samples
 
@@ -30,10 +30,10 @@ def cases(
     maps: Mapping[str, Tensor] | None = None,
     rows: Int[Tensor, " n"] | None = None,
 ) -> Cases | None:
-    """Of one class the image classified with the highest, a middling and the lowest confidence; None for no images.
+    """Of one class the images whose class has the highest, a middling and the lowest probability; None for no images.
 
     Args:
-        maps: those that are known, of the samples at the places ``rows``; maps of other samples are made.
+        maps: those of the samples at the places ``rows``, which are not computed again.
 
     Raises: UnknownName for a class that the data does not have.
     """
@@ -43,65 +43,67 @@ def cases(
 
     check_class(plan, samples)
     label = samples.classes[0] if plan.case_class is None else plan.case_class
-    own = (samples.y == samples.classes.index(label)).nonzero()[:, 0]
+    members = (samples.y == samples.classes.index(label)).nonzero()[:, 0]
     keep, fill = keep_of(plan, samples), fills_of(plan, samples)[0]
-    if samples.x.ndim != 4 or not len(own) or keep is None:
+    if samples.x.ndim != 4 or not len(members) or keep is None:
         return None
-    sure = np.asarray(performance.probabilities).max(axis=1)
-    picked = own[choose(sure[own.numpy()])]
-    borrowed = Probe(model, layer=plan.layer or None)
+    probability = np.asarray(performance.probabilities).max(axis=1)
+    picked = members[choose(probability[members.numpy()])]
+    probe = Probe(model, layer=plan.layer or None)
     few = samples.take(picked)
-    x = borrowed.check(few.x[:])
-    target = borrowed.logits(x).argmax(1)
-    shown = _explained(plan, borrowed, x, target, picked, maps or {}, [] if rows is None else rows.tolist())
-    canvas = Canvas(x, fill=registry("fills").spec(fill), seeds=picked, pool=x)
-    kept = {name: canvas.without(~mask(found, at=keep)[None]) for name, found in shown.items()}
-    after = {name: borrowed.probabilities(left).gather(1, target[:, None])[:, 0] for name, left in kept.items()}
+    x = probe.check(few.x[:])
+    target = probe.logits(x).argmax(1)
+    shown = _explained(plan, probe, x, target, picked, maps or {}, [] if rows is None else rows.tolist())
+    canvas = Canvas(x, fill=fill, seeds=picked, pool=x)
+    kept = {name: canvas.without(~mask(heat, at=keep)[None]) for name, heat in shown.items()}
+    after = {name: probe.probabilities(left).gather(1, target[:, None])[:, 0] for name, left in kept.items()}
     return Cases(
         label=label,
         ids=few.ids or tuple(f"#{i}" for i in picked.tolist()),
         predictions=tuple(samples.classes[i] for i in target.tolist()),
-        confidence=tuple(sure[picked.numpy()].tolist()),
+        probability=tuple(probability[picked.numpy()].tolist()),
         x=x.numpy(force=True),
-        maps={name: found.numpy(force=True) for name, found in shown.items()},
+        maps={name: heat.numpy(force=True) for name, heat in shown.items()},
         kept={name: left.numpy(force=True) for name, left in kept.items()},
         after={name: tuple(map(float, left)) for name, left in after.items()},
         keep=keep,
-        fill=fill,
+        fill=str(fill),
     )
 
 
 def _explained(
     plan: Plan,
-    borrowed: Probe,
+    probe: Probe,
     x: Float[Tensor, "k c *s"],
     target: Int[Tensor, " k"],
     rows: Int[Tensor, " k"],
     maps: Mapping[str, Tensor],
-    known: Sequence[int],
+    mapped: Sequence[int],
 ) -> dict[str, Float[Tensor, "k *s"]]:
-    """The maps of the plan's methods; of a sample at one of the ``known`` places those that are at hand.
+    """The maps of the plan's methods; those of samples at one of the places ``mapped`` are taken from ``maps``.
 
-    A method without maps, where there are some, is one that does not apply.
+    A method without maps, where there are any, is one that does not apply. The stored maps explain the plan's target;
+    these images show the predicted class, so that only maps of the predicted class are taken.
     """
     from heatproof.methods import explain, parse
     from heatproof.studies.plan import METHODS
 
     names = [name for name in map(str, parse(plan.methods or METHODS)) if name in maps or not maps]
-    places, at = rows.tolist(), {row: k for k, row in enumerate(known)} if maps else {}
+    at = {row: k for k, row in enumerate(mapped)} if maps and plan.target is None else {}
+    places = rows.tolist()
     new = [k for k, row in enumerate(places) if row not in at]
-    made: dict[str, Tensor] = {}
+    fresh: dict[str, Tensor] = {}
     if names and new:
-        made = explain(borrowed, x[new], names, target=target[new], seed=plan.seed, index=rows[new])
+        fresh = explain(probe, x[new], names, target=target[new], seed=plan.seed, index=rows[new])
 
     def one(name: str, k: int) -> Tensor:
-        return made[name][new.index(k)] if k in new else maps[name][at[places[k]]]
+        return fresh[name][new.index(k)] if k in new else maps[name][at[places[k]]]
 
     return {name: torch.stack([one(name, k) for k in range(len(places))]) for name in names}
 
 
 def check_class(plan: Plan, samples: Samples) -> None:
-    """Refuse a class of the worked cases that the data does not have, before anything is trained.
+    """Refuse a class of the worked cases that the data does not have.
 
     Raises: UnknownName.
     """

@@ -1,9 +1,9 @@
 """What a finished run left in its folder, and whether it may be taken up as it is.
 
-``done.json`` is written last. It holds the version of heatproof, what the run was made from (its plan, the sizes and
-times of the files of its data and its model) and the sizes and times of what it made. Where all of it still holds, the
-same run is read from its files. Where the version or what it was made from has changed, all but the training is done
-again; where only a result is missing, the stages see for themselves what they still have.
+``done.json`` is written last. It holds what decides the run (the version of heatproof, its plan, the sizes and times of
+the files of its data and its model), what decides its report alone, and the sizes and times of its results. Where all
+of it still holds, the run is read from its files. Where the version or the inputs have changed, all but the training is
+done again; where only a result is missing or the report would differ, the stages do what is left to do.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import heatproof
+from heatproof import version
 from heatproof.errors import FileError
 from heatproof.files import writing
-from heatproof.pipeline.plan import Plan
+from heatproof.pipeline.plan import Plan, display, identity
 from heatproof.records import Estimate
 
 DONE = "done.json"
-STUDIED = "study.json"
+STUDY_PAGE = "study.json"
 
 
 @dataclass(frozen=True)
@@ -38,36 +38,42 @@ class Measured:
         return self.samples
 
 
-def made_from(plan: Plan) -> dict[str, Any]:
+def provenance(plan: Plan) -> dict[str, Any]:
     """What decides a run: the version, the plan, and the state of the files it names."""
-    files = {name: _state(Path(found)) for name in ("path", "model", "weights") if (found := getattr(plan, name))}
-    return {"version": heatproof.__version__, "plan": json.loads(json.dumps(asdict(plan))), "files": files}
+    places = {"path": plan.path, "model": plan.model, "weights": plan.weights}
+    files = {name: _state(Path(place)) for name, place in places.items() if place}
+    return {"version": version.__version__, "plan": identity(plan), "files": files}
 
 
-def mark(folder: Path, plan: Plan, made: Iterable[Path]) -> None:
-    """Note that the run is finished, and has made these files."""
-    results = {str(path.relative_to(folder)): _print(path) for path in made}
+def mark(folder: Path, plan: Plan, results: Iterable[Path]) -> None:
+    """Note that the run is finished, with these files as its results."""
+    stamps = {str(path.relative_to(folder)): _stamp(path) for path in results}
+    page = {**provenance(plan), "display": display(plan), "results": stamps}
     with writing(folder / DONE) as part:
-        part.write_text(json.dumps({**made_from(plan), "results": results}, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
 
 
 def whole(folder: Path, plan: Plan) -> bool:
     """Whether the folder holds the finished run of this plan, and nothing has changed since."""
     page = _page(folder)
-    if page is None or {key: page.get(key) for key in ("version", "plan", "files")} != made_from(plan):
+    if page is None or _stale(page, plan) or page.get("display") != display(plan):
         return False
     results: Mapping[str, str] = page.get("results", {})
-    return bool(results) and all(_print(folder / name) == found for name, found in results.items())
+    return bool(results) and all(_stamp(folder / name) == stamp for name, stamp in results.items())
 
 
 def clear(folder: Path, plan: Plan, maps: str, study: str) -> None:
-    """Remove the maps and the study of a run that another version made, or that was made from other files."""
+    """Remove the maps and the study of a run by another version, or from files that have changed since."""
     page = _page(folder)
-    stale = page is not None and {key: page.get(key) for key in ("version", "plan", "files")} != made_from(plan)
-    if stale or _version(folder / study / STUDIED) not in ("", heatproof.__version__):
+    stale = page is not None and _stale(page, plan)
+    if stale or _version(folder / study / STUDY_PAGE) not in ("", version.__version__):
         (folder / DONE).unlink(missing_ok=True)
         (folder / maps).unlink(missing_ok=True)
         shutil.rmtree(folder / study, ignore_errors=True)
+
+
+def _stale(page: Mapping[str, Any], plan: Plan) -> bool:
+    return {key: page.get(key) for key in ("version", "plan", "files")} != provenance(plan)
 
 
 def measured(path: Path) -> Measured:
@@ -75,8 +81,8 @@ def measured(path: Path) -> Measured:
 
     Raises: FileError where it is damaged.
     """
-    found = numbers(path)
-    return Measured(found, int(json.loads(path.read_text(encoding="utf-8"))["samples"]))
+    estimates = numbers(path)
+    return Measured(estimates, int(json.loads(path.read_text(encoding="utf-8"))["samples"]))
 
 
 def numbers(path: Path) -> dict[str, Estimate]:
@@ -88,23 +94,23 @@ def numbers(path: Path) -> dict[str, Estimate]:
         return {}
     try:
         page = json.loads(path.read_text(encoding="utf-8"))["numbers"]
-        return {str(key): _estimate(found) for key, found in page.items()}
+        return {str(key): _estimate(entry) for key, entry in page.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise FileError(f"{str(path)!r} is damaged; evaluate the model again") from None
 
 
-def _estimate(found: Mapping[str, Any]) -> Estimate:
+def _estimate(entry: Mapping[str, Any]) -> Estimate:
     """An estimate from JSON, where NaN is null."""
-    mean, low, high = (math.nan if found[key] is None else float(found[key]) for key in ("mean", "low", "high"))
-    return Estimate(mean, low, high, int(found["n"]), int(found["undefined"]))
+    mean, low, high = (math.nan if entry[key] is None else float(entry[key]) for key in ("mean", "low", "high"))
+    return Estimate(mean, low, high, int(entry["n"]), int(entry["undefined"]), float(entry.get("level", 0.95)))
 
 
 def _page(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        page = json.loads((folder / DONE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return page if isinstance(page, dict) else None
 
 
 def _version(path: Path) -> str:
@@ -116,15 +122,15 @@ def _version(path: Path) -> str:
 
 def _state(path: Path) -> str:
     """A fingerprint of the names, sizes and times of a file or of all files below a folder."""
-    found = hashlib.sha256()
+    state = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            found.update(f"{file.relative_to(path)}:{_print(file)}\n".encode())
-    return found.hexdigest()[:16]
+            state.update(f"{file.relative_to(path)}:{_stamp(file)}\n".encode())
+    return state.hexdigest()[:16]
 
 
-def _print(path: Path) -> str:
+def _stamp(path: Path) -> str:
     if not path.is_file():
         return ""
-    found = path.stat()
-    return f"{found.st_size}:{found.st_mtime_ns}"
+    status = path.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -6,89 +6,106 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from heatproof.errors import InputError, UnknownName
 from heatproof.models.card import CARD, read_card
-from heatproof.pipeline.plan import Plan, registry
+from heatproof.pipeline.plan import Plan
+from heatproof.pipeline.registries import registry
 from heatproof.probe.state import note
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
+from heatproof.studies.options import StudyOptions
 
-IMAGE_FILLS, FILL = ("black", "blur", "mean"), "mean"
+IMAGE_FILLS, FILL = (Spec("black"), Spec("blur"), Spec("mean")), Spec("mean")
+MNIST1D, FAST, TISSUE_RECIPE = Spec("mnist1d"), Spec("fast"), Spec("hmt")
 LARGE = 64  # pixels; networks for tissue halve smaller images too often
 
 
-def fills_of(plan: Plan, samples: Samples) -> tuple[str, ...]:
-    """The baselines, each once: the plan's, else three for images and one for signals and volumes."""
-    return tuple(dict.fromkeys(plan.fill)) or (IMAGE_FILLS if samples.x.ndim == 4 else (FILL,))
+def fills_of(plan: StudyOptions, samples: Samples) -> tuple[Spec, ...]:
+    """The fills, each once: the plan's, else three for images and one for signals and volumes."""
+    return tuple(dict.fromkeys(plan.fills)) or (IMAGE_FILLS if samples.x.ndim == 4 else (FILL,))
 
 
-def keep_of(plan: Plan, samples: Samples) -> float | None:
+def keep_of(plan: StudyOptions, samples: Samples) -> float | None:
     """The share of positions that metrics keep: the plan's, else the study's own choice; None for the metrics' own."""
     from heatproof.studies.plan import keep_of as by_default
 
     return by_default(samples) if plan.keep is None else plan.keep
 
 
-def net_of(plan: Plan, samples: Samples) -> str | None:
+def target_of(plan: StudyOptions, samples: Samples) -> Any:
+    """The class explained, as `heatproof.studies` takes it: one named by its name as its number.
+
+    Raises: UnknownName, InputError for a class that the samples do not have.
+    """
+    target, classes = plan.target, samples.classes
+    if isinstance(target, str) and target != "label":
+        if target not in classes:
+            raise UnknownName("class", target, classes)
+        return classes.index(target)
+    if isinstance(target, int) and not 0 <= target < len(classes):
+        raise InputError(f"target: got class {target}, expected 0 to {len(classes) - 1} for {len(classes)} classes")
+    return target
+
+
+def net_of(plan: Plan, samples: Samples) -> Spec | None:
     """The network to train: the plan's, else one that suits the inputs; None for what training takes itself."""
     if plan.net is not None or samples.x.ndim == 3:
         return plan.net
-    return "tissue-resnet" if samples.x.ndim == 4 and min(samples.x.shape[2:]) >= LARGE else "small-cnn"
+    return Spec("tissue-resnet" if samples.x.ndim == 4 and min(samples.x.shape[2:]) >= LARGE else "small-cnn")
 
 
-def recipe_for(data: str | None) -> str:
+def recipe_for(data: Spec | None) -> Spec:
     """The recipe to train by where none is named."""
-    return "hmt" if data is not None and Spec.parse(data).name == "hmt" else "fast"
+    return TISSUE_RECIPE if data is not None and data.name == "hmt" else FAST
 
 
 def shipped_for(plan: Plan) -> str | None:
-    """The network that comes with the package for the plan's data, where the plan names no model and no recipe.
+    """The network that ships with the package for the plan's data, where the plan names no model and no recipe.
 
     The one that the plan names, else the most accurate. Options that change which samples are for testing rule it out:
     it may have been trained on them.
     """
     from heatproof import nets
 
-    if plan.data is None or not (plan.model is plan.recipe is None):
+    if plan.data is None or plan.model is not None or plan.recipe is not None:
         return None
-    spec, found = registry("data").spec(plan.data), dict[str, float]()
+    accuracies = dict[str, float]()
     for name in nets.shipped():
         card, _ = read_card(nets.weights(name) / CARD)
-        theirs = bool(card.data) and Spec.parse(card.data).name == spec.name and set(spec.kwargs) <= {"size", "strict"}
-        if theirs and (plan.net is None or Spec.parse(plan.net) == card.architecture):
-            found[name] = card.metrics.get("test_accuracy", 0.0)
-    return max(found, key=lambda name: found[name]) if found else None
+        fits = bool(card.data) and Spec.parse(card.data).name == plan.data.name
+        if fits and set(plan.data.kwargs) <= {"size", "strict"} and plan.net in (None, card.architecture):
+            accuracies[name] = card.metrics.get("test_accuracy", 0.0)
+    return max(accuracies, key=lambda name: accuracies[name]) if accuracies else None
 
 
-def tell_shipped(name: str, samples: Samples) -> None:
+def announce_shipped(name: str, samples: Samples) -> None:
     """Say that a shipped network is used, and where it has been trained on samples that are to test it."""
     from heatproof.data.fetch import heldout, stem
 
-    note(f"no model or recipe given: {name}, the network that comes with heatproof for these data, is used as it is")
+    note(f"no model or recipe given: {name}, the network that ships with heatproof for these data, is used unchanged")
     unseen = set(map(stem, heldout()))
     seen = sum(stem(name) not in unseen for name in samples.ids)
     if seen:
-        note(f"{name} was trained on {seen} of these {len(samples)} test samples; its accuracy on them says little")
+        note(f"{name} was trained on {seen:,} of these {len(samples):,} test samples; its accuracy on them says little")
 
 
-def strictly(plan: Plan) -> Spec:
-    """The plan's data, told to be strict where the plan is."""
-    assert plan.data is not None
-    spec = registry("data").spec(plan.data)
-    if plan.strict and "strict" in registry("data")[spec.name].options:
-        return Spec(spec.name, tuple(sorted({**spec.kwargs, "strict": True}.items())))
-    return spec
+def data_of(plan: Plan) -> Spec | None:
+    """The plan's data set, strict where the plan is."""
+    if plan.data is None or not plan.strict or "strict" not in registry("data")[plan.data.name].options:
+        return plan.data
+    return Spec(plan.data.name, tuple(sorted({**plan.data.kwargs, "strict": True}.items())))
 
 
-def told_of_both(splits: Splits) -> Splits:
-    """The splits, the test samples also telling which training files were skipped."""
+def with_all_bad_files(splits: Splits) -> Splits:
+    """The splits, the test samples also listing which training files were skipped."""
     parts = {name: bad_files(part) for name, part in (("train", splits.train), ("test", splits.test))}
-    if not parts["train"] or "split" in splits.test.about:  # of one tree, both parts tell of all files
+    if not parts["train"] or "split" in splits.test.about:  # of one tree, both parts list all files
         return splits
-    bad = {f"{name}/{file}": why for name, found in parts.items() for file, why in found.items()}
+    bad = {f"{name}/{file}": why for name, files in parts.items() for file, why in files.items()}
     return replace(splits, test=replace(splits.test, about={**splits.test.about, "bad": bad}))
 
 
 def bad_files(samples: Samples) -> Mapping[str, Any]:
     """Why files were skipped, by their paths."""
-    found: Mapping[str, Any] = samples.about.get("bad", {})
-    return found
+    files: Mapping[str, Any] = samples.about.get("bad", {})
+    return files

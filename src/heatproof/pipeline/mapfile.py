@@ -29,16 +29,16 @@ class MapWriter:
         """The maps of the next samples, the same methods every time."""
         if not self._starts:
             self._begin(maps)
-        for name, found in maps.items():
-            self._file.seek(self._starts[name] + self._done * found[0].numel() * WORD)
-            self._file.write(found.contiguous().float().numpy().astype(np.dtype("<f4"), copy=False).tobytes())
-        self._done += len(found)
+        for name, heat in maps.items():
+            self._file.seek(self._starts[name] + self._done * heat[0].numel() * WORD)
+            self._file.write(heat.contiguous().float().numpy().astype(np.dtype("<f4"), copy=False).tobytes())
+        self._done += max(map(len, maps.values()), default=0)
 
     def _begin(self, maps: Mapping[str, Tensor]) -> None:
         ends, entries = 0, {}
-        for name, found in maps.items():
-            start, ends = ends, ends + self._count * found[0].numel() * WORD
-            entries[name] = {"dtype": "F32", "shape": [self._count, *found.shape[1:]], "data_offsets": [start, ends]}
+        for name, heat in maps.items():
+            start, ends = ends, ends + self._count * heat[0].numel() * WORD
+            entries[name] = {"dtype": "F32", "shape": [self._count, *heat.shape[1:]], "data_offsets": [start, ends]}
         header = json.dumps(entries).encode()
         header += b" " * (-len(header) % 8)
         self._file.write(len(header).to_bytes(8, "little") + header)
@@ -64,7 +64,7 @@ def read_maps(path: Path) -> dict[str, Float[Tensor, "n *s"]]:
     from safetensors.torch import load_file
 
     try:
-        found: dict[str, Tensor] = load_file(path)
+        maps: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise FileError(f"{str(path)!r} is missing or truncated ({error}); delete it and run again") from None
-    return found
+    return maps

@@ -11,7 +11,7 @@ from torch import nn
 from heatproof.errors import InputError
 from heatproof.models.card import Card, card_of, listed, numbered, rename
 from heatproof.nets import nets
-from heatproof.pipeline.plan import registry
+from heatproof.pipeline.registries import registry
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 
@@ -24,8 +24,8 @@ def sized(data: Spec, model: nn.Module | None) -> Spec:
     channels, *size = card.input_shape
     wanted: dict[str, Any] = {"channels": channels} if channels in (1, 3) else {}
     wanted |= {"size": tuple(size)} if None not in size else {}
-    known = registry("data")[data.name].options
-    added = {k: v for k, v in wanted.items() if k in known and k not in data.kwargs and v != known[k]}
+    options = registry("data")[data.name].options
+    added = {k: v for k, v in wanted.items() if k in options and k not in data.kwargs and v != options[k]}
     return Spec(data.name, tuple(sorted({**added, **data.kwargs}.items())))
 
 
@@ -74,7 +74,7 @@ def _check_shape(samples: Samples, card: Card) -> None:
         return
     if len(got) != len(want) or any(w not in (None, g) for g, w in zip(got, want, strict=True)):
         resized = len(want) == len(got) == 3 and want[0] == got[0] and None not in want
-        advice = f"resize them with --data name:size={want[1]}+{want[2]}" if resized else "give other data"
+        advice = f"resize them with --data name:size={want[1]}+{want[2]}" if resized else "choose other data"
         raise InputError(f"{samples.name}: inputs are {_times(got)}, the model takes {_times(want)}; {advice}")
 
 

@@ -1,11 +1,15 @@
-"""Figures, made with matplotlib but without pyplot; `svg` puts one into a page, `save` writes it for a paper."""
+"""Figures of maps, classifiers and evaluations; `show` draws maps, `save` writes a figure, `svg` puts one into a page.
+
+They are matplotlib figures, drawn without pyplot: no backend and no global setting is touched.
+"""
 
 from __future__ import annotations
 
 from heatproof.plots.classifier import confusion, examples, history, per_class, reliability, roc
 from heatproof.plots.evaluation import agreement, critical_difference, curves, intervals, metric_table, ranking, times
 from heatproof.plots.files import png, save, svg
-from heatproof.plots.maps import attribution, gallery, panels
+from heatproof.plots.maps import gallery, panels
+from heatproof.plots.show import show
 from heatproof.plots.style import INK, PALETTE, STYLE
 
 __all__ = [
@@ -13,7 +17,6 @@ __all__ = [
     "PALETTE",
     "STYLE",
     "agreement",
-    "attribution",
     "confusion",
     "critical_difference",
     "curves",
@@ -29,6 +32,7 @@ __all__ = [
     "reliability",
     "roc",
     "save",
+    "show",
     "svg",
     "times",
 ]

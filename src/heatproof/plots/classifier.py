@@ -1,33 +1,19 @@
-"""Figures of a classifier: how it learned, how good it is, where it errs."""
+"""Figures of a classifier: its training, its performance, its errors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from heatproof.plots.maps import panels
-from heatproof.plots.style import (
-    BLUE,
-    DASHES,
-    FAINT,
-    GREY,
-    INK,
-    ORANGE,
-    WIDTH,
-    figure,
-    line_style,
-    longest,
-    short,
-    styled,
-)
+from heatproof.plots.names import fold, longest
+from heatproof.plots.style import BLUE, DASHES, FAINT, GREY, INK, ORANGE, WIDTH, figure, line_style, styled
 from heatproof.plots.tables import cells
-
-if TYPE_CHECKING:
-    from heatproof.performance import Performance
+from heatproof.records import Estimate
 
 ClassNumber = Literal["accuracy", "precision", "f1", "auc"]
 NAMED = {"accuracy": "accuracy", "precision": "precision", "f1": "F1", "auc": "AUC"}
@@ -48,6 +34,73 @@ class Epoch(Protocol):
     def val_loss(self) -> float: ...
     @property
     def val_accuracy(self) -> float: ...
+
+
+@runtime_checkable
+class Curve(Protocol):
+    """A receiver operating characteristic."""
+
+    @property
+    def false_positive(self) -> np.ndarray: ...
+    @property
+    def true_positive(self) -> np.ndarray: ...
+    @property
+    def auc(self) -> float: ...
+
+
+@runtime_checkable
+class Bins(Protocol):
+    """Accuracy by the probability of the predicted class, in bins."""
+
+    @property
+    def edges(self) -> np.ndarray: ...
+    @property
+    def probability(self) -> np.ndarray: ...
+    @property
+    def accuracy(self) -> np.ndarray: ...
+    @property
+    def count(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Indices of samples of one class."""
+
+    @property
+    def correct(self) -> Sequence[int]: ...
+    @property
+    def incorrect(self) -> Sequence[int]: ...
+    @property
+    def unsure(self) -> Sequence[int]: ...
+
+
+@runtime_checkable
+class Classified(Protocol):
+    """What a figure needs of a classifier's performance on N samples of K classes; `heatproof.evaluate` returns one."""
+
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def y(self) -> np.ndarray: ...
+    @property
+    def probabilities(self) -> np.ndarray: ...
+    @property
+    def auc(self) -> np.ndarray: ...
+    @property
+    def class_accuracy(self) -> np.ndarray: ...
+    @property
+    def confusion(self) -> np.ndarray: ...
+    @property
+    def confusion_normalised(self) -> np.ndarray: ...
+    @property
+    def roc(self) -> Mapping[str, Curve]: ...
+    @property
+    def reliability(self) -> Bins: ...
+    @property
+    def intervals(self) -> Mapping[str, Estimate]: ...
+    @property
+    def class_intervals(self) -> Mapping[str, Sequence[Estimate]]: ...
+    def examples(self, count: int = 3) -> Sequence[Examples]: ...
 
 
 @styled
@@ -71,22 +124,22 @@ def history(epochs: Sequence[Epoch], *, best: int | None = None) -> Figure:
 
 
 @styled
-def roc(performance: Performance) -> Figure:
+def roc(performance: Classified) -> Figure:
     """ROC curves of each class against the rest (of the worst, where there are many), their mean, and all pooled.
 
     Good classifiers get a second panel that enlarges the corner.
     """
     drawn = figure(height=3.0)
-    corner = performance.auc_macro > 0.9
-    panels = drawn.subplots(1, 2 if corner else 1, squeeze=False)[0]
+    corner = performance.intervals["auc_macro"].mean > 0.9
+    squares = drawn.subplots(1, 2 if corner else 1, squeeze=False)[0]
     names = [name for name, area in zip(performance.classes, performance.auc, strict=True) if math.isfinite(area)]
     if len(names) > CURVES:
         names = sorted(names, key=lambda name: performance.roc[name].auc)[:CURVES]
-    for axes, size in zip(panels, (1.0, 0.25), strict=False):
+    for axes, size in zip(squares, (1.0, 0.25), strict=False):
         for i, name in enumerate(names):
             curve = performance.roc[name]
             x, y = _few(curve.false_positive, curve.true_positive)
-            axes.plot(x, y, linewidth=1.0, label=f"{short(name)}: {curve.auc:.3f}", **line_style(i))
+            axes.plot(x, y, linewidth=1.0, label=f"{fold(name, 24)}: {curve.auc:.3f}", **line_style(i))
         for name, dash in (("macro", DASHES[0]), ("micro", DASHES[2])):
             curve, interval = performance.roc[name], performance.intervals[f"auc_{name}"]
             if len(curve.false_positive):
@@ -96,47 +149,47 @@ def roc(performance: Performance) -> Figure:
         axes.set(xlabel="false positive rate", xlim=(-0.012 * size, size), ylim=(1.0 - size, 1.0 + 0.02 * size))
         axes.set_box_aspect(1)
         axes.grid()
-    panels[0].set_ylabel("true positive rate")
-    legend = panels[-1].legend(loc="center left", bbox_to_anchor=(1.03, 0.5), title="AUC", handlelength=2.6)
+    squares[0].set_ylabel("true positive rate")
+    legend = squares[-1].legend(loc="center left", bbox_to_anchor=(1.03, 0.5), title="AUC", handlelength=2.6)
     legend.get_title().set_fontweight("bold")
     return drawn
 
 
 @styled
-def confusion(performance: Performance) -> Figure:
+def confusion(performance: Classified) -> Figure:
     """The confusion matrix: counts as numbers, the root of the share of each true class as shade."""
     share = np.sqrt(np.nan_to_num(performance.confusion_normalised))
     k = len(performance.classes)
-    names = [short(name, 16) for name in performance.classes]
+    names = [fold(name, 16) for name in performance.classes]
     side = min(WIDTH, max(3.0, 0.42 * k + 1.2 + 0.06 * longest(names)))
     drawn = figure(side, side)
     axes = drawn.subplots()
     numbers = [[str(n) if n else "" for n in row] for row in performance.confusion] if k <= 30 else None
-    right = np.eye(k, dtype=bool)
-    signed = np.where(right, share, -share)
+    signed = np.where(np.eye(k, dtype=bool), share, -share)
     cells(axes, signed, rows=names, columns=names, numbers=numbers, width=side)
     axes.set(xlabel="predicted class", ylabel="true class")
     return drawn
 
 
 @styled
-def per_class(performance: Performance, value: ClassNumber = "accuracy") -> Figure:
+def per_class(performance: Classified, value: ClassNumber = "accuracy") -> Figure:
     """One number a class with its interval, worst first, and the line of their mean; at most the 40 worst."""
-    found = performance.class_intervals[value]
-    order = sorted((k for k, e in enumerate(found) if math.isfinite(e.mean)), key=lambda k: found[k].mean)[:40]
+    estimates = performance.class_intervals[value]
+    defined = [k for k, estimate in enumerate(estimates) if math.isfinite(estimate.mean)]
+    order = sorted(defined, key=lambda k: estimates[k].mean)[:40]
     drawn = figure(height=max(1.4, 0.22 * len(order) + 0.8))
     axes = drawn.subplots()
     if order:
-        mean = float(np.mean([e.mean for e in found if math.isfinite(e.mean)]))
+        mean = float(np.mean([estimates[k].mean for k in defined]))
         axes.axvline(mean, color=ORANGE, linewidth=1.2, label=f"mean {mean:.3f}")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
     for y, k in enumerate(order):
-        axes.hlines(y, found[k].low, found[k].high, color=BLUE, linewidth=2.2, alpha=0.7)
-        axes.plot(found[k].mean, y, marker="o", color=BLUE, markersize=5.5, linestyle="none")
-        axes.text(1.02, y, _interval(found[k]), va="center", transform=axes.get_yaxis_transform(), fontsize=8)
+        axes.hlines(y, estimates[k].low, estimates[k].high, color=BLUE, linewidth=2.2, alpha=0.7)
+        axes.plot(estimates[k].mean, y, marker="o", color=BLUE, markersize=5.5, linestyle="none")
+        axes.text(1.02, y, _interval(estimates[k]), va="center", transform=axes.get_yaxis_transform(), fontsize=8)
     axes.set_xlabel(NAMED[value])
     axes.locator_params(axis="x", nbins=6)
-    axes.set_yticks(range(len(order)), [short(performance.classes[k], 34) for k in order])
+    axes.set_yticks(range(len(order)), [fold(performance.classes[k], 34) for k in order])
     axes.set_ylim(len(order) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -144,27 +197,31 @@ def per_class(performance: Performance, value: ClassNumber = "accuracy") -> Figu
 
 
 def examples(
-    performance: Performance, x: Any, kind: Literal["right", "wrong", "unsure"] = "wrong", *, count: int = 2
+    performance: Classified, x: Any, kind: Literal["correct", "incorrect", "unsure"] = "incorrect", *, count: int = 2
 ) -> Figure:
-    """Inputs x (N, C, *S) that are surely right, surely wrong or unsure, ``count`` a class, hardest classes first.
+    """Inputs x (N, C, *S) classified correctly or incorrectly with the highest probability, or with the lowest.
 
-    Each is captioned with the label, the prediction and its confidence. Of many classes the 12 hardest are shown.
+    ``count`` a class, the class with the lowest accuracy first; of many classes the lowest 12. The caption is the
+    prediction with its probability, after the label where they differ.
     """
-    found = performance.examples(count)
-    hard = np.argsort(np.nan_to_num(performance.class_accuracy, nan=2.0), kind="stable")[:CURVES]
-    rows = [i for k in hard for i in getattr(found[k], kind)]
-    names, said = [short(name, 12) for name in performance.classes], performance.predictions
-    captions, wrong = [], []
-    for i in rows:
-        sure = f"{names[said[i]]} ({performance.confidence[i]:.2f})"
-        wrong.append(bool(said[i] != performance.y[i]))
-        captions.append(f"{names[performance.y[i]]} → {sure}" if wrong[-1] else sure)
-    return panels(np.stack([np.asarray(x[i]) for i in rows]) if rows else np.zeros((0, 1, 1)), captions, wrong=wrong)
+    classwise = performance.examples(count)
+    hardest = np.argsort(np.nan_to_num(performance.class_accuracy, nan=2.0), kind="stable")[:CURVES]
+    rows = [i for k in hardest for i in getattr(classwise[k], kind)]
+    predictions, probability = performance.probabilities.argmax(axis=1), performance.probabilities.max(axis=1)
+    names = performance.classes
+    errors = [bool(predictions[i] != performance.y[i]) for i in rows]
+    captions = [
+        f"{names[performance.y[i]]} → {caption}" if error else caption
+        for i, error in zip(rows, errors, strict=True)
+        for caption in [f"{names[predictions[i]]} ({probability[i]:.2f})"]
+    ]
+    inputs = np.stack([np.asarray(x[i]) for i in rows]) if rows else np.zeros((0, 1, 1))
+    return panels(inputs, captions, incorrect=errors)
 
 
 @styled
-def reliability(performance: Performance) -> Figure:
-    """Accuracy against confidence in bins, and how many samples each bin has."""
+def reliability(performance: Classified) -> Figure:
+    """Accuracy by the probability of the predicted class, in bins, and how many samples each bin has."""
     bins = performance.reliability
     drawn = figure(3.6, 3.6)
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -172,12 +229,12 @@ def reliability(performance: Performance) -> Figure:
     middle, width = (bins.edges[1:] + bins.edges[:-1]) / 2, np.diff(bins.edges)
     upper.plot([0, 1], [0, 1], color=INK, alpha=FAINT, linewidth=0.8)
     upper.bar(middle[full], bins.accuracy[full], width[full] * 0.94, color=BLUE, alpha=0.3)
-    upper.plot(bins.confidence[full], bins.accuracy[full], color=BLUE, marker="o", markersize=4)
+    upper.plot(bins.probability[full], bins.accuracy[full], color=BLUE, marker="o", markersize=4)
     title = f"ECE {_interval(performance.intervals['ece'])}"
-    upper.set(ylabel="share right", ylim=(0, 1.02), xlim=(0, 1), title=title)
+    upper.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1), title=title)
     upper.grid()
     lower.bar(middle, bins.count, width * 0.94, color=GREY, alpha=0.6)
-    lower.set(xlabel="confidence", ylabel="samples")
+    lower.set(xlabel="probability of the predicted class", ylabel="samples")
     lower.locator_params(axis="y", nbins=3, integer=True)
     return drawn
 
@@ -187,7 +244,7 @@ def _few(x: np.ndarray, y: np.ndarray, points: int = 400) -> tuple[Any, Any]:
     return x[keep], y[keep]
 
 
-def _interval(found: Any) -> str:
-    if not math.isfinite(found.low):
-        return f"{found.mean:.3f}"
-    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+def _interval(estimate: Estimate) -> str:
+    if not math.isfinite(estimate.low):
+        return f"{estimate.mean:.3f}"
+    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -15,17 +15,17 @@ OPACITY = (0.0, 0.55, 0.8, 0.9)
 
 def heat(values: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s 4"]:
     """Relevance in [-1, 1] as colours (*s, RGBA); what is not a number is clear."""
-    known = np.clip(np.nan_to_num(values), -1.0, 1.0)
-    size = np.abs(known)
-    found = np.empty((*known.shape, 4))
+    relevance = np.clip(np.nan_to_num(values), -1.0, 1.0)
+    size = np.abs(relevance)
+    colours = np.empty((*relevance.shape, 4))
     for channel in range(3):
         warm, cold = (
             np.interp(size, STOPS, [to_rgb(names[0])[channel], *(to_rgb(n)[channel] for n in names)])
             for names in (WARM, COLD)
         )
-        found[..., channel] = np.where(known < 0, cold, warm)
-    found[..., 3] = np.interp(size, STOPS, OPACITY)
-    return found
+        colours[..., channel] = np.where(relevance < 0, cold, warm)
+    colours[..., 3] = np.interp(size, STOPS, OPACITY)
+    return colours
 
 
 def scale(axes: Axes, *, signed: bool) -> None:
@@ -36,7 +36,7 @@ def scale(axes: Axes, *, signed: bool) -> None:
         clip_on=False,
     )  # fmt: skip
     axes.set_yticks([])
-    names = {-1.0: "most against", 0.0: "none", 1.0: "most for the class"}
+    names = {-1.0: "most against", 0.0: "none" if signed else "least", 1.0: "most for the class"}
     axes.set_xticks([at for at in names if at >= low], [name for at, name in names.items() if at >= low])
     axes.tick_params(length=0, labelsize=7.5, pad=2)
     for spine in axes.spines.values():

@@ -1,4 +1,4 @@
-"""Figures that judge: who ranks where, with which certainty, and where metrics and methods agree."""
+"""Figures of an evaluation: ranks with their intervals, scores, curves, and agreement between metrics or methods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
-from heatproof.plots.style import BLUE, DASHES, GREY, INK, ORANGE, WIDTH, figure, line_style, longest, short, styled
+from heatproof.plots.names import fit, fold, longest, spaced
+from heatproof.plots.style import BLUE, DASHES, GREY, INK, ORANGE, WIDTH, figure, line_style, styled
 from heatproof.plots.tables import cells, crowded
 from heatproof.records import Direction, Estimate
 from heatproof.stats import Rank, estimates
@@ -26,17 +27,20 @@ def ranking(
     value: Literal["rank", "score"] = "rank",
     label: str = "",
 ) -> Figure:
-    """Methods from best to worst with their intervals, controls grey; who shares a letter cannot be told apart."""
-    drawn = figure(height=0.24 * max(len(rows), 1) + 0.75)
+    """Methods from best to worst with their intervals, controls grey.
+
+    Methods that share a letter do not differ significantly.
+    """
+    names = [f"{fold(row.name, 34)}{' (control)' if row.name in controls else ''}" for row in rows]
+    drawn = figure(height=spaced(names, 0.24) + 0.75)
     axes = drawn.subplots()
     for y, row in enumerate(rows):
-        found = row.rank if value == "rank" else row.score
+        estimate = row.rank if value == "rank" else row.score
         control = row.name in controls
         colour = GREY if control else BLUE
-        axes.hlines(y, found.low, found.high, color=colour, linewidth=2.2, alpha=0.7)
-        axes.plot(found.mean, y, marker="D" if control else "o", color=colour, markersize=5.5, linestyle="none")
+        axes.hlines(y, estimate.low, estimate.high, color=colour, linewidth=2.2, alpha=0.7)
+        axes.plot(estimate.mean, y, marker="D" if control else "o", color=colour, markersize=5.5, linestyle="none")
         axes.text(1.01, y, row.letters, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    names = [f"{short(row.name, 34)}{' (control)' if row.name in controls else ''}" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(label or ("mean rank over samples, 1 is best" if value == "rank" else "mean score"))
@@ -62,18 +66,18 @@ def curves(
     x = np.asarray(fractions, dtype=np.float64)
     drawn = figure(height=3.2)
     axes = drawn.subplots()
-    own = shared = 0
+    methods = references = 0
     for name, values in lines.items():
         table = np.asarray(values, dtype=np.float64)
         if table.ndim != 2 or table.shape[1:] != x.shape:
             raise InputError(f"curves of {name}: got {table.shape}, expected (N, {len(x)}) for {x.shape} fractions")
-        found = estimates(table, resamples=500, seed=seed)
+        means = estimates(table, resamples=500, seed=seed)
         if name in controls:
-            style, shared = {"color": GREY, "linestyle": DASHES[(shared + 1) % len(DASHES)]}, shared + 1
+            style, references = {"color": GREY, "linestyle": DASHES[(references + 1) % len(DASHES)]}, references + 1
         else:
-            style, own = line_style(own), own + 1
-        axes.plot(x, [e.mean for e in found], label=short(name, 30), **style)
-        low, high = [e.low for e in found], [e.high for e in found]
+            style, methods = line_style(methods), methods + 1
+        axes.plot(x, [e.mean for e in means], label=fold(name, 30), **style)
+        low, high = [e.low for e in means], [e.high for e in means]
         axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.margins(x=0.01)
@@ -92,7 +96,9 @@ def critical_difference(
     controls: Collection[str] = (),
     reach: float | None = None,
 ) -> Figure:
-    """Mean ranks on one line, bars join groups that cannot be told apart (Demšar 2006); ``reach`` is drawn above.
+    """Mean ranks on one line; bars join groups that do not differ significantly (Demšar 2006).
+
+    ``reach`` is the critical difference, drawn above.
 
     Raises: InputError where names and ranks do not fit.
     """
@@ -124,9 +130,10 @@ def critical_difference(
         colour = GREY if names[i] in controls else BLUE
         axes.plot([ranks[i], ranks[i], edge], [0, y, y], color=colour, linewidth=1)
         axes.plot(ranks[i], 0, marker="o", color=colour, markersize=4, linestyle="none")
-        text = f"{short(names[i], 28)}  {ranks[i]:.2f}" if left else f"{ranks[i]:.2f}  {short(names[i], 28)}"
+        name, size = fit(names[i], 1.4, lines=1)
+        text = f"{name}  {ranks[i]:.2f}" if left else f"{ranks[i]:.2f}  {name}"
         put = edge - 0.015 * span if left else edge + 0.015 * span
-        axes.text(put, y, text, ha="right" if left else "left", va="center", fontsize=8)
+        axes.text(put, y, text, ha="right" if left else "left", va="center", fontsize=size)
     for j, group in enumerate(bars):
         ends = ranks[list(group)]
         y = -0.2 - 0.16 * j
@@ -147,10 +154,10 @@ def metric_table(
     controls: Collection[str] = (),
     strong: ArrayLike | None = None,
 ) -> Figure:
-    """Mean scores (methods, metrics) as a heat table, a row a metric: blue beats its best control, orange loses to it.
+    """Mean scores (methods, metrics) as a heat table, a row a metric; blue beats the best control, orange does not.
 
     Without controls the metric's median takes their place. ``strong`` (methods, metrics) sets numbers in bold: those
-    that beat every control beyond doubt, say.
+    that are significantly better than every control, say.
 
     Raises: InputError where the parts do not fit.
     """
@@ -159,16 +166,16 @@ def metric_table(
         raise InputError(
             f"got scores {table.shape} for {len(methods)} methods, {len(metrics)} metrics and {len(better)} directions"
         )
-    known = [i for i, name in enumerate(methods) if name in controls]
+    references = [i for i, name in enumerate(methods) if name in controls]
     shaded = np.zeros_like(table.T)
     for j, direction in enumerate(better):
         column = table[:, j] if direction == "higher" else -table[:, j]
-        shaded[j] = _against(column, column[known])
+        shaded[j] = _against(column, column[references])
     digits = 3 if len(methods) <= 12 else 2
-    rows = [f"{short(name, 40)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
-    heads = [f"{short(name, 24)}{' (control)' if name in controls else ''}" for name in methods]
+    rows = [f"{fold(name, 40)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
+    heads = [f"{fold(name, 24)}{' (control)' if name in controls else ''}" for name in methods]
     upright = crowded(heads, WIDTH)
-    drawn = figure(WIDTH, 0.27 * len(rows) + (0.058 * longest(heads) if upright else 0.1) + 0.4)
+    drawn = figure(WIDTH, spaced(rows, 0.27) + (0.058 * longest(heads) if upright else 0.1) + 0.4)
     bold = None if strong is None else np.asarray(strong, dtype=bool).T
     numbers = [_alike(line, digits) for line in table.T] if len(methods) <= 20 else None
     cells(drawn.subplots(), shaded, rows=rows, columns=heads, numbers=numbers, strong=bold)
@@ -189,12 +196,12 @@ def _alike(values: Float[np.ndarray, " k"], digits: int) -> list[str]:
     """Numbers that are compared with each other, with as many decimals each; a dash where one is undefined."""
     size = np.abs(values[np.isfinite(values)]).max(initial=0.0)
     if size >= 1e4 or 0 < size < 1e-3:
-        said = [f"{v:.0e}".replace("e-0", "e-").replace("e+0", "e") for v in values]
+        texts = [f"{v:.0e}".replace("e-0", "e-").replace("e+0", "e") for v in values]
     else:
         places = digits - max(0, math.floor(math.log10(size)) + 1) if size else 0
-        said = [f"{v:.{max(0, places)}f}" for v in values]
-    said = [f"−{one[1:]}" if one.startswith("-") else one for one in said]
-    return [one if math.isfinite(v) else "–" for v, one in zip(values, said, strict=True)]
+        texts = [f"{v:.{max(0, places)}f}" for v in values]
+    texts = [f"−{one[1:]}" if one.startswith("-") else one for one in texts]
+    return [one if math.isfinite(v) else "–" for v, one in zip(values, texts, strict=True)]
 
 
 @styled
@@ -206,7 +213,7 @@ def agreement(matrix: ArrayLike, names: Sequence[str], *, label: str = "Spearman
     table = np.asarray(matrix, dtype=np.float64)
     if table.shape != (len(names), len(names)):
         raise InputError(f"got a matrix {table.shape} for {len(names)} names, expected a row and a column a name")
-    shown = [short(name, 32) for name in names]
+    shown = [fold(name, 32) for name in names]
     side = min(WIDTH, 0.4 * len(names) + 0.075 * longest(shown) + 0.6)
     drawn = figure(side, side)
     axes = drawn.subplots()
@@ -218,14 +225,14 @@ def agreement(matrix: ArrayLike, names: Sequence[str], *, label: str = "Spearman
 
 def _signed(value: float) -> str:
     """A correlation without its leading zero: .52, −.10, 1.00."""
-    said = f"{abs(value):.2f}"
-    return ("−" if value < 0 and float(said) else "") + said.replace("0.", ".")
+    texts = f"{abs(value):.2f}"
+    return ("−" if value < 0 and float(texts) else "") + texts.replace("0.", ".")
 
 
 @styled
 def intervals(
     names: Sequence[str],
-    found: Sequence[Estimate],
+    estimates: Sequence[Estimate],
     *,
     label: str = "",
     quiet: Sequence[bool] = (),
@@ -235,17 +242,18 @@ def intervals(
 
     Raises: InputError where names and estimates do not fit.
     """
-    if len(names) != len(found):
-        raise InputError(f"got {len(names)} names and {len(found)} estimates; expected one each")
-    drawn = figure(height=0.24 * max(len(names), 1) + 0.75)
+    if len(names) != len(estimates):
+        raise InputError(f"got {len(names)} names and {len(estimates)} estimates; expected one each")
+    shown = [fold(name, 40) for name in names]
+    drawn = figure(height=spaced(shown, 0.24) + 0.75)
     axes = drawn.subplots()
     if line is not None:
         axes.axvline(line, color=ORANGE, linewidth=1.2)
-    for y, row in enumerate(found):
+    for y, row in enumerate(estimates):
         colour = GREY if y < len(quiet) and quiet[y] else BLUE
         axes.hlines(y, row.low, row.high, color=colour, linewidth=2.2, alpha=0.7)
         axes.plot(row.mean, y, marker="o", color=colour, markersize=5.5, linestyle="none")
-    axes.set_yticks(range(len(names)), [short(name, 40) for name in names])
+    axes.set_yticks(range(len(names)), shown)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
@@ -257,12 +265,13 @@ def intervals(
 def times(spent: Sequence[tuple[str, str, float]]) -> Figure:
     """Seconds as bars by (kind, name, seconds): methods blue, metrics orange, anything else grey."""
     colours = {"method": BLUE, "metric": ORANGE}
-    drawn = figure(height=0.24 * max(len(spent), 1) + 0.75)
+    names = [fold(name, 40) for _, name, _ in spent]
+    drawn = figure(height=spaced(names, 0.24) + 0.75)
     axes = drawn.subplots()
     for y, (kind, _, seconds) in enumerate(spent):
         axes.barh(y, seconds, height=0.7, color=colours.get(kind, GREY), alpha=0.8)
         axes.text(seconds, y, f" {seconds:.3g}", va="center", fontsize=8)
-    axes.set_yticks(range(len(spent)), [short(name, 40) for _, name, _ in spent])
+    axes.set_yticks(range(len(spent)), names)
     axes.set_ylim(len(spent) - 0.4, -0.6)
     axes.margins(x=0.08)
     axes.set_xlabel("seconds")

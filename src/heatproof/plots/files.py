@@ -13,13 +13,15 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from heatproof.errors import FileError
+from heatproof.errors import InputError
+from heatproof.files import writing
 from heatproof.plots.style import INK, styled
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", SVG)
 DIGITS = {"d": 2, "transform": 4, "x": 2, "y": 2, "width": 2, "height": 2}
+ENDINGS = (".svg", ".pdf", ".png")
 BYTES = 3000  # embedded images above this size are tried as JPEG
 
 
@@ -54,23 +56,25 @@ def png(figure: Figure, *, dpi: int = 150, background: str = "white") -> bytes:
     return _drawn(figure, "png", dpi=dpi, background=background)
 
 
-def save(figure: Figure, stem: str | os.PathLike[str], *, vector: str | None = None) -> tuple[Path, Path]:
-    """Write ``stem.svg`` and ``stem.pdf``, black on transparent; returns their paths.
+def save(figure: Figure, path: str | os.PathLike[str], *, vector: str | None = None) -> Path:
+    """Write the figure under the given name, as its ending says: .svg, .pdf or .png; returns the path.
 
-    ``vector`` is what `svg` gave, where it was drawn before.
+    SVG and PDF are black on transparent. ``vector`` is what `svg` returned, where that was called before.
 
-    Raises: FileError where they cannot be written.
+    Raises: InputError for another ending; FileError where the file cannot be written.
     """
-    stem = Path(stem)
-    paths = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.pdf")
-    drawn = (svg(figure) if vector is None else vector).replace("font-family:inherit", "font-family:sans-serif")
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        for path, data in zip(paths, (drawn.encode(), _drawn(figure, "pdf")), strict=True):
-            path.write_bytes(data)
-    except OSError as error:
-        raise FileError(f"cannot write the figure {str(stem)!r}: {error.strerror or error}") from None
-    return paths
+    place = Path(path)
+    ending = place.suffix.lower()
+    if ending not in ENDINGS:
+        raise InputError(f"cannot save a figure as {place.name!r}; expected a name that ends in {', '.join(ENDINGS)}")
+    if ending == ".svg":
+        text = svg(figure) if vector is None else vector
+        content = text.replace("font-family:inherit", "font-family:sans-serif").encode()
+    else:
+        content = png(figure, dpi=200) if ending == ".png" else _drawn(figure, "pdf")
+    with writing(place) as part:
+        part.write_bytes(content)
+    return place
 
 
 @styled

@@ -6,8 +6,8 @@ Text and axes are drawn in `INK`, which an inline SVG turns into ``currentColor`
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -83,9 +83,24 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+class Page(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    @styled
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=110, facecolor="white")
+        return stream.getvalue()
+
+
 def figure(width: float = WIDTH, height: float = 3.0) -> Figure:
     """An empty figure of the given size in inches that arranges its own margins."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Page(figsize=(width, height), layout="constrained")
+
+
+def page(width: float, height: float) -> Figure:
+    """An empty figure of the given size in inches whose margins are set by hand."""
+    return Page(figsize=(width, height))
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -99,16 +114,3 @@ def bare(axes: Axes) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
-
-
-def short(name: str, length: int = 24) -> str:
-    """The name, cut in the middle where it is too long to be a label."""
-    if len(name) <= length:
-        return name
-    head = math.ceil((length - 1) / 2)
-    return f"{name[:head]}…{name[len(name) - (length - 1 - head) :]}"
-
-
-def longest(names: Sequence[str]) -> int:
-    """The number of characters of the longest name; 1 where there is none."""
-    return max([1, *map(len, names)])

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from heatproof.plots.style import BLUE, ORANGE, WIDTH, longest
+from heatproof.plots.names import longest
+from heatproof.plots.style import BLUE, ORANGE, WIDTH
 
 
 def crowded(names: Sequence[str], width: float) -> bool:
@@ -21,9 +22,9 @@ def shade(
     values: Float[np.ndarray, "*s"], *, above: str = BLUE, below: str = ORANGE, strength: float = 0.85
 ) -> Float[np.ndarray, "*s 4"]:
     """Values in [-1, 1] as colours (*s, RGBA): one hue above zero, one below, and clear at zero, whatever the page."""
-    known = np.clip(np.nan_to_num(values), -1.0, 1.0)
-    colours = np.where(known[..., None] < 0, to_rgb(below), to_rgb(above))
-    return np.concatenate([colours, strength * np.abs(known)[..., None]], axis=-1)
+    shares = np.clip(np.nan_to_num(values), -1.0, 1.0)
+    colours = np.where(shares[..., None] < 0, to_rgb(below), to_rgb(above))
+    return np.concatenate([colours, strength * np.abs(shares)[..., None]], axis=-1)
 
 
 def cells(

@@ -1,4 +1,4 @@
-"""Looking at the attention of vision transformers, however it is computed.
+"""The attention of vision transformers, however it is computed.
 
 Attention is read where `scaled_dot_product_attention` is called (it is computed openly for the time of the pass) and
 where a module named like ``attn_drop`` is given a softmax over tokens.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from heatproof.errors import NotApplicable
-from heatproof.probe.layers import Layout, layout
-from heatproof.probe.outputs import Goal
+from heatproof.probe.goals import Goal
+from heatproof.probe.layout import Layout, layout
+from heatproof.probe.runner import Runner
 from heatproof.probe.state import Hook
-
-if TYPE_CHECKING:
-    from heatproof.probe.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -35,32 +33,33 @@ class Heads:
     layout: Layout
 
 
-def look(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal | None) -> list[Heads]:
+def look(runner: Runner, x: Float[Tensor, "n c *s"], goal: Goal | None) -> list[Heads]:
     """The attention of every layer for one batch, with the gradient of the goal's logit by it.
 
     Raises: NotApplicable where there is none over one grid of tokens.
     """
-    found: list[Tensor] = []
+    attention: list[Tensor] = []
     hooks: dict[nn.Module, Hook] = {
-        module: lambda _, given, out: _keep(found, given[0] if given else None, out)
-        for name, module in probe.model.named_modules()
+        module: lambda _, inputs, out: _keep(attention, inputs[0] if inputs else None, out)
+        for name, module in runner.model.named_modules()
         if isinstance(module, (nn.Dropout, nn.Identity)) and "attn" in name.rsplit(".", 1)[-1]
     }
-    with probe.borrowed(hooks) as seen, _open_attention(found), torch.enable_grad():
-        raw = probe.model(x.detach().clone().requires_grad_())
-        logits = probe.read(raw, seen, goal)
-        grids = [layout((len(x), w.shape[-1], 1), x.shape[2:]) for w in found]
-        if not found or any(g is None or w.shape[0] != len(x) for g, w in zip(grids, found, strict=True)):
+    with runner.borrowed(hooks) as run, _open_attention(attention), torch.enable_grad():
+        raw = runner.model(x.detach().clone().requires_grad_())
+        logits = run.read(raw, goal)
+        grids = [layout((len(x), w.shape[-1], 1), x.shape[2:]) for w in attention]
+        fits = [grid is not None and len(w) == len(x) for grid, w in zip(grids, attention, strict=True)]
+        if not fits or not all(fits):
             raise NotApplicable("the model has no attention over one grid of tokens; attention methods need a vision "
                                 "transformer with global attention (ViT, DeiT)")  # fmt: skip
-        slopes: Any = [None] * len(found)
+        slopes: Any = [None] * len(attention)
         if goal is not None:
-            slopes = torch.autograd.grad(goal.score(logits, "logit", raw).sum(), found, allow_unused=True)
-    probe.count("forward", len(x))
-    probe.count("backward", len(x) * (goal is not None))
+            slopes = torch.autograd.grad(goal.score(logits, "logit", raw).sum(), attention, allow_unused=True)
+    runner.count("forward", len(x))
+    runner.count("backward", len(x) * (goal is not None))
     return [
         Heads(w.detach().float(), _float(slope, w, goal), grid)
-        for w, slope, grid in zip(found, slopes, grids, strict=True)
+        for w, slope, grid in zip(attention, slopes, grids, strict=True)
         if grid is not None
     ]
 
@@ -71,13 +70,16 @@ def _float(slope: Tensor | None, weights: Tensor, goal: Goal | None) -> Tensor |
     return torch.zeros_like(weights).float() if slope is None else slope.float()
 
 
-def _keep(found: list[Tensor], given: Any, out: Tensor) -> None:
-    if isinstance(given, Tensor) and given.ndim == 4 and given.shape[-1] == given.shape[-2] and given.requires_grad:
-        found.append(out)
+def _keep(attention: list[Tensor], weights: Any, out: Tensor) -> None:
+    """Keeps what a dropout made of its input, if that is a softmax over tokens."""
+    if not isinstance(weights, Tensor) or weights.ndim != 4 or not weights.requires_grad:
+        return
+    if weights.shape[-1] == weights.shape[-2]:
+        attention.append(out)
 
 
 @contextmanager
-def _open_attention(found: list[Tensor]) -> Iterator[None]:
+def _open_attention(attention: list[Tensor]) -> Iterator[None]:
     def attend(
         query: Tensor,
         key: Tensor,
@@ -98,7 +100,7 @@ def _open_attention(found: list[Tensor]) -> Iterator[None]:
             products = products + (lowest if attn_mask.dtype == torch.bool else attn_mask)
         weights = products.softmax(-1)
         if weights.ndim == 4:
-            found.append(weights)
+            attention.append(weights)
         return weights @ value
 
     fused = F.scaled_dot_product_attention

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from heatproof.probe.layers import Tap
+from heatproof.probe.outputs import tensors
 from heatproof.probe.state import borrowed, note
 
 
@@ -38,14 +39,14 @@ class _Tracer(fx.Tracer):
         return out
 
 
-@dataclass
+@dataclass(eq=False)
 class Cut:
     """The two halves: ``head(x) -> (out, live)`` and ``tail(out, *live) -> what the model returns``.
 
     Attributes:
         kinds: what becomes of each live value in another batch: "rows" (one row a sample), "size" (the number of rows),
             "fixed", or a list of these for a tuple or list.
-        apart: whether ablation channel by channel has been found right; None before it was tried.
+        apart: whether ablation channel by channel agrees with the model; None before it was compared.
     """
 
     head: fx.GraphModule
@@ -59,7 +60,7 @@ class Cut:
 
 
 def select(value: Any, kind: Any, rows: Tensor) -> Any:
-    """A copy of a value for the given rows; see `Cut.kinds`."""
+    """A copy of a value for the rows of a batch named in ``rows``; see `Cut.kinds`."""
     if isinstance(kind, list):
         return type(value)(select(v, k, rows) for v, k in zip(value, kind, strict=True))
     if kind == "size":
@@ -110,7 +111,7 @@ def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps what torch has to say about a graph it cannot follow off the terminal: our own note says it in one line."""
+    """Keeps torch's messages about a graph it cannot follow off the terminal; `cut` says it in one line instead."""
     loggers = [logging.getLogger(f"torch.{name}") for name in ("fx.experimental.symbolic_shapes", "export", "_dynamo")]
     levels = [logger.level for logger in loggers]
     try:
@@ -165,18 +166,18 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
             ]
 
     head = fx.Graph()
-    seen: dict[fx.Node, fx.Node] = {}
+    before: dict[fx.Node, fx.Node] = {}
     for other in graph.nodes:
         if other not in after:
-            seen[other] = head.node_copy(other, lambda n: seen[n])
-    head.output((seen[node], tuple(seen[n] for n in live)))
+            before[other] = head.node_copy(other, lambda n: before[n])
+    head.output((before[node], tuple(before[n] for n in live)))
 
     tail = fx.Graph()
-    known = {node: tail.placeholder("A")}
-    known.update({n: tail.placeholder(f"live_{i}") for i, n in enumerate(live)})
+    behind = {node: tail.placeholder("A")}
+    behind.update({n: tail.placeholder(f"live_{i}") for i, n in enumerate(live)})
     for other in graph.nodes:
         if other in after or (other.op == "get_attr" and any(user in after for user in other.users)):
-            known[other] = tail.node_copy(other, lambda n: known[n])
+            behind[other] = tail.node_copy(other, lambda n: behind[n])
     return Cut(fx.GraphModule(model, head), fx.GraphModule(model, tail), [])
 
 
@@ -209,14 +210,3 @@ def _twice(once: Tensor, got: Tensor) -> bool:
     if want.shape != got.shape or not want.is_floating_point():
         return want.shape == got.shape and torch.equal(want, got)
     return torch.allclose(got, want, rtol=1e-3, atol=1e-4 * (1 + float(want.abs().max())) if want.numel() else 0)
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor inside nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from tensors(part)
-    elif isinstance(value, dict):
-        yield from tensors(list(value.values()))

@@ -1,4 +1,4 @@
-"""What may be asked of a model: inputs, looked at before they are used."""
+"""Inputs, checked before they are used."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from torch import Tensor
 from heatproof.errors import InputError
 
 
-def checked(x: Tensor, what: str = "input") -> Tensor:
+def checked(x: object, what: str = "input") -> Tensor:
     """The inputs as a tensor, after a look at their shape and content.
 
     Raises: InputError for an empty batch, NaN or infinite values, or other than one to three position axes.
     """
-    given: object = x
-    if not isinstance(given, Tensor):
+    if not isinstance(x, Tensor):
         try:
-            x = torch.as_tensor(given)
+            x = torch.as_tensor(x)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{what}: got a {type(given).__name__}, expected a tensor (N, C, *S)") from error
+            raise InputError(f"{what}: got a {type(x).__name__}, expected a tensor (N, C, *S)") from error
     if not 3 <= x.ndim <= 5:
         raise InputError(
             f"{what}: got shape {tuple(x.shape)}, expected (N, C, *S) with one to three position axes; "

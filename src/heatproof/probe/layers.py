@@ -1,176 +1,23 @@
-"""Finding the layer to look at: by name, by module, or the last convolution; and reading its output as a map."""
+"""The layer to look at: by name, by module, or the last convolution."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from heatproof.errors import InputError, LayerError, UnknownName
-from heatproof.probe.outputs import class_scores
-from heatproof.probe.state import borrowed
+from heatproof.errors import LayerError, UnknownName
+from heatproof.probe.layout import Layout
+from heatproof.probe.survey import Survey
 
-CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 CONVOLUTIONS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
 )  # fmt: skip
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a layer's output holds its channels and positions.
-
-    ``first`` is (N, K, *s), ``last`` is (N, *s, K), ``tokens`` is (N, prefix + positions, K).
-    """
-
-    kind: Literal["first", "last", "tokens"]
-    grid: tuple[int, ...]
-    prefix: int = 0
-
-    def read(self, out: Tensor) -> Float[Tensor, "n k *s"]:
-        """The output as (N, K, *s)."""
-        if self.kind == "first":
-            return out
-        if self.kind == "last":
-            return out.movedim(-1, 1)
-        return out[:, self.prefix :].movedim(-1, 1).reshape(len(out), out.shape[-1], *self.grid)
-
-    def write(self, A: Float[Tensor, "n k *s"], out: Tensor) -> Tensor:
-        """``A`` in the layer's own layout; what is no position (class tokens) comes from ``out``."""
-        if self.kind == "first":
-            return A
-        if self.kind == "last":
-            return A.movedim(1, -1)
-        return torch.cat([out[:, : self.prefix], A.flatten(2).movedim(1, -1)], dim=1)
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of one module in a forward pass of one sample.
-
-    Attributes:
-        shape: of its output; None where that is no tensor, or does not hold one row for the sample.
-        number: which call of the module it is, from 1; of how many.
-        rows: how many rows its output has.
-    """
-
-    name: str
-    module: nn.Module
-    shape: tuple[int, ...] | None
-    number: int = 1
-    of: int = 1
-    rows: int = 1
-
-    @property
-    def label(self) -> str:
-        """The name, with the number of the call where there are several."""
-        return f"{self.name}@{self.number}" if self.of > 1 else self.name
-
-    def layout(self, size: Sequence[int]) -> Layout | None:
-        """How to read its output as positions; None where it has none."""
-        if isinstance(self.module, CHANNELS_LAST) and len(size) == 1 and self.shape and len(self.shape) == 3:
-            return Layout("last", self.shape[1:2])
-        return layout(self.shape, size)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What one forward pass of one sample showed.
-
-    Attributes:
-        calls: every module call, in the order in which they ended.
-        size: the input's position axes.
-        classes: how many classes the model scores; 0 where it returns no class scores.
-        probabilities: whether its output is already a softmax.
-        sigmoid: whether its output is one sigmoid, the probability of the second of two classes.
-        alone: the class scores of the sample, run by itself.
-        trouble: why the output holds no class scores, if it does not.
-    """
-
-    calls: tuple[Call, ...]
-    size: tuple[int, ...]
-    classes: int
-    probabilities: bool
-    sigmoid: bool = False
-    alone: Tensor | None = None
-    trouble: InputError | None = None
-
-
-def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
-    """Run one sample and write down what happens.
-
-    Raises: InputError where the model does not accept the input.
-    """
-    names = {module: name for name, module in model.named_modules()}
-    calls: list[Call] = []
-    times = Counter[nn.Module]()
-
-    def record(module: nn.Module, _: Any, out: Any) -> None:
-        times[module] += 1
-        rows = len(out) if isinstance(out, Tensor) and out.ndim else 0
-        shape = tuple(out.shape) if rows == 1 else None
-        calls.append(Call(names[module], module, shape, times[module], rows=rows))
-
-    with borrowed(model, dict.fromkeys(names, record)):
-        try:
-            raw = model(x[:1])
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            reason = str(error).strip().splitlines()
-            raise InputError(
-                f"the model does not accept inputs of shape (N, {', '.join(map(str, x.shape[1:]))}): "
-                f"{reason[0] if reason else type(error).__name__}"
-            ) from error
-    calls = [replace(call, of=times[call.module]) for call in calls]
-    try:
-        out = class_scores(raw).float()
-    except InputError as error:
-        return Survey(tuple(calls), tuple(x.shape[2:]), 0, False, trouble=error)
-    probable = bool((out >= 0).all()) and torch.allclose(out.sum(1), torch.ones(len(out)).to(out), atol=2e-3)
-    single = isinstance(raw, Tensor) and raw.shape[1:].numel() == 1
-    leaves = [call.module for call in calls if not any(True for _ in call.module.children())]
-    sigmoid = single and bool(leaves) and type(leaves[-1]) is nn.Sigmoid
-    return Survey(tuple(calls), tuple(x.shape[2:]), out.shape[1], probable and not single, sigmoid, out)
-
-
-def layout(shape: Sequence[int] | None, size: Sequence[int]) -> Layout | None:
-    """How to read an output of this shape (batch axis included) as positions; None where it has none.
-
-    Positions keep the input's proportions; where two readings do, channels first wins.
-    """
-    rank = len(size)
-    if shape is None or len(shape) < 2:
-        return None
-    if len(shape) == rank + 2:
-        first, last = tuple(shape[2:]), tuple(shape[1:-1])
-        if rank > 1 and not _alike(first, size) and _alike(last, size):
-            return Layout("last", last)
-        return Layout("first", first)
-    if len(shape) == 3 and rank > 1:
-        for prefix in range(9):
-            grid = _grid(shape[1] - prefix, size)
-            if grid is not None:
-                return Layout("tokens", grid, prefix)
-    return None
-
-
-def _alike(grid: Sequence[int], size: Sequence[int]) -> bool:
-    shrink = [s / g for g, s in zip(grid, size, strict=True)]
-    return max(shrink) <= 1.35 * min(shrink) and all(g <= 2 * s for g, s in zip(grid, size, strict=True))
-
-
-def _grid(count: int, size: Sequence[int]) -> tuple[int, ...] | None:
-    if count < 4:
-        return None
-    scale = (count / math.prod(size)) ** (1 / len(size))
-    grid = tuple(max(1, round(s * scale)) for s in size)
-    return grid if math.prod(grid) == count else None
 
 
 def choose(seen: Survey) -> tuple[str, str]:
@@ -246,7 +93,7 @@ class Tap:
 
 
 def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
-    """The tap for a layer given by module or by name; ``name@2`` is the second call of a layer that runs twice.
+    """The tap for a layer, by module or by name; ``name@2`` is the second call of a layer that runs twice.
 
     Raises: UnknownName, LayerError.
     """
@@ -299,12 +146,12 @@ def biases(seen: Survey) -> list[tuple[Tap, Float[Tensor, " k"]]]:
 
     A BatchNorm adds beta - gamma * mean / deviation (1905.00780, section 3).
     """
-    found = []
+    parts = []
     for call in seen.calls:
         added, grid = _added(call.module), call.layout(seen.size)
         if added is not None and grid is not None:
-            found.append((Tap(call.name, call.module, call.number, grid), added))
-    return found
+            parts.append((Tap(call.name, call.module, call.number, grid), added))
+    return parts
 
 
 def _added(module: nn.Module) -> Tensor | None:

@@ -1,35 +1,57 @@
-"""What a model returns, and which number of it is explained."""
+"""Class scores in whatever a model returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from heatproof.errors import InputError
 
-Score = Literal["probability", "logit"]
-Goals: TypeAlias = "Int[Tensor, ' n']"
 
-
-@dataclass(frozen=True)
-class Contrast:
-    """The target "why this class and not that one".
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """How the class scores of one model are read.
 
     Attributes:
-        target: the class explained; None for the predicted one.
-        against: the class it is held against; None for the most probable other class.
+        classes: how many classes the model scores; 0 where it returns no class scores.
+        softmax: whether its output is already a softmax.
+        sigmoid: whether its output is one sigmoid, the probability of the second of two classes.
+        trouble: why the output holds no class scores, if it does not.
     """
 
-    target: int | Sequence[int] | Tensor | None = None
-    against: int | Sequence[int] | Tensor | None = None
+    classes: int
+    softmax: bool = False
+    sigmoid: bool = False
+    trouble: InputError | None = None
 
+    def read(
+        self, raw: Any, softmax: tuple[Tensor, Tensor] | None = None, *, needed: bool = True
+    ) -> Float[Tensor, "n k"]:
+        """The logits in what the model returned, or in what stood before its final softmax.
 
-Target: TypeAlias = int | Sequence[int] | Tensor | Contrast | Callable[[Any], Tensor] | None
+        Args:
+            softmax: the last softmax of the pass and what went into it, if it was watched.
+            needed: whether there must be class scores; otherwise zeros stand in for them.
+
+        Raises: InputError where there are no class scores, and they are needed.
+        """
+        if softmax is not None and softmax[0] is pick(raw):
+            return softmax[1].float()
+        try:
+            out = class_scores(raw).float()
+        except InputError:
+            first = next(tensors(raw), None)
+            if needed or first is None:
+                raise
+            return first.new_zeros(len(first), 1).float()
+        if self.sigmoid:
+            return torch.cat([torch.zeros_like(out[:, :1]), torch.logit(out[:, 1:], eps=1e-7)], dim=1)
+        return out.clamp_min(torch.finfo(out.dtype).tiny).log() if self.softmax else out
 
 
 def class_scores(raw: Any) -> Float[Tensor, "n k"]:
@@ -42,7 +64,7 @@ def class_scores(raw: Any) -> Float[Tensor, "n k"]:
     out = pick(raw)
     if out is None:
         raise InputError(
-            f"the model returned {_describe(raw)}; expected class scores of shape (N, classes), "
+            f"the model returned {description(raw)}; expected class scores of shape (N, classes), "
             "or a target that is a function of that output"
         )
     if out.ndim == 1:
@@ -63,104 +85,24 @@ def pick(raw: Any) -> Tensor | None:
         candidates = [raw.logits]
     else:
         candidates = raw if isinstance(raw, (tuple, list)) else ()
-    return next((found for c in candidates if isinstance(c, Tensor) and (found := pick(c)) is not None), None)
+    return next((out for c in candidates if isinstance(c, Tensor) and (out := pick(c)) is not None), None)
 
 
-def _describe(raw: Any) -> str:
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor inside nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors(part)
+    elif isinstance(value, dict):
+        yield from tensors(list(value.values()))
+
+
+def description(raw: Any) -> str:
+    """What an output is, in words, for an error."""
     if isinstance(raw, Tensor):
         return f"a {raw.dtype} tensor of shape {tuple(raw.shape)}"
     if isinstance(raw, Mapping):
         return f"a dict with {', '.join(map(str, raw))}"
     return f"a {type(raw).__name__}"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """The target of each sample of a batch, resolved.
-
-    Attributes:
-        classes: the class explained. against: the class it is held against, or None.
-        mix: weights (n, k) of the logits whose sum is explained instead, or None.
-        function: a function of the model's raw output to explain instead, or None.
-    """
-
-    classes: Int[Tensor, " n"]
-    against: Int[Tensor, " n"] | None = None
-    mix: Float[Tensor, "n k"] | None = None
-    function: Callable[[Any], Tensor] | None = None
-
-    @classmethod
-    def of(cls, target: Target, logits: Float[Tensor, "n k"]) -> Goal:
-        """The goal for every row of ``logits``.
-
-        Raises: InputError where the number or the range of the targets is wrong.
-        """
-        with torch.inference_mode(False):
-            return cls._of(target, logits.detach().clone())
-
-    @classmethod
-    def _of(cls, target: Target, logits: Float[Tensor, "n k"]) -> Goal:
-        n, count = logits.shape
-        if isinstance(target, Contrast):
-            first = _classes(target.target, logits, n, count)
-            rest = logits.scatter(1, first[:, None], float("-inf"))
-            against = _classes(target.against, rest, n, count)
-            if (first == against).any():
-                raise InputError("Contrast: a class is held against itself; name two different classes")
-            return cls(first, against)
-        if callable(target) and not isinstance(target, Tensor):
-            return cls(logits.argmax(1), function=target)
-        return cls(_classes(target, logits, n, count))
-
-    def take(self, rows: Tensor | slice) -> Goal:
-        """The goal of some rows, in that order."""
-
-        def some(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value[rows]
-
-        return replace(self, classes=self.classes[rows], against=some(self.against), mix=some(self.mix))
-
-    def score(self, logits: Float[Tensor, "n k"], kind: Score, raw: Any = None) -> Float[Tensor, " n"]:
-        """The number explained: a probability in [0, 1], a logit, or what the function returns.
-
-        A contrast is sigmoid(z_target - z_against), or that difference of logits.
-        """
-        if self.function is not None:
-            value = self.function(raw)
-            if not isinstance(value, Tensor) or value.shape != (len(logits),):
-                raise InputError(
-                    f"the target function returned {_describe(value)}; expected one number a sample, "
-                    f"shape ({len(logits)},)"
-                )
-            return value.float()
-        if self.mix is not None:
-            total = (logits * self.mix).sum(1)
-            return total.sigmoid() if kind == "probability" else total
-        if self.against is not None:
-            pair = logits.gather(1, torch.stack([self.classes, self.against], dim=1))
-            gap = pair[:, 0] - pair[:, 1]
-            return gap.sigmoid() if kind == "probability" else gap
-        if kind == "probability":
-            logits = logits.softmax(1)
-        return logits.gather(1, self.classes[:, None])[:, 0]
-
-
-def _classes(target: Any, logits: Tensor, n: int, count: int) -> Int[Tensor, " n"]:
-    if target is None:
-        return logits.argmax(1)
-    try:
-        index = torch.as_tensor(target, device=logits.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"target {target!r}: expected None, a class, one class a sample, a Contrast or a function"
-        ) from error
-    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise InputError(f"targets are of type {index.dtype}; expected whole class numbers")
-    if index.ndim == 0:
-        index = index.expand(n)
-    if tuple(index.shape) != (n,):
-        raise InputError(f"got targets of shape {tuple(index.shape)} for {n} samples; expected one class a sample")
-    if n and (int(index.min()) < 0 or int(index.max()) >= count):
-        worst = int(index.min()) if int(index.min()) < 0 else int(index.max())
-        raise InputError(f"target class {worst} is out of range; the model has {count} classes, 0 to {count - 1}")
-    return index.to(torch.int64).clone()

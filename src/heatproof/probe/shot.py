@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from heatproof.errors import LayerError, NotApplicable
-from heatproof.probe.channels import Ablation
+from heatproof.probe.ablation import Ablation
+from heatproof.probe.goals import Goal
 from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
-from heatproof.probe.outputs import Goal
-
-if TYPE_CHECKING:
-    from heatproof.probe.probe import Probe
+from heatproof.probe.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -36,45 +34,55 @@ class Wants:
     again: bool = False
 
 
+@dataclass(eq=False)
 class Shot:
-    """What one batch shows at one layer; each attribute is computed when first asked for, and kept.
+    """What one batch shows at one layer; what is derived is computed when first asked for, and kept.
 
     Attributes:
-        probe: the model asked. x: the inputs (n, C, *S). tap: the layer. goal: what is explained.
-        logits: the model's class scores (n, classes).
-        A: the layer's output (n, K, *s). G: the gradient of the target's logit by A, same shape.
-        curved: gradient and Hessian-vector product with A of the utility z + log p of the target class.
-        score: the score explained (n,), a probability or a logit as the probe says.
+        runner: runs the model. x: the inputs (n, C, *S). tap: the layer. goal: what is explained.
+        out: the layer's output in its own layout. logits: the model's class scores (n, classes). raw: its output.
+        slope: the gradient by ``out``. bend: gradient and Hessian-vector product by it. live: what else the part
+            behind the layer needs. graph: layer and logits with their graph, for the gradients of other goals.
         seeds: one seed a sample, for methods that draw random numbers.
-        ablated: that score with one channel at a time set to zero (n, K).
     """
 
+    runner: Runner
+    x: Float[Tensor, "n c *s"]
+    tap: Tap
+    goal: Goal
+    out: Tensor
+    logits: Float[Tensor, "n classes"]
+    raw: Any
     slope: Tensor | None = None
     bend: tuple[Tensor, Tensor] | None = None
     live: tuple[Any, ...] | None = None
-    seeds: Tensor | None = None
     graph: tuple[Tensor, Tensor] | None = None
-
-    def __init__(self, probe: Probe, x: Tensor, tap: Tap, out: Tensor, logits: Tensor, raw: Any, goal: Goal) -> None:
-        self.probe, self.x, self.tap, self.goal = probe, x, tap, goal
-        self.out, self.logits, self.raw = out.detach(), logits.detach(), _detached(raw)
+    seeds: Int[Tensor, " n"] | None = None
 
     @cached_property
     def A(self) -> Float[Tensor, "n k *s"]:
+        """The layer's output."""
         return self.tap.layout.read(self.out).float()
 
     @cached_property
     def G(self) -> Float[Tensor, "n k *s"]:
+        """The gradient of the target's logit by A."""
         if self.slope is None:
             raise LayerError("this pass was made without gradients")
         return self.tap.layout.read(self.slope).float()
 
     @cached_property
     def curved(self) -> tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]]:
+        """Gradient and Hessian-vector product with A of the utility z + log p of the target class."""
         if self.bend is None:
             raise LayerError("this pass was made without second derivatives")
         slope, product = self.bend
         return self.tap.layout.read(slope).float(), self.tap.layout.read(product).float()
+
+    @cached_property
+    def score(self) -> Float[Tensor, " n"]:
+        """The score explained, a probability or a logit as the probe says."""
+        return self.goal.score(self.logits, self.runner.score, self.raw)
 
     def gradient_of(self, goal: Goal) -> Float[Tensor, "n k *s"]:
         """The gradient of another goal's logit by A, from the same forward pass."""
@@ -85,14 +93,21 @@ class Shot:
             (slope,) = _slopes(goal.score(logits, "logit", self.raw), [out], [self.tap], keep=True)
         return self.tap.layout.read(slope).float()
 
-    @cached_property
-    def score(self) -> Float[Tensor, " n"]:
-        return self.goal.score(self.logits, self.probe.score, self.raw)
+    def of(self, x: Float[Tensor, "n c *s"], wants: Wants) -> Shot:
+        """The shot of other inputs in place of these, at the same layer and for the same goal.
+
+        Cost: one forward pass; for gradients a backward pass that stops at the layer.
+        """
+        passes = self.runner.each(
+            x, lambda part, rows: shoot(self.runner, part, self.goal.take(rows), [self.tap], wants)
+        )
+        (shot,) = next(passes)
+        return shot
 
     def tail(self, A: Float[Tensor, "m k *s"], rows: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """The score with the layer's output replaced by ``A``, whose i-th map belongs to sample ``rows[i]``."""
         work = self._replaced(lambda part: (A[part], rows[part]))
-        return torch.cat(list(self.probe.batches(len(A), self.x, work)))
+        return torch.cat(list(self.runner.batches(len(A), work)))
 
     def variants(self, count: int, make: Callable[[Tensor, Tensor], Tensor]) -> Float[Tensor, "n count"]:
         """The score with the layer's output replaced in ``count`` ways a sample, streamed.
@@ -106,7 +121,7 @@ class Shot:
             return make(pairs // count, pairs % count), pairs // count
 
         total = len(self.out) * count
-        return torch.cat(list(self.probe.batches(total, self.x, self._replaced(chosen)))).reshape(-1, count)
+        return torch.cat(list(self.runner.batches(total, self._replaced(chosen)))).reshape(-1, count)
 
     def _replaced(self, chosen: Callable[[slice], tuple[Tensor, Tensor]]) -> Callable[[slice], Tensor]:
         def work(part: slice) -> Tensor:
@@ -117,11 +132,12 @@ class Shot:
         return work
 
     def _behind(self, out: Tensor, rows: Tensor) -> Tensor:
-        cut = self.probe.cut(self.tap, self.x) if self.live is not None else None
+        runner, goal = self.runner, self.goal.take(rows)
+        cut = runner.cut(self.tap) if self.live is not None else None
         if cut is not None and self.live is not None:
-            with self.probe.borrowed() as seen:
-                raw = self.probe.quick(cut, self.out, self.live).tail(out.clone(), *cut.live(self.live, rows))
-            self.probe.count("tail", len(rows))
+            with runner.borrowed() as run:
+                raw = runner.quick(cut, self.out, self.live).tail(out.clone(), *cut.live(self.live, rows))
+            runner.count("tail", len(rows))
         else:
             calls = Counter[nn.Module]()
 
@@ -129,16 +145,16 @@ class Shot:
                 calls[module] += 1
                 return out.clone() if calls[module] == self.tap.call else old
 
-            with self.probe.borrowed({self.tap.module: swap}) as seen:
-                raw = self.probe.model(self.x[rows])
-            self.probe.count("forward", len(rows))
-        goal = self.goal.take(rows)
-        return goal.score(self.probe.read(raw, seen, goal), self.probe.score, raw)
+            with runner.borrowed({self.tap.module: swap}) as run:
+                raw = runner.model(self.x[rows])
+            runner.count("forward", len(rows))
+        return goal.score(run.read(raw, goal), runner.score, raw)
 
     @cached_property
     def ablated(self) -> Float[Tensor, "n k"]:
+        """The score with one channel at a time set to zero."""
         count = self.A.shape[1]
-        cut = self.probe.cut(self.tap, self.x)
+        cut = self.runner.cut(self.tap)
 
         def without(samples: Tensor, channels: Tensor) -> Tensor:
             changed = self.A[samples]
@@ -147,43 +163,44 @@ class Shot:
 
         if cut is None or self.live is None or self.tap.layout.kind != "first" or cut.apart is False:
             return self.variants(count, without)
-        found = self._ablated_by_graph(cut, self.live)
+        scores = self._ablated_by_graph(cut, self.live)
         if cut.apart is None:
             channels = torch.tensor(sorted({0, count // 2, count - 1}), device=self.A.device)
             want = self.tail(without(torch.zeros_like(channels), channels), torch.zeros_like(channels))
             loose = max(1e-4, 4 * torch.finfo(self.out.dtype).eps)
             scale = 1 + float(self.score[0].abs())
-            cut.apart = torch.allclose(found[0, channels], want, rtol=10 * loose, atol=loose * scale)
-        return found if cut.apart else self.variants(count, without)
+            cut.apart = torch.allclose(scores[0, channels], want, rtol=10 * loose, atol=loose * scale)
+        return scores if cut.apart else self.variants(count, without)
 
-    def _ablated_by_graph(self, cut: Cut, live: tuple[Any, ...]) -> Tensor:
-        result = self.A.new_empty(self.A.shape[:2])
-        with self.probe.borrowed() as seen:
-            ablation = Ablation(self.probe.quick(cut, self.out, live), self.out, live)
-            for samples, channels, raw in ablation.outputs(self.probe.rows(self.x)):
+    def _ablated_by_graph(self, cut: Cut, live: tuple[Any, ...]) -> Float[Tensor, "n k"]:
+        scores = self.A.new_empty(self.A.shape[:2])
+        runner = self.runner
+        with runner.borrowed() as run:
+            ablation = Ablation(runner.quick(cut, self.out, live), self.out, live)
+            for samples, channels, raw in ablation.outputs(runner.rows):
                 goal = self.goal.take(samples)
-                self.probe.count("tail", len(samples))
-                result[samples, channels] = goal.score(self.probe.read(raw, seen, goal), self.probe.score, raw)
-        return result
+                runner.count("tail", len(samples))
+                scores[samples, channels] = goal.score(run.read(raw, goal), runner.score, raw)
+        return scores
 
 
-def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants: Wants) -> list[Shot]:
+def shoot(runner: Runner, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants: Wants) -> list[Shot]:
     """One shot a layer from one forward pass, and one backward pass that stops at the earliest layer."""
     if wants.tail and len(taps) > 1:
-        return [shot for tap in taps for shot in shoot(probe, x, goal, [tap], wants)]
+        return [shot for tap in taps for shot in shoot(runner, x, goal, [tap], wants)]
     if wants.curved and goal is not None and (goal.function is not None or goal.against is not None):
         raise NotApplicable(
             "shapley-cam explains the residual softmax of a class; name a class, not a function or contrast"
         )
-    cut = probe.cut(taps[0], x) if wants.tail else None
+    cut = runner.cut(taps[0]) if wants.tail else None
     kept: dict[Tap, Tensor] = {}
     live: tuple[Any, ...] | None = None
     graded = wants.gradient or wants.curved or wants.again
     # The fused attention kernels have no second derivative.
     kernel = sdpa_kernel(SDPBackend.MATH) if wants.curved else nullcontext()
-    with kernel, probe.borrowed({} if cut else _keepers(taps, kept, graded)) as seen:
+    with kernel, runner.borrowed({} if cut else _keepers(taps, kept, graded)) as run:
         if cut is None:
-            raw = probe.model(x)
+            raw = runner.model(x)
         else:
             out, live = cut.head(x)
             kept[taps[0]] = out.detach().clone().requires_grad_(graded)
@@ -192,22 +209,25 @@ def shoot(probe: Probe, x: Tensor, goal: Goal | None, taps: Sequence[Tap], wants
         if missing := [tap.name for tap in taps if tap not in kept]:
             raise LayerError(f"layer {missing[0]!r} did not run for this input")
         with torch.set_grad_enabled(graded):
-            logits = probe.read(raw, seen, goal)
+            logits = run.read(raw, goal)
             goal = Goal.of(None, logits.detach()) if goal is None else goal
             at = [kept[tap] for tap in taps]
             bends = _bends(goal, logits, at, taps) if wants.curved else []
             value = goal.score(logits, "logit", raw)
             slopes = _slopes(value, at, taps, keep=wants.again) if wants.gradient else []
-    probe.compare(x, logits)
-    probe.count("forward", len(x))
-    probe.count("backward", len(x) * (len(slopes[:1]) + 2 * len(bends[:1])))
-    shots = [Shot(probe, x, tap, kept[tap], logits, raw, goal) for tap in taps]
-    for i, shot in enumerate(shots):
-        shot.live = live
-        shot.slope = slopes[i] if slopes else None
-        shot.bend = bends[i] if bends else None
-        shot.graph = (kept[taps[i]], logits) if wants.again else None
-    return shots
+    runner.witness(x, logits)
+    runner.count("forward", len(x))
+    runner.count("backward", len(x) * (len(slopes[:1]) + 2 * len(bends[:1])))
+    return [
+        Shot(
+            runner, x, tap, goal, kept[tap].detach(), logits.detach(), _detached(raw),
+            slope=slopes[i] if slopes else None,
+            bend=bends[i] if bends else None,
+            live=live,
+            graph=(kept[tap], logits) if wants.again else None,
+        )
+        for i, tap in enumerate(taps)
+    ]  # fmt: skip
 
 
 def _keepers(taps: Sequence[Tap], kept: dict[Tap, Tensor], graded: bool) -> dict[nn.Module, Any]:

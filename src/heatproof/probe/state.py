@@ -1,4 +1,4 @@
-"""The user's model is borrowed, never kept: every change made to it is undone, also after an exception."""
+"""The user's model is borrowed, never kept: every change to it is undone, also after an exception."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class HeatproofWarning(UserWarning):
 
 
 def note(message: str) -> None:
-    """Say something to the caller as a warning."""
+    """Issues a `HeatproofWarning`."""
     warnings.warn(message, HeatproofWarning, stacklevel=3)
 
 
 @contextmanager
 def borrowed(model: nn.Module, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[None]:
-    """The model in evaluation mode, with the given forward hooks, until the block ends.
+    """The model in evaluation mode, with the forward hooks, until the block ends.
 
     Flags are set one by one: a model's own ``train()`` may be overridden to do more than that.
     """
@@ -56,16 +56,20 @@ def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 class SoftmaxWatch(TorchFunctionMode):
-    """Remembers the last softmax and what went into it, whether a module or a function computed it."""
+    """Remembers the last softmax and what went into it, whether a module or a function computed it.
 
-    def __init__(self, seen: dict[str, Any]) -> None:
+    Attributes:
+        last: the softmax and its input, or None where there was none.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.seen = seen
+        self.last: tuple[Tensor, Tensor] | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         if func in (F.softmax, torch.softmax, Tensor.softmax):
-            self.seen["softmax"] = (out, args[0] if args else (kwargs or {})["input"])
+            self.last = (out, args[0] if args else (kwargs or {})["input"])
         return out

@@ -1,26 +1,18 @@
-"""A study, a classifier, or both, as one HTML file that needs nothing else; jinja2 lives here.
+"""A study, a classifier, or both, as one HTML file that needs nothing else.
 
-parts          what a page is made of: sections, tables, pictures, paragraphs
-findings       the verdict, and what else has to be known first
-explanations   ranking and scores
-heatmaps       the gallery and the worst explained samples
-cases          three inputs of one class, looked at closely
-checks         what the model, the metrics and the methods were tested for
-planted        which metrics agree with the planted truth
-baselines      how much depends on what removed positions become
-slices         curves, right and wrong predictions, classes
-agreement      between metrics, and between methods
-classifier     how good the classifier is
-cost           passes through the model, and time
-settings       everything that decided the numbers, and how to get them again
-tables         tables as Markdown, CSV and LaTeX
-writing        `write`
+content    what a report shows
+page       `write`: the sections in their order, rendered and written
+summary    title, verdict and findings at the top of the page
+sections   one module a section
+facts      what metrics and methods declare about themselves
+parts      what a section consists of
+tables     tables as Markdown, CSV and LaTeX
+html       the template and its filters
 """
 
 from __future__ import annotations
 
+from heatproof.report.content import Cases, Content, Pictures, choose
 from heatproof.report.page import write
-from heatproof.report.sections.cases import Cases, choose
-from heatproof.report.sections.heatmaps import Pictures
 
-__all__ = ["Cases", "Pictures", "choose", "write"]
+__all__ = ["Cases", "Content", "Pictures", "choose", "write"]

@@ -1,23 +1,24 @@
-"""What a page is made of: sections of tables, pictures and paragraphs, all of them plain records."""
+"""What a page consists of: sections of tables, pictures, remarks and paragraphs, all of them plain records."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
+from heatproof import plots
+from heatproof.phrases import number, percent
 from heatproof.records import Estimate
+from heatproof.verdict.wording import Statement
 
-Kind = Literal["good", "bad", "note"]
-LONG, NAME = 32, 16  # letters of a cell that is set in several lines, and of a name that may be broken
-SMALL = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+LONG, NAME = 32, 16  # letters: of a cell that is set in several lines, and of a name that may be broken
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share in [0, 1], shown in percent with so many digits after the point."""
+    """A share in [0, 1], shown in percent with ``digits`` decimals."""
 
     value: float
     digits: int = 0
@@ -32,7 +33,7 @@ class Table:
 
     Attributes:
         name: that of its files. rows: of cells; an Estimate is shown with its interval.
-        faint: rows set in grey. digits: after the point. folded: whether it has to be opened, showing ``short``.
+        faint: rows set in grey. digits: decimals. folded: whether it is closed at first; it then shows ``short``.
     """
 
     name: str
@@ -65,37 +66,27 @@ class Table:
 class Picture:
     """A figure with its caption.
 
-    ``label`` is read out by screen readers, ``name`` is that of its files, ``short`` what is seen while it is folded.
+    ``label`` is read out by screen readers, ``name`` is that of its files, ``short`` is shown while it is closed.
     """
 
     name: str
     caption: str
     label: str
-    figure: Any
+    figure: Any  # of matplotlib, which lives in `plots`
     folded: bool = False
     short: str = ""
 
     @cached_property
     def svg(self) -> str:
         """The figure as it stands in the page, and in its file."""
-        from heatproof import plots
-
         return plots.svg(self.figure, label=self.label)
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A sentence, and whether it is good or bad news."""
-
-    kind: Kind
-    text: str
-
-
-@dataclass(frozen=True)
 class Listing:
-    """Findings one below the other."""
+    """Statements one below the other, each marked by its severity."""
 
-    items: tuple[Finding, ...]
+    items: tuple[Statement, ...]
 
 
 @dataclass(frozen=True)
@@ -120,35 +111,23 @@ class Section:
     parts: tuple[Part, ...] = ()
 
 
-def section(key: str, title: str, short: str, lead: str, parts: Sequence[Part | None]) -> Section | None:
-    """The section with the parts that are there, or None without any."""
-    found = tuple(part for part in parts if part)
-    return Section(key, title, short, lead, found) if found else None
+def compose(key: str, title: str, short: str, lead: str, parts: Sequence[Part | None]) -> Section | None:
+    """The section with those parts that are there, or None without any."""
+    present = tuple(part for part in parts if part)
+    return Section(key, title, short, lead, present) if present else None
 
 
-def number(value: float, digits: int = 3) -> str:
-    """A number as text; a dash where it is undefined.
-
-    >>> number(0.5), number(0.00042), number(-2e-6), number(31000.0)
-    ('0.500', '0.0004', '−2 × 10⁻⁶', '31,000')
-    """
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    size, sign = abs(value), "−" if value < 0 else ""
-    if size >= 1e6 or 0 < size < 5e-5:
-        head, tail = f"{size:.0e}".split("e")
-        return f"{sign}{head} × 10{str(int(tail)).translate(SMALL)}"
-    if 0 < size < 0.5 * 10.0**-digits:
-        digits = 1 - math.ceil(math.log10(size))
-    said = f"{size:,.{digits if size < 1e4 else 0}f}"
-    return sign + said if float(said.replace(",", "")) else said
+def listing(statements: Iterable[Statement]) -> Listing | None:
+    """The statements one below the other; None without any."""
+    items = tuple(statements)
+    return Listing(items) if items else None
 
 
-def interval(found: Estimate, digits: int = 3) -> str:
+def interval(estimate: Estimate, digits: int = 3) -> str:
     """The ends of an interval in brackets, or nothing where there is none."""
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
-    return f"[{number(found.low, digits)}, {number(found.high, digits)}]"
+    return f"[{number(estimate.low, digits)}, {number(estimate.high, digits)}]"
 
 
 def text(cell: Cell, digits: int = 3) -> str:
@@ -162,58 +141,3 @@ def text(cell: Cell, digits: int = 3) -> str:
     if isinstance(cell, float):
         return number(cell, digits)
     return f"{cell:,}" if isinstance(cell, int) else cell
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """A share as text; a dash where it is undefined.
-
-    >>> percent(0.5415), percent(0.9781, 1)
-    ('54 %', '97.8 %')
-    """
-    return f"{100 * share:.{digits}f} %" if math.isfinite(share) else "–"
-
-
-def counted(some: int, of: int) -> str:
-    """How many of a few.
-
-    >>> counted(0, 3), counted(2, 3), counted(3, 3)
-    ('none', '2 of 3', 'all 3')
-    """
-    return "none" if not some else f"all {of}" if some == of > 1 else f"{some} of {of}"
-
-
-def subject(some: int, of: int, noun: str) -> str:
-    """How many of a few, at the head of a sentence.
-
-    >>> subject(0, 3, "metric"), subject(2, 3, "metric"), subject(3, 3, "metric")
-    ('No metric', '2 of 3 metrics', 'All 3 metrics')
-    """
-    return f"{counted(some, of).capitalize()} {noun}s" if some else f"No {noun}"
-
-
-def rounded(count: float) -> int:
-    """A large count to two digits.
-
-    >>> rounded(47.0), rounded(2903.0)
-    (47, 2900)
-    """
-    step = 10 ** max(0, len(str(int(count))) - 2)
-    return int(round(count / step) * step)
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names joined by commas and a final "and"; of very many the first and a count."""
-    shown = list(names)
-    if len(shown) > most:
-        shown = [*shown[: most - 1], f"{len(shown) - most + 1} more"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def plural(count: int, word: str) -> str:
-    """A count with its noun.
-
-    >>> plural(1, "sample"), plural(1200, "class")
-    ('1 sample', '1,200 classes')
-    """
-    ending = "" if count == 1 else "es" if word.endswith("s") else "s"
-    return f"{count:,} {word}{ending}"

@@ -6,8 +6,9 @@ import csv
 import io
 import re
 
+from heatproof.phrases import SUPERSCRIPTS
 from heatproof.records import Estimate
-from heatproof.report.parts import SMALL, Cell, Share, Table, text
+from heatproof.report.parts import Cell, Share, Table, text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -35,7 +36,7 @@ _LATEX = {
     "×": r"$\times$",
     "±": r"$\pm$",
 }
-_LATEX |= {chr(raised): f"$^{{{chr(plain)}}}$" for plain, raised in SMALL.items()}
+_LATEX |= {chr(raised): f"$^{{{chr(plain)}}}$" for plain, raised in SUPERSCRIPTS.items()}
 
 
 def markdown(table: Table) -> str:

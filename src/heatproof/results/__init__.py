@@ -2,6 +2,6 @@
 
 from heatproof.results.ranking import Ranking, Standing
 from heatproof.results.record import Band, Gallery, Results
-from heatproof.results.self_checks import Trials
+from heatproof.results.self_checks import SelfChecks
 
-__all__ = ["Band", "Gallery", "Ranking", "Results", "Standing", "Trials"]
+__all__ = ["Band", "Gallery", "Ranking", "Results", "SelfChecks", "Standing"]

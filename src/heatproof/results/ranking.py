@@ -1,10 +1,12 @@
-"""Where each method stands, by one metric or by all: ties kept, controls beside the candidates and never among them."""
+"""Rankings of methods, by one metric or by several: ties kept, controls beside the methods and never among them."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -12,23 +14,20 @@ from jaxtyping import Float
 from heatproof import stats
 from heatproof.records import Direction, Estimate
 
-# Families that speak on which map is true. A tidy map is not a true one, and the sanity checks are passed or failed.
-VOICES = ("region", "faithfulness", "localisation", "robustness")
-# Those in which a map that knows nothing of the model can be beaten: one that ignores the input never moves.
-TRUTH = ("region", "faithfulness", "localisation")
-# The one that ranks by itself where it was asked: on planted tasks it tells what the masks tell, see docs/verdict.md.
-LEADING = "region"
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one method stands.
+    """The place of one method in a ranking.
 
     Attributes:
-        method: its spec. place: 1 + how many candidates are better beyond doubt; 0 for a control.
-        score: mean score with interval (overall: the mean rank). rank: mean rank among the candidates, 1 the best.
-        letters: two methods that share a letter cannot be told apart. share: of the resamples in which it is first.
-        beats: the controls it is better than beyond doubt (Holm-corrected, alpha 0.05).
+        method: its label. place: 1 + how many methods are significantly better; 0 for a control.
+        score: mean score with interval (of several metrics: the mean rank). rank: mean rank among the methods, 1 best.
+        letters: methods that share a letter do not differ significantly.
+        support: the share of resamples in which it is first.
+        beats: the controls that it is significantly better than (Holm-corrected).
         needed: how many samples in all would separate it from the first row (power 0.8); 0 for that row and controls.
     """
 
@@ -37,20 +36,20 @@ class Standing:
     score: Estimate
     rank: Estimate
     letters: str
-    share: float
+    support: float
     beats: tuple[str, ...] = ()
     control: bool = False
     needed: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ranking:
-    """The candidates from the best to the worst, and the controls.
+    """The methods from the best to the worst, and the controls.
 
     Attributes:
-        metric: what ranks them; None for all metrics together. better: which scores are good.
-        rows: the candidates. controls: the controls, best first.
-        friedman: the p-value that the candidates are all alike. samples: on how many it rests.
+        metric: what ranks them; None for several metrics together. better: which scores are good.
+        rows: the methods. controls: the controls, best first.
+        friedman: the p value of Friedman's test that all methods are equal. samples: on how many it rests.
     """
 
     metric: str | None
@@ -60,49 +59,70 @@ class Ranking:
     friedman: float
     samples: int
 
+    def __repr__(self) -> str:
+        order = ", ".join(f"{row.method} {row.rank.mean:.2f}" for row in self.rows[:4]) + (" …" * (len(self.rows) > 4))
+        return f"Ranking(by {self.metric or 'several metrics'}, {self.samples} samples: {order or 'no methods'})"
+
+    def _repr_html_(self) -> str:
+        return f"<div><p>{escape(repr(self))}</p>{self.to_frame().to_html(border=0, index=False)}</div>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a method (then a control): place, mean score and rank with their intervals, group, support."""
+        import pandas as pd
+
+        rows = [
+            {
+                "method": row.method, "control": row.control, "place": row.place, "score": row.score.mean,
+                "score low": row.score.low, "score high": row.score.high, "rank": row.rank.mean,
+                "rank low": row.rank.low, "rank high": row.rank.high, "group": row.letters, "support": row.support,
+            }
+            for row in (*self.rows, *self.controls)
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
     @property
     def top(self) -> tuple[str, ...]:
-        """The candidates in the first place: those that no other is better than beyond doubt."""
+        """The methods in the first place: those that no other is significantly better than."""
         return tuple(row.method for row in self.rows if row.place == 1)
 
     @property
     def by_rank(self) -> tuple[Standing, ...]:
-        """The candidates by their mean rank alone, the leader first."""
+        """The methods by their mean rank alone, the leader first."""
         return tuple(sorted(self.rows, key=lambda row: (not row.rank.n, row.rank.mean, row.place)))
 
     @property
-    def unbeaten(self) -> dict[str, tuple[str, ...]]:
-        """For each candidate the controls it is not better than."""
+    def not_better_than(self) -> dict[str, tuple[str, ...]]:
+        """For each method the controls that it is not significantly better than."""
         names = [row.method for row in self.controls]
         return {row.method: tuple(c for c in names if c not in row.beats) for row in self.rows}
 
 
-def voices(
+def family_ranks(
     tables: Mapping[str, Float[np.ndarray, "n m"]], better: Mapping[str, Direction], family: Mapping[str, str]
 ) -> Float[np.ndarray, "n m"]:
     """Each sample's mean rank of each method: over the metrics of a family first, then over the families.
 
-    So ten cousins of one metric are one voice. A metric that is undefined for a method of a sample is silent there.
+    So ten variants of one metric count once. A metric that is undefined for a method of a sample is left out there.
     """
-    found = []
+    families = []
     for name in dict.fromkeys(family.values()):
-        cousins = [stats.ranks(tables[m], better=better[m]) for m in tables if family[m] == name]
-        found.append(mean_defined(cousins))
-    return mean_defined(found)
+        members = [stats.ranks(tables[m], better=better[m]) for m in tables if family[m] == name]
+        families.append(mean_defined(members))
+    return mean_defined(families)
 
 
 def mean_defined(tables: Sequence[np.ndarray]) -> np.ndarray:
     """The mean over tables, leaving out NaN."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing is NaN, which is what is meant
-        found: np.ndarray = np.nanmean(np.stack(tables), axis=0)
-    return found
+        mean: np.ndarray = np.nanmean(np.stack(tables), axis=0)
+    return mean
 
 
-def standings(
+def ranking_of(
     own: Float[np.ndarray, "n k"],
     everyone: Float[np.ndarray, "n m"],
-    candidates: Sequence[str],
+    methods: Sequence[str],
     controls: Sequence[str],
     *,
     metric: str | None,
@@ -110,19 +130,19 @@ def standings(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Ranking:
-    """The ranking told by scores of the candidates (N, K), and of the candidates and the controls together (N, M)."""
-    count = len(candidates)
+    """The ranking by scores of the methods (N, K), and of the methods and the controls together (N, M)."""
+    count = len(methods)
     if not count:
         return Ranking(metric, better, (), _placed(everyone, controls, 0, better, alpha, seed), 1.0, len(everyone))
-    beats = _beats(everyone, candidates, controls, better, alpha)
-    order = stats.rank(own, candidates, better=better, alpha=alpha, seed=seed)
-    first = own[:, list(candidates).index(order[0].name)] if order else own[:, 0]
-    apart = {
+    beats = _beats(everyone, methods, controls, better, alpha)
+    order = stats.rank(own, methods, better=better, alpha=alpha, seed=seed)
+    first = own[:, list(methods).index(order[0].name)] if order else own[:, 0]
+    needed = {
         name: stats.samples_needed(own[:, j] - first, alpha=alpha) if name != order[0].name else 0.0
-        for j, name in enumerate(candidates)
+        for j, name in enumerate(methods)
     }
     rows = tuple(
-        Standing(r.name, r.place, r.score, r.rank, r.letters, r.share, beats[r.name], needed=apart[r.name])
+        Standing(r.name, r.place, r.score, r.rank, r.letters, r.support, beats[r.name], needed=needed[r.name])
         for r in order
     )
     test = stats.friedman(own)
@@ -144,26 +164,26 @@ def _placed(
     """The controls, whose columns begin with the ``first``, by their mean ranks among everyone."""
     if not controls:
         return ()
-    placed = stats.rank_intervals(everyone, better=better, confidence=1 - alpha, seed=seed)[first:]
-    scored = stats.estimates(everyone[:, first:], confidence=1 - alpha, seed=seed)
-    others = [
+    ranks = stats.rank_intervals(everyone, better=better, level=1 - alpha, seed=seed)[first:]
+    scores = stats.estimates(everyone[:, first:], level=1 - alpha, seed=seed)
+    rows = [
         Standing(name, 0, score, rank, "", 0.0, control=True)
-        for name, score, rank in zip(controls, scored, placed, strict=True)
+        for name, score, rank in zip(controls, scores, ranks, strict=True)
     ]
-    return tuple(sorted(others, key=lambda row: row.rank.mean))
+    return tuple(sorted(rows, key=lambda row: row.rank.mean))
 
 
 def _beats(
-    table: np.ndarray, candidates: Sequence[str], controls: Sequence[str], better: Direction, alpha: float
+    table: np.ndarray, methods: Sequence[str], controls: Sequence[str], better: Direction, alpha: float
 ) -> dict[str, tuple[str, ...]]:
-    """For each candidate the controls it is better than; only these pairs are tested and corrected for."""
+    """For each method the controls it is significantly better than; only these pairs are tested and corrected for."""
     if not controls:
-        return dict.fromkeys(candidates, ())
+        return dict.fromkeys(methods, ())
     tests = stats.pairwise(table, correction="none")
-    count = len(candidates)
+    count = len(methods)
     p = stats.holm(tests.p[:count, count:].ravel()).reshape(count, len(controls))
     ahead = tests.rank_biserial[:count, count:] * (1 if better == "higher" else -1) > 0
     return {
         name: tuple(c for j, c in enumerate(controls) if ahead[i, j] and p[i, j] < alpha)
-        for i, name in enumerate(candidates)
+        for i, name in enumerate(methods)
     }

@@ -12,8 +12,8 @@ KINDS = ("inverted", "noisy")
 
 
 @dataclass(frozen=True, eq=False)
-class Trials:
-    """The scores of some samples under trial, by (method, metric); NaN where undefined.
+class SelfChecks:
+    """The scores of some samples with a wrong map or a changed input, by (method, metric); NaN where undefined.
 
     Attributes:
         rows: the samples' places in the study (K,).

@@ -13,9 +13,10 @@ from heatproof.errors import FileError
 from heatproof.files import writing
 from heatproof.records import Skip
 from heatproof.results.record import Band, Gallery, Results
-from heatproof.results.self_checks import KINDS, Trials
+from heatproof.results.self_checks import KINDS, SelfChecks
 
-FORMAT = 1
+FORMAT = 2
+FILLS = "fills"
 MANIFEST, ARRAYS, CSV, PARQUET = "results.json", "results.npz", "scores.csv", "scores.parquet"
 
 
@@ -29,18 +30,18 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
     arrays = {f"score.{i}": results.scores[cell] for i, cell in enumerate(cells)}
     for i, cell in enumerate(curves):
         arrays[f"at.{i}"], arrays[f"curve.{i}"] = results.curves[cell].at, results.curves[cell].values
-    arrays |= {"y": results.y, "predictions": results.predictions, "confidence": results.confidence}
+    arrays |= {"y": results.y, "predictions": results.predictions, "probability": results.probability}
     gallery = results.gallery
     if gallery is not None:
         arrays |= {"shown": gallery.index, "shown.x": gallery.x}
-        arrays |= {f"shown.{name}": found for name, found in gallery.maps.items()}
+        arrays |= {f"shown.{name}": maps for name, maps in gallery.maps.items()}
         if gallery.mask is not None:
             arrays["shown.mask"] = gallery.mask
-    if results.trials is not None:
-        arrays["tried"] = results.trials.rows
+    if results.self_checks is not None:
+        arrays["checked"] = results.self_checks.rows
         for kind in KINDS:
-            found = getattr(results.trials, kind)
-            arrays |= {f"{kind}.{i}": found[cell] for i, cell in enumerate(cells) if cell in found}
+            scores = getattr(results.self_checks, kind)
+            arrays |= {f"{kind}.{i}": scores[cell] for i, cell in enumerate(cells) if cell in scores}
     with writing(folder / ARRAYS) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     frame = results.to_frame()
@@ -66,6 +67,20 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
     with writing(folder / MANIFEST) as part:
         part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders of a study with several fills, in their order: that with the first fill is the study's own."""
+    others = (folder / FILLS).iterdir() if (folder / FILLS).is_dir() else ()
+    return [folder, *sorted(others, key=lambda path: int(path.name.partition("-")[0]))]
+
+
+def load_all(folder: str | os.PathLike[str]) -> tuple[Results, ...]:
+    """The results of a study with each of its fills, the first in front.
+
+    Raises: FileError where some are missing, truncated, foreign or of a newer format.
+    """
+    return tuple(load(path) for path in folders(Path(folder)))
 
 
 def load(folder: str | os.PathLike[str]) -> Results:
@@ -95,9 +110,9 @@ def _page(path: Path) -> dict[str, Any]:
     if not isinstance(page, dict) or page.get("heatproof") != "results":
         raise FileError(f"{str(path)!r} does not belong to a heatproof study")
     if page.get("format") != FORMAT:
-        raise FileError(
-            f"{str(path)!r} has format {page.get('format')!r}, this version reads {FORMAT}; update heatproof"
-        )
+        older = isinstance(page.get("format"), int) and page["format"] < FORMAT
+        advice = "run the study again" if older else "update heatproof"
+        raise FileError(f"{str(path)!r} has format {page.get('format')!r}, this version reads {FORMAT}; {advice}")
     return page
 
 
@@ -113,22 +128,22 @@ def _results(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Results:
         metrics=tuple(page["metrics"]),
         y=arrays["y"],
         predictions=arrays["predictions"],
-        confidence=arrays["confidence"],
+        probability=arrays["probability"],
         classes=tuple(page["classes"]),
         ids=tuple(page["ids"]),
         curves={(m, k): Band(arrays[f"at.{i}"], arrays[f"curve.{i}"]) for i, (m, k) in enumerate(page["curves"])},
         skips=tuple(Skip(*item) for item in page["skips"]),
         gallery=gallery,
         about=page["about"],
-        trials=_trials(page, arrays),
+        self_checks=_self_checks(page, arrays),
     )
 
 
-def _trials(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Trials | None:
-    if "tried" not in arrays:
+def _self_checks(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> SelfChecks | None:
+    if "checked" not in arrays:
         return None
     cells = [(m, k) for m, k in page["cells"]]
     inverted, noisy = (
         {cell: arrays[f"{kind}.{i}"] for i, cell in enumerate(cells) if f"{kind}.{i}" in arrays} for kind in KINDS
     )
-    return Trials(arrays["tried"], inverted, noisy)
+    return SelfChecks(arrays["checked"], inverted, noisy)

@@ -1,4 +1,4 @@
-"""Honest statistics of per-sample scores: intervals, paired tests, ranks with ties, and power.
+"""Statistics of per-sample scores: intervals, paired tests, ranks with ties, and power.
 
 NumPy in, NumPy and frozen records out. Rows are samples, columns are methods; NaN is "undefined": left out and counted.
 """
@@ -24,7 +24,7 @@ from heatproof.stats.compare import (
     rank_biserial,
 )
 from heatproof.stats.intervals import bca, bootstrap, estimate, estimates, proportion, resample_counts
-from heatproof.stats.ranking import Rank, power, rank, rank_intervals, ranks, samples_needed, winner_share
+from heatproof.stats.ranking import Rank, power, rank, rank_intervals, ranks, samples_needed, support
 
 __all__ = [
     "Effects",
@@ -55,5 +55,5 @@ __all__ = [
     "ranks",
     "resample_counts",
     "samples_needed",
-    "winner_share",
+    "support",
 ]

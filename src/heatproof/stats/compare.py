@@ -1,4 +1,4 @@
-"""Paired comparisons of methods on the same samples: tests, effect sizes, and groups that cannot be told apart."""
+"""Paired comparisons of methods on the same samples: tests, effect sizes, groups without significant difference."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def friedman(scores: ArrayLike) -> Test:
 def kendall_w(scores: ArrayLike) -> float:
     """Kendall's coefficient of concordance W of the rows of scores (judges, items): 1 where all agree, 0 at odds.
 
-    Ties are corrected. NaN where there are fewer than two judges or items, or where no judge tells any apart.
+    Ties are corrected. NaN where there are fewer than two judges or items, or where every judge scores all items alike.
     """
     table = complete(scores)
     judges, items = table.shape
@@ -245,27 +245,27 @@ def groups(p: ArrayLike, mean_ranks: ArrayLike, *, alpha: float = 0.05) -> tuple
     order = np.argsort(np.asarray(mean_ranks, dtype=np.float64), kind="stable")
     alike: Bool[np.ndarray, "m m"] = np.asarray(p, dtype=np.float64)[np.ix_(order, order)] >= alpha
     near = [set(np.flatnonzero(row).tolist()) - {i} for i, row in enumerate(alike)]
-    found: list[tuple[int, ...]] = []
-    _cliques(set(), set(range(len(order))), set(), near, found)
-    return tuple(tuple(int(order[i]) for i in clique) for clique in sorted(found))
+    cliques: list[tuple[int, ...]] = []
+    _cliques(set(), set(range(len(order))), set(), near, cliques)
+    return tuple(tuple(int(order[i]) for i in clique) for clique in sorted(cliques))
 
 
 def _cliques(
-    chosen: set[int], open_: set[int], closed: set[int], near: Sequence[set[int]], found: list[tuple[int, ...]]
+    chosen: set[int], open_: set[int], closed: set[int], near: Sequence[set[int]], cliques: list[tuple[int, ...]]
 ) -> None:
     """Bron and Kerbosch (1973), with a pivot."""
     if not open_ and not closed:
         if chosen:
-            found.append(tuple(sorted(chosen)))
+            cliques.append(tuple(sorted(chosen)))
         return
     pivot = max(open_ | closed, key=lambda i: len(near[i] & open_))
     for i in sorted(open_ - near[pivot]):
-        _cliques(chosen | {i}, open_ & near[i], closed & near[i], near, found)
+        _cliques(chosen | {i}, open_ & near[i], closed & near[i], near, cliques)
         open_, closed = open_ - {i}, closed | {i}
 
 
 def letters(sets: Sequence[Sequence[int]], count: int) -> tuple[str, ...]:
-    """The compact letter display of ``count`` columns: two that share a letter cannot be told apart (Piepho 2004).
+    """The compact letter display of ``count`` columns: two that share a letter do not differ (Piepho 2004).
 
     >>> letters(((0, 1), (1, 2)), 3)
     ('a', 'ab', 'b')

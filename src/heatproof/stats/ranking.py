@@ -22,10 +22,10 @@ class Rank:
 
     Attributes:
         name: the method.
-        place: 1 + how many methods are better beyond doubt; methods that nothing separates share a place.
+        place: 1 + how many methods are significantly better; methods that do not differ significantly share a place.
         score: its mean score with the interval; rank: its mean rank with the interval, 1 the best.
-        letters: two methods that share a letter cannot be told apart.
-        share: share of the resamples in which it has the best mean rank.
+        letters: two methods that share a letter do not differ significantly.
+        support: share of the resamples in which it has the best mean rank.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Rank:
     score: Estimate
     rank: Estimate
     letters: str
-    share: float
+    support: float
 
 
 def ranks(scores: ArrayLike, *, better: Direction = "higher") -> Float[np.ndarray, "n m"]:
@@ -58,35 +58,35 @@ def rank_intervals(
     scores: ArrayLike,
     *,
     better: Direction = "higher",
-    confidence: float = 0.95,
+    level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[Estimate, ...]:
     """The mean rank of each column of scores (N, M) with its BCa interval over samples."""
-    return estimates(ranks(scores, better=better), confidence=confidence, resamples=resamples, seed=seed)
+    return estimates(ranks(scores, better=better), level=level, resamples=resamples, seed=seed)
 
 
-def winner_share(placed: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Float[np.ndarray, " m"]:
+def support(placed: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Float[np.ndarray, " m"]:
     """The share of resamples in which each column has the lowest mean; equal columns split theirs.
 
-    ``placed`` are ranks, or anything of which less is better, (N, M), or (B, N, M) for B baselines, which are then
+    ``placed`` are ranks, or anything of which less is better, (N, M), or (B, N, M) for B fills, which are then
     resampled too. Samples with an undefined number are left out; all NaN where none is left.
     """
     table = np.asarray(placed, dtype=np.float64)
     if table.ndim not in (2, 3):
-        raise InputError(f"ranks: got shape {table.shape}, expected (N, M) or (baselines, N, M)")
+        raise InputError(f"ranks: got shape {table.shape}, expected (N, M) or (fills, N, M)")
     table = table if table.ndim == 3 else table[None]
     table = table[:, np.isfinite(table).all(axis=(0, 2))]
-    baselines, n, m = table.shape
+    fills, n, m = table.shape
     if not n or not m:
         return np.full(m, np.nan)
-    weights = np.concatenate(list(resample_counts(baselines, resamples, seed + 1)))
+    weights = np.concatenate(list(resample_counts(fills, resamples, seed + 1)))
     blocks = [np.stack([counts @ layer for layer in table]) for counts in resample_counts(n, resamples, seed)]
     total = np.einsum("rb,brm->rm", weights, np.concatenate(blocks, axis=1))
     best = total.min(axis=1, keepdims=True)
     first = total - best <= 1e-9 * np.maximum(np.abs(best), 1.0)
-    share: Float[np.ndarray, " m"] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
-    return share
+    shares: Float[np.ndarray, " m"] = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+    return shares
 
 
 def rank(
@@ -109,25 +109,25 @@ def rank(
     complete(table)
     if len(names) != table.shape[1]:
         raise InputError(f"got {len(names)} names for {table.shape[1]} columns of scores; expected a name a column")
-    score = estimates(table, confidence=1.0 - alpha, resamples=resamples, seed=seed)
+    score = estimates(table, level=1.0 - alpha, resamples=resamples, seed=seed)
     live = [j for j, item in enumerate(score) if item.n]
     part = table[:, live]
-    placed = rank_intervals(part, better=better, confidence=1.0 - alpha, resamples=resamples, seed=seed)
-    share = winner_share(ranks(part, better=better), resamples=resamples, seed=seed)
+    placed = rank_intervals(part, better=better, level=1.0 - alpha, resamples=resamples, seed=seed)
+    shares = support(ranks(part, better=better), resamples=resamples, seed=seed)
     p, wins = _separate(part, better, alpha)
     sets = groups(p, [item.mean for item in placed], alpha=alpha)
     marks = letters(sets, len(live))
     rows = [
-        Rank(names[j], 1 + int(wins[:, i].sum()), score[j], placed[i], marks[i], float(share[i]))
+        Rank(names[j], 1 + int(wins[:, i].sum()), score[j], placed[i], marks[i], float(shares[i]))
         for i, j in enumerate(live)
     ]
-    nothing = Estimate(math.nan, math.nan, math.nan, 0, len(table))
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, len(table), 1.0 - alpha)
     rows += [Rank(name, len(names), score[j], nothing, "", 0.0) for j, name in enumerate(names) if j not in set(live)]
     return sorted(rows, key=lambda row: (row.place, math.isnan(row.rank.mean), row.rank.mean))
 
 
 def _separate(table: np.ndarray, better: Direction, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """P-values (M, M), and where the row is better than the column beyond doubt."""
+    """P-values (M, M), and where the row is significantly better than the column."""
     m = table.shape[1]
     if m > 2 and friedman(table).p >= alpha:
         return np.ones((m, m)), np.zeros((m, m), dtype=bool)
@@ -137,7 +137,7 @@ def _separate(table: np.ndarray, better: Direction, alpha: float) -> tuple[np.nd
 
 
 def power(differences: ArrayLike, samples: int, *, alpha: float = 0.05) -> float:
-    """The chance that ``samples`` more or fewer samples like these differences (N,) make the signed-rank test see them.
+    """The power of the signed-rank test on ``samples`` samples like these differences (N,).
 
     Noether (1987), for the signed-rank test, taking the observed effect for the true one.
     """
@@ -147,10 +147,10 @@ def power(differences: ArrayLike, samples: int, *, alpha: float = 0.05) -> float
     return float(ndtr(abs(effect) * math.sqrt(0.75 * kept * samples) + ndtri(alpha / 2.0)))
 
 
-def samples_needed(differences: ArrayLike, *, alpha: float = 0.05, chance: float = 0.8) -> float:
-    """How many samples in all would separate A from B with the given chance, from paired differences (N,).
+def samples_needed(differences: ArrayLike, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """How many samples in all would separate A from B with the given power, from paired differences (N,).
 
-    n = 4 (z_alpha + z_chance)^2 / (3 r^2) with r the rank-biserial correlation (Noether 1987), over the share of
+    n = 4 (z_alpha + z_power)^2 / (3 r^2) with r the rank-biserial correlation (Noether 1987), over the share of
     samples that differ. Takes the observed effect for the true one. Infinite where there is no effect.
 
     >>> samples_needed([1.0, -1.0])
@@ -161,7 +161,7 @@ def samples_needed(differences: ArrayLike, *, alpha: float = 0.05, chance: float
     effect, kept = _effect(differences)
     if effect == 0.0:
         return math.inf
-    reach = float(ndtri(1.0 - alpha / 2.0) + ndtri(chance))
+    reach = float(ndtri(1.0 - alpha / 2.0) + ndtri(power))
     return float(math.ceil(reach**2 / (0.75 * effect**2 * kept)))
 
 

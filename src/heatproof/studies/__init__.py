@@ -1,1 +1,1 @@
-"""A study: methods x metrics x samples, every score kept."""
+"""A study: every method judged by every metric on every sample, each score kept."""

@@ -1,132 +1,115 @@
-"""The beginning and the end of a study: what it needs before its chunks, and its results put together from them."""
+"""The results of a study, put together from its predictions and chunks."""
 
 from __future__ import annotations
 
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
-import heatproof
 from heatproof import methods as attribution
 from heatproof import metrics as judging
+from heatproof import version
 from heatproof.fills import fills
 from heatproof.records import Skip
 from heatproof.registry import Spec
-from heatproof.results.record import Band, Cell, Gallery, Results
-from heatproof.results.self_checks import KINDS, Trials
-from heatproof.studies import self_checks as trials
-from heatproof.studies.checkpoint import Arrays
+from heatproof.results import record
+from heatproof.results.record import Band, Gallery, Results
+from heatproof.results.self_checks import SelfChecks
+from heatproof.studies.chunk import Cell, Chunk, Predictions
 from heatproof.studies.plan import Plan
-from heatproof.studies.timing import Clock, together
+from heatproof.studies.self_checks import checked_rows
+from heatproof.studies.timing import total_costs
 
 
-def begin(plan: Plan) -> Arrays:
-    """The class scores of all samples, by the same chunks as all else, and how the model's random twins do."""
-    clock = Clock(plan.probe.passes)
-    logits = torch.cat([plan.probe.logits(plan.x(rows)).cpu() for rows in plan.chunks()])
-    clock.lap("trials", [])
-    hits = trials.hits(plan.probe, plan.samples, plan.seed) if plan.trials else None
-    clock.lap("trials", ["model"])
-    return {"logits": logits.float().numpy(), "hits": np.asarray(json.dumps(hits)), **clock.array()}
-
-
-def shown(plan: Plan, logits: Tensor) -> list[int]:
-    """Of each class the first sample told right and the first told wrong, as many as can be shown."""
-    right = (logits.argmax(1) == plan.samples.y).tolist()
+def gallery_rows(plan: Plan, predictions: Predictions) -> tuple[int, ...]:
+    """The places of the first correctly and the first incorrectly classified sample of each class, within limits."""
+    correct = (predictions.logits.argmax(1) == plan.samples.y).tolist()
     first: dict[tuple[int, bool], int] = {}
-    for place, key in enumerate(zip(plan.samples.y.tolist(), right, strict=True)):
+    for place, key in enumerate(zip(plan.samples.y.tolist(), correct, strict=True)):
         first.setdefault(key, place)
     size = math.prod(plan.samples.x.shape[1:])
     most = max(4, min(2 * len(plan.samples.classes), 24, 2**24 // max(size, 1)))
-    return sorted(sorted(first.values(), key=lambda i: (not right[i], i))[:most])
+    return tuple(sorted(sorted(first.values(), key=lambda i: (not correct[i], i))[:most]))
 
 
-def gathered(plan: Plan, fill: Spec, begun: Arrays, parts: list[Arrays], places: Sequence[int]) -> Results:
-    """The results with one fill, from the arrays of all chunks in their order."""
-    skips = {Skip(*item) for part in parts for item in json.loads(str(part["skips"]))}
-    skipped = {(skip.method, skip.metric) for skip in skips}
-    scores: dict[Cell, np.ndarray] = {}
-    curves: dict[Cell, Band] = {}
-    for i, method in enumerate(plan.everyone):
-        for j, metric in enumerate(plan.metrics):
-            cell, name = (str(method), str(metric)), f"{i}.{j}"
-            if cell in skipped:
-                continue
-            scores[cell] = np.concatenate([part[f"score.{name}"] for part in parts])
-            if f"curve.{name}" in parts[0]:
-                values = np.concatenate([part[f"curve.{name}"] for part in parts])
-                curves[cell] = Band(parts[0][f"at.{name}"], values)
-    judged = {method for method, _ in scores}  # one that does not apply at all is a skip, not a candidate
-    sure, predictions = torch.from_numpy(begun["logits"]).softmax(1).max(1)
-    order = {name: i for i, name in enumerate(map(str, (*plan.everyone, *plan.metrics)))}
+def results_of(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequence[Chunk]) -> Results:
+    """The results with one fill, from all chunks in their order; a cell that was skipped in any chunk has no score."""
+    skips = {(cell, reason) for chunk in chunks for cell, reason in chunk.skips.items()}
+    scored = [cell for cell in plan.cells if cell not in {cell for cell, _ in skips}]
+    judged = {method for method, _ in scored}  # a method that does not apply at all is a skip, not a candidate
+    order = {cell: i for i, cell in enumerate(plan.cells)}
+    probability, classes = predictions.logits.softmax(1).max(1)
     return Results(
-        scores,
-        tuple(name for name in map(str, plan.methods) if name in judged or not judged),
-        tuple(name for name in map(str, plan.controls) if name in judged or not judged),
+        _joined([chunk.scores for chunk in chunks], scored),
+        tuple(str(method) for method in plan.methods if method in judged or not judged),
+        tuple(str(method) for method in plan.controls if method in judged or not judged),
         tuple(map(str, plan.metrics)),
         plan.samples.y.numpy(),
-        predictions.numpy(),
-        sure.double().numpy(),
+        classes.numpy(),
+        probability.double().numpy(),
         plan.samples.classes,
         plan.samples.ids,
-        curves,
-        tuple(sorted(skips, key=lambda s: (order[s.method], order[s.metric]))),
-        _gallery(plan, parts, places),
-        _about(plan, fill, begun, parts),
-        _trials(plan, parts, skipped) if plan.trials else None,
+        {_text(cell): _band(chunks, cell) for cell in scored if cell in chunks[0].curves},
+        tuple(Skip(*_text(cell), reason) for cell, reason in sorted(skips, key=lambda s: (order[s[0]], s[1]))),
+        _gallery(plan, chunks, gallery_rows(plan, predictions)),
+        _about(plan, fill, predictions, chunks),
+        _self_checks(plan, chunks, scored) if plan.self_checks else None,
     )
 
 
-def _gallery(plan: Plan, parts: list[Arrays], places: Sequence[int]) -> Gallery:
+def _text(cell: Cell) -> record.Cell:
+    return str(cell[0]), str(cell[1])
+
+
+def _joined(parts: Sequence[Mapping[Cell, np.ndarray]], cells: Sequence[Cell]) -> dict[record.Cell, np.ndarray]:
+    """The values of all chunks by cell, where there are any."""
+    values = {cell: [part[cell] for part in parts if cell in part] for cell in cells}
+    return {_text(cell): np.concatenate(arrays) for cell, arrays in values.items() if arrays}
+
+
+def _band(chunks: Sequence[Chunk], cell: Cell) -> Band:
+    return Band(chunks[0].curves[cell].at, np.concatenate([chunk.curves[cell].values for chunk in chunks]))
+
+
+def _gallery(plan: Plan, chunks: Sequence[Chunk], places: Sequence[int]) -> Gallery:
     index, mask = torch.tensor(places), plan.samples.mask
-    maps = {str(m): [part[f"map.{i}"] for part in parts if f"map.{i}" in part] for i, m in enumerate(plan.everyone)}
+    maps = {method: [chunk.maps[method] for chunk in chunks if method in chunk.maps] for method in plan.all_methods}
     return Gallery(
         index.numpy(),
         torch.cat([plan.samples.x[i : i + 1] for i in places]).float().cpu().numpy(),
-        {name: np.concatenate(found) for name, found in maps.items() if found},
+        {str(method): np.concatenate(parts) for method, parts in maps.items() if parts},
         None if mask is None else mask[index].numpy(),
     )
 
 
-def _trials(plan: Plan, parts: list[Arrays], skipped: set[Cell]) -> Trials:
-    """What the chunks' trials found, put together; a cell that was skipped anywhere has none."""
-    gathered: dict[str, dict[Cell, np.ndarray]] = {kind: {} for kind in KINDS}
-    for i, method in enumerate(plan.methods):
-        for j, metric in enumerate(plan.metrics):
-            cell = (str(method), str(metric))
-            for kind in KINDS:
-                values = [part[f"{kind}.{i}.{j}"] for part in parts if f"{kind}.{i}.{j}" in part]
-                if values and cell not in skipped:
-                    gathered[kind][cell] = np.concatenate(values)
-    return Trials(trials.tried(len(plan.samples)).numpy(), gathered["inverted"], gathered["noisy"])
+def _self_checks(plan: Plan, chunks: Sequence[Chunk], scored: Sequence[Cell]) -> SelfChecks:
+    return SelfChecks(
+        checked_rows(len(plan.samples)).numpy(),
+        _joined([chunk.inverted for chunk in chunks], scored),
+        _joined([chunk.noisy for chunk in chunks], scored),
+    )
 
 
-def _about(plan: Plan, fill: Spec, begun: Arrays, parts: list[Arrays]) -> dict[str, Any]:
+def _about(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequence[Chunk]) -> dict[str, Any]:
     """The settings in plain types, for the manifest and the report, and what the study cost."""
-
-    def facts(spec: Spec, registry: Any) -> dict[str, Any]:
-        entry = registry[spec.name]
-        return {"summary": entry.summary, "paper": entry.paper, **{k: v for k, v in entry.facts.items() if k != "asks"}}
-
-    seconds, passes = together([begun, *parts])
+    seconds, passes = total_costs([predictions.costs, *(chunk.costs for chunk in chunks)])
     page = {
         **plan.identity(fill),
         "data": plan.samples.name,
         "data_about": dict(plan.samples.about),
-        "method_facts": {str(s): facts(s, attribution.methods) for s in plan.everyone},
-        "metrics": {str(s): facts(s, judging.metrics) for s in plan.metrics},
+        "method_facts": {str(s): attribution.methods[s.name].facts() for s in plan.all_methods},
+        "metrics": {str(s): judging.facts_of(s) for s in plan.metrics},
         "fill_summary": fills[fill.name].summary,
-        "hits": json.loads(str(begun["hits"])),
+        "hits": predictions.hits,
         "passes": passes,
         "seconds": seconds,
         "versions": {
-            "heatproof": heatproof.__version__,
+            "heatproof": version.__version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

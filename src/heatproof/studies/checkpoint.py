@@ -1,4 +1,4 @@
-"""The finished chunks of a study on disk, so that a stopped study goes on where it was.
+"""The finished chunks of a study on disk, so that a stopped study continues where it was.
 
 ``study.json`` says which study the folder belongs to; each chunk is a file of plain arrays that appears whole or not at
 all. Once the results are written the chunks are removed.
@@ -16,12 +16,14 @@ import numpy as np
 
 from heatproof.errors import FileError, FolderInUse
 from heatproof.files import writing
+from heatproof.records import brief
 from heatproof.registry import Spec
+from heatproof.results.storage import FILLS
+from heatproof.studies.chunk import Arrays
 
-PAGE, CHUNKS, RESULTS, FILLS = "study.json", "chunks", "results.json", "fills"
-BEGUN = "begun"
+PAGE, CHUNKS, RESULTS = "study.json", "chunks", "results.json"
+PREDICTIONS = "predictions"
 FOREIGN = (RESULTS, "run.json", "training.json", "card.json", "scores.csv", "scores.parquet")
-Arrays = dict[str, np.ndarray]
 
 
 class Journal:
@@ -35,17 +37,19 @@ class Journal:
         page = {"heatproof": "study", "identity": json.loads(json.dumps(identity))}
         if folder.exists() and not folder.is_dir():
             raise FolderInUse(f"{str(folder)!r} is a file; choose another folder")
-        found = self._found()
-        if found is None and any((folder / name).exists() for name in FOREIGN):
+        existing = self._identity()
+        if existing is None and any((folder / name).exists() for name in FOREIGN):
             raise FolderInUse(f"{str(folder)!r} holds other results; choose another folder")
-        if found is not None and found != page["identity"]:
-            differs = sorted(k for k in {*found, *page["identity"]} if found.get(k) != page["identity"].get(k))
-            raise FolderInUse(
-                f"{str(folder)!r} holds another study (differs in {', '.join(differs)}); choose another folder"
-            )
-        if found is not None and not resume:
+        if existing is not None and existing != page["identity"]:
+            names = sorted({*existing, *page["identity"]})
+            pairs = [(name, existing.get(name), page["identity"].get(name)) for name in names]
+            differs = [
+                f"{name}: {_text(there)} there, {_text(here)} here" for name, there, here in pairs if there != here
+            ]
+            raise FolderInUse(f"{str(folder)!r} holds another study ({'; '.join(differs)}); choose another folder")
+        if existing is not None and not resume:
             raise FolderInUse(f"{str(folder)!r} holds this very study; resume it or choose another folder")
-        if found is None:
+        if existing is None:
             with writing(folder / PAGE) as part:
                 part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
 
@@ -80,7 +84,7 @@ class Journal:
     def _path(self, part: int | str) -> Path:
         return self.folder / CHUNKS / (f"{part}.npz" if isinstance(part, str) else f"{part:06d}.npz")
 
-    def _found(self) -> dict[str, Any] | None:
+    def _identity(self) -> dict[str, Any] | None:
         path = self.folder / PAGE
         if not path.exists():
             return None
@@ -97,7 +101,6 @@ def folder_of(folder: Path, fills: Sequence[Spec], fill: Spec) -> Path:
     return folder / FILLS / f"{place}-{re.sub(r'[^a-z0-9.-]+', '-', str(fill))}" if place else folder
 
 
-def folders(folder: Path) -> list[Path]:
-    """The folders of a study with several fills, in their order."""
-    others = (folder / FILLS).iterdir() if (folder / FILLS).is_dir() else ()
-    return [folder, *sorted(others, key=lambda path: int(path.name.partition("-")[0]))]
+def _text(value: Any) -> str:
+    """A value of an identity, short enough for an error."""
+    return brief(", ".join(map(str, value)) if isinstance(value, list) else str(value))

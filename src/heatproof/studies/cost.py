@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from heatproof.probe import Probe, as_probe
 from heatproof.records import Samples, Splits
-from heatproof.registry import Spec
-from heatproof.studies import self_checks as making
-from heatproof.studies.chunk import chunk
+from heatproof.studies.options import StudyOptions
 from heatproof.studies.plan import Plan, plan_of
+from heatproof.studies.scores import Job, chunks_of
+from heatproof.studies.self_checks import CHECKED, COPIES, SEEN
 from heatproof.studies.shuffled_labels import epochs_of
 
 LOOK = 2  # samples that are explained and judged to count the passes
@@ -24,87 +24,75 @@ WEIGHT = {"forward": 1.0, "backward": 2.0, "tail": 1.0}  # in forward passes; a 
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes through the model, each of one sample.
+    """Passes through the model, each of one sample, by kind: forward, backward, tail.
 
     Attributes:
-        judging: passes by kind (forward, backward, tail) for maps and metrics. trying: those of the trials of metrics
-            and model, and of training on shuffled labels where that is asked for. seconds: at most about this long on
-            this machine, from one timed pass.
+        scores: passes for maps and metrics. self_checks: for those of metrics and of the model.
+        training: for models trained on shuffled labels, where a metric needs them.
+        seconds: at most about this long on this machine, from one timed pass.
     """
 
     samples: int
-    judging: Mapping[str, int]
-    trying: Mapping[str, int]
+    scores: Mapping[str, int]
+    self_checks: Mapping[str, int]
+    training: Mapping[str, int]
     seconds: float
 
     @property
     def passes(self) -> int:
         """All passes together."""
-        return sum(self.judging.values()) + sum(self.trying.values())
+        return sum(sum(part.values()) for part in (self.scores, self.self_checks, self.training))
 
     def __str__(self) -> str:
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.judging.items()) if n)
-        return (
-            f"{self.passes:,} passes for {self.samples:,} samples ({kinds}; {sum(self.trying.values()):,} to try the "
-            f"metrics and the model), about {self.seconds:,.0f} s"
-        )
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.scores.items()) if count)
+        others = f"{sum(self.self_checks.values()):,} for self-checks"
+        if self.training:
+            others += f", {sum(self.training.values()):,} to train on shuffled labels"
+        return f"{self.passes:,} passes for {self.samples:,} samples ({kinds}; {others}), about {self.seconds:,.0f} s"
 
 
-def cost(
-    model: nn.Module | Probe,
-    samples: Samples | Splits,
-    methods: Sequence[str | Spec] | None = None,
-    metrics: Sequence[str | Spec] | None = None,
-    *,
-    fill: str | Spec | list[str] | tuple[str | Spec, ...] = "mean",
-    controls: bool = True,
-    trials: bool = True,
-) -> Cost:
-    """How many passes the study of these samples will make: two of them are judged, counted, and scaled up.
+def cost(model: nn.Module | Probe, samples: Samples | Splits, options: StudyOptions) -> Cost:
+    """How many passes the study of these samples will take: two of them are judged, counted, and scaled up.
 
-    Raises: what `study` raises for such arguments.
+    Raises: what `run` raises for such arguments.
     """
-    probe = replace(as_probe(model))
-    plan = plan_of(probe, samples, methods, metrics, fill=fill, controls=controls, trials=trials)
-    plan, learning = _untaught(plan)
-    count, n = min(LOOK, len(plan.samples)), len(plan.samples)
+    plan, training = _untrained(plan_of(replace(as_probe(model)), samples, options))
+    probe, count, n = plan.probe, min(LOOK, len(plan.samples)), len(plan.samples)
     few = replace(plan, samples=plan.samples.take(range(count)))
     rows = torch.arange(count)
-    logits = probe.logits(few.x(rows)).cpu()
-    _passes(few, rows, logits)  # what a model costs once only is paid here
-    judged, tried = _passes(few, rows, logits)
-    judging = {kind: round(found * n / count) for kind, found in judged.items()}
-    judging["forward"] = judging.get("forward", 0) + n  # the predictions
-    share = min(making.TRIED, n) / count
-    trying = {kind: round(found * share) for kind, found in tried.items()}
-    for kind in learning:
-        trying[kind] = trying.get(kind, 0) + learning[kind]
-    if trials:
-        trying["forward"] = trying.get("forward", 0) + (1 + making.TWINS) * min(making.SEEN, n)
-    work = sum(WEIGHT[kind] * passes for found in (judging, trying) for kind, passes in found.items())
-    return Cost(n, judging, trying, work * _pass(probe, plan.samples))
+    job = Job(rows, probe.logits(few.inputs(rows)).cpu(), few.fills)
+    _passes(few, job)  # what a model costs once only is paid here
+    judged, checked = _passes(few, job)
+    scores = {kind: round(passes * n / count) for kind, passes in judged.items()}
+    scores["forward"] = scores.get("forward", 0) + n  # the predictions
+    self_checks = {kind: round(passes * min(CHECKED, n) / count) for kind, passes in checked.items()}
+    if options.self_checks:
+        self_checks["forward"] = self_checks.get("forward", 0) + (1 + COPIES) * min(SEEN, n)
+    work = sum(WEIGHT[kind] * passes for part in (scores, self_checks, training) for kind, passes in part.items())
+    return Cost(n, scores, self_checks, training, work * _seconds(probe, plan.samples))
 
 
-def _untaught(plan: Plan) -> tuple[Plan, Counter[str]]:
+def _untrained(plan: Plan) -> tuple[Plan, dict[str, int]]:
     """The plan with the model itself for those that are to be trained on shuffled labels, and what training takes."""
     epochs = epochs_of(plan.metrics)
     if plan.learn is None or not epochs:
-        return plan, Counter()
+        return plan, {}
     passes = sum(epochs) * len(plan.learn)
-    return replace(plan, shuffled=dict.fromkeys(epochs, plan.probe.model)), Counter(forward=passes, backward=passes)
+    models = dict.fromkeys(epochs, plan.probe.model)
+    return replace(plan, shuffled=models), {"forward": passes, "backward": passes}
 
 
-def _passes(plan: Plan, rows: Tensor, logits: Tensor) -> tuple[Counter[str], Counter[str]]:
-    """The passes that judging these samples takes, and trying the metrics on them."""
-    found = []
-    for trials in (False, True) if plan.trials else (False, False):
+def _passes(plan: Plan, job: Job) -> tuple[Counter[str], Counter[str]]:
+    """The passes that judging these samples takes, and those of the self-checks of metrics on them."""
+    counts = []
+    for self_checks in (False, plan.self_checks):
         before = Counter(plan.probe.passes)
-        chunk(replace(plan, trials=trials), rows, logits, (), plan.fills)
-        found.append(Counter(plan.probe.passes) - before)
-    return found[0], found[1] - found[0]
+        chunks_of(replace(plan, self_checks=self_checks), job)
+        counts.append(Counter(plan.probe.passes) - before)
+    return counts[0], counts[1] - counts[0]
 
 
-def _pass(probe: Probe, samples: Samples) -> float:
+def _seconds(probe: Probe, samples: Samples) -> float:
     """Seconds of one forward pass of one sample, in a batch as large as they will be."""
     x = probe.check(samples.x[: min(len(samples), 64)])
     start = time.perf_counter()

@@ -1,13 +1,14 @@
-"""The maps of a chunk: made once, by all methods together, and kept in a folder where the plan names one.
+"""The maps of a chunk: computed once, by all methods together, and kept in a folder where one is named.
 
-A chunk's file holds its maps, why some methods have none, and what it cost to make them, so that whoever reads it can
-tell as if it had made them. It appears whole or not at all.
+The file of a chunk holds its maps, why some methods have none, and what they cost, so that reading it is the same as
+computing it. It appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,30 +22,33 @@ from heatproof.files import writing
 from heatproof.probe import Goal
 from heatproof.registry import Spec
 from heatproof.studies.plan import Plan
-from heatproof.studies.timing import Clock
+from heatproof.studies.timing import Clock, Costs
 
-NAME = "explained"
-Maps = dict[Spec, Tensor]
-Absent = dict[Spec, str]
+PAGE = "explained"
 
 
-def maps_of(plan: Plan, x: Tensor, goal: Goal, rows: Tensor, clock: Clock) -> tuple[Maps, Absent]:
-    """The maps of all methods, and why some have none; from the plan's folder where they are kept there.
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The maps of a chunk.
 
-    ``clock`` is told what they cost, also where they were made before.
+    Attributes:
+        maps: (n, *S) of every method that applies. skips: why the others have none. costs: seconds and passes.
     """
-    path = None if plan.maps is None else plan.maps / f"{int(rows[0]):09d}.safetensors"
+
+    maps: Mapping[Spec, Tensor]
+    skips: Mapping[Spec, str]
+    costs: Costs
+
+
+def maps_of(plan: Plan, x: Tensor, goal: Goal, rows: Tensor, folder: Path | None = None) -> Maps:
+    """The maps of all methods; read from the folder where they are kept there."""
+    path = None if folder is None else folder / f"{int(rows[0]):09d}.safetensors"
     if path is not None and path.exists():
-        return _read(plan, path, clock)
-    made = Clock(plan.probe.passes)
-    maps, absent = _made(plan, x, goal, rows, made)
+        return _read(plan, path)
+    maps = _computed(plan, x, goal, rows)
     if path is not None:
-        page = {"absent": {str(spec): reason for spec, reason in absent.items()}, "cost": made.spent}
-        with writing(path) as part:
-            named = {str(spec): found.contiguous() for spec, found in maps.items()}
-            safetensors.torch.save_file(named, part, metadata={NAME: json.dumps(page)})
-    clock.add(made.spent)
-    return maps, absent
+        _write(maps, path)
+    return maps
 
 
 def kept_maps(folder: Path) -> list[Path]:
@@ -52,37 +56,45 @@ def kept_maps(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.safetensors"))
 
 
-def _read(plan: Plan, path: Path, clock: Clock) -> tuple[Maps, Absent]:
+def _write(maps: Maps, path: Path) -> None:
+    page = {"absent": {str(spec): reason for spec, reason in maps.skips.items()}, "cost": maps.costs}
+    tensors = {str(spec): map.contiguous() for spec, map in maps.maps.items()}
+    with writing(path) as part:
+        safetensors.torch.save_file(tensors, part, metadata={PAGE: json.dumps(page)})
+
+
+def _read(plan: Plan, path: Path) -> Maps:
     try:
         with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in sorted(file.keys())}  # memory maps
-            page = json.loads(file.metadata()[NAME])
-        absent = {spec: page["absent"][str(spec)] for spec in plan.everyone if str(spec) not in found}
-        clock.add(page["cost"])
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # memory maps
+            page = json.loads(file.metadata()[PAGE])
+        skips = {spec: str(page["absent"][str(spec)]) for spec in plan.all_methods if str(spec) not in tensors}
+        costs: Costs = {part: dict(values) for part, values in page["cost"].items()}
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{str(path)!r} is damaged ({type(error).__name__}); delete it and run again") from None
-    return {spec: found[str(spec)] for spec in plan.everyone if spec not in absent}, absent
+    return Maps({spec: tensors[str(spec)] for spec in plan.all_methods if spec not in skips}, skips, costs)
 
 
-def _made(plan: Plan, x: Tensor, goal: Goal, rows: Tensor, clock: Clock) -> tuple[Maps, Absent]:
+def _computed(plan: Plan, x: Tensor, goal: Goal, rows: Tensor) -> Maps:
     """All CAMs share their passes; every other method is by itself, so that one that fails costs no other anything."""
+    clock = Clock(plan.probe.passes)
 
-    def run(specs: Sequence[Spec]) -> Mapping[Spec, Tensor]:
+    def explain(specs: Sequence[Spec]) -> Mapping[Spec, Tensor]:
         lap = partial(clock.lap, "methods")
         return attribution.attribute(plan.probe, x, specs, target=goal, seed=plan.seed, index=rows, lap=lap)
 
-    maps, absent = Maps(), Absent()
-    cams = [spec for spec in plan.everyone if attribution.methods[spec.name].family == "cam"]
-    groups = [[spec] for spec in plan.everyone if spec not in cams]
+    maps, skips = dict[Spec, Tensor](), dict[Spec, str]()
+    cams = [spec for spec in plan.all_methods if attribution.methods[spec.name].family == "cam"]
+    groups = [[spec] for spec in plan.all_methods if spec not in cams]
     try:
-        maps |= run(cams) if cams else {}
+        maps |= explain(cams) if cams else {}
     except NotApplicable:
         clock.lap("methods", [])
         groups += [[spec] for spec in cams]
     for group in groups:
         try:
-            maps |= run(group)
+            maps |= explain(group)
         except NotApplicable as reason:
             clock.lap("methods", [])
-            absent[group[0]] = str(reason)
-    return {spec: maps[spec] for spec in plan.everyone if spec in maps}, absent
+            skips[group[0]] = str(reason)
+    return Maps({spec: maps[spec] for spec in plan.all_methods if spec in maps}, skips, clock.costs)

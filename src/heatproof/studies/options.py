@@ -6,11 +6,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from heatproof.registry import Spec
+from heatproof.settings import Range, Setting, setting, settle
+
+PANEL = "How to judge"
+SHARE = Range(0, 1, open=True)
+METHODS = Setting("Attribution methods; see heatproof list methods.", "A,B", PANEL, names="methods")
+METRICS = Setting("Metrics; see heatproof list metrics.", "A,B", PANEL, names="metrics")
+FILLS = Setting(
+    "What removed positions are replaced by, a study each; by default black, blur and mean with images, else mean.",
+    "A,B", PANEL, names="fills", flag="--fill",
+)  # fmt: skip
+KEEP = Setting(
+    "Share of positions that average-drop and similar metrics keep; by default 0.3 of a signal, 0.9 of an image.",
+    "SHARE", PANEL, range=SHARE,
+)  # fmt: skip
+LAYER = Setting("Layer for CAMs, several with commas between them; by default the last convolution.", "NAME", PANEL)
+TARGET = Setting(
+    "Class that is explained: its name or number, or label for the true one; by default the predicted one.",
+    "CLASS", PANEL,
+)  # fmt: skip
+CONTROLS = Setting("Judge random, edge, absolute-input and centre maps too.", "", PANEL)
+SELF_CHECKS = Setting(
+    "Try the metrics on inverted maps and noise, and the model against randomised copies; without, a study is quicker "
+    "and its verdict less certain.",
+    "", PANEL,
+)  # fmt: skip
+LEVEL = Setting("Confidence level of all intervals and tests.", "LEVEL", PANEL, range=SHARE)
+SEED = Setting("All random draws follow from it.", "N", PANEL, range=Range(0, 2**63 - 1))
 
 
 @dataclass(frozen=True)
 class StudyOptions:
     """What decides the numbers of a study beside the model and the samples.
+
+    Each value is checked for its type and range. `heatproof.settings.create` also takes text for specs.
 
     Attributes:
         methods, metrics, fills: specs; empty for the study's own choice. With several fills all methods are explained
@@ -23,15 +52,20 @@ class StudyOptions:
         controls: whether random, edge, absolute-input and centre maps are judged too.
         self_checks: whether metrics are tried on inverted maps and noise, and the model against randomised copies.
         level: the confidence level of all intervals and tests. seed: all random draws follow from it.
+
+    Raises: UsageError.
     """
 
-    methods: tuple[Spec, ...] = ()
-    metrics: tuple[Spec, ...] = ()
-    fills: tuple[Spec, ...] = ()
-    keep: float | None = None
-    layer: tuple[str, ...] = ()
-    target: Any = None
-    controls: bool = True
-    self_checks: bool = True
-    level: float = 0.95
-    seed: int = 0
+    methods: tuple[Spec, ...] = setting((), METHODS)
+    metrics: tuple[Spec, ...] = setting((), METRICS)
+    fills: tuple[Spec, ...] = setting((), FILLS)
+    keep: float | None = setting(None, KEEP)
+    layer: tuple[str, ...] = setting((), LAYER)
+    target: Any = setting(None, TARGET)
+    controls: bool = setting(True, CONTROLS)
+    self_checks: bool = setting(True, SELF_CHECKS)
+    level: float = setting(0.95, LEVEL)
+    seed: int = setting(0, SEED)
+
+    def __post_init__(self) -> None:
+        settle(self)

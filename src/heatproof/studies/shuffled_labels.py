@@ -1,19 +1,19 @@
-"""Do the maps depend on the labels that the model learnt? Models like it are trained on shuffled ones."""
+"""Models trained on shuffled labels: do the maps depend on the labels that the model learnt?"""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from heatproof import data, draws
 from heatproof import metrics as judging
-from heatproof.errors import FolderInUse, HeatproofError, NotApplicable, UsageError
+from heatproof.errors import HeatproofError, UsageError
 from heatproof.metrics.randomisation import randomised
 from heatproof.models.card import card_of
 from heatproof.probe import Probe, as_probe
@@ -21,12 +21,7 @@ from heatproof.records import Samples
 from heatproof.registry import Spec
 from heatproof.training import Recipe, train
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from heatproof.studies.plan import Plan
-
-NAME, FOLDER = "label-randomisation", "shuffled-labels"
+FOLDER = "shuffled-labels"
 MEMORISE = Recipe("memorise", epochs=60, batch=64, learning_rate=0.003)
 
 
@@ -53,18 +48,23 @@ def shuffled_model(
 
 
 def epochs_of(metrics: Sequence[Spec]) -> list[int]:
-    """For how many epochs models are to be trained on shuffled labels; empty where no metric asks for one.
+    """For how many epochs models are to be trained on shuffled labels; empty where no metric needs one.
 
     Raises: UsageError for a number below 1.
     """
-    found = {int({**judging.metrics[NAME].options, **m.kwargs}["epochs"]) for m in metrics if m.name == NAME}
-    if found and min(found) < 1:
-        raise UsageError(f"{NAME}: option epochs got {min(found)}, expected at least 1")
-    return sorted(found)
+    numbers = set()
+    for metric in metrics:
+        entry = judging.metrics[metric.name]
+        if "relearnt" in entry.needs:
+            epochs = int({**entry.options, **metric.kwargs}["epochs"])
+            if epochs < 1:
+                raise UsageError(f"{metric.name}: option epochs got {epochs}, expected at least 1")
+            numbers.add(epochs)
+    return sorted(numbers)
 
 
-def learnt_on(model: nn.Module) -> tuple[Samples | None, str]:
-    """The samples that the model's card says it was trained on, or why they are not known."""
+def training_samples(model: nn.Module) -> tuple[Samples | None, str]:
+    """The samples that the model was trained on according to its card, or why they are not available."""
     card = card_of(model)
     if card is None or not card.data:
         return None, "it is not known what the model was trained on; give hp.study the training samples too (Splits)"
@@ -72,19 +72,3 @@ def learnt_on(model: nn.Module) -> tuple[Samples | None, str]:
         return data.load(card.data).train, ""
     except HeatproofError as error:
         return None, f"the training samples {card.data!r} cannot be loaded ({error}); give them to hp.study (Splits)"
-
-
-def with_shuffled(plan: Plan, out: Path | None) -> Plan:
-    """The plan with the models it needs, or with the reason why there are none."""
-    if plan.learn is None:
-        return plan
-    made = {}
-    try:
-        for epochs in epochs_of(plan.metrics):
-            recipe = replace(MEMORISE, epochs=epochs)
-            made[epochs] = shuffled_model(plan.probe, plan.learn, recipe=recipe, out=out, seed=plan.seed)
-    except FolderInUse:
-        raise
-    except (NotApplicable, UsageError) as error:
-        return replace(plan, absent=f"a model like this one cannot be trained ({error})")
-    return replace(plan, shuffled=made)

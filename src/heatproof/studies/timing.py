@@ -1,81 +1,79 @@
-"""How long each method and each metric took, and how many inputs went through the model.
+"""How long each method, metric and self-check took, and how many inputs went through the model.
 
 What CAMs share (one pass through the model) is counted in equal parts. What metrics share (a curve, say) is counted
 where it was first asked for. Maps equal to another method's are not judged again and take no time. Where a study has
-several fills, each tells the seconds of what they share: the methods, the metrics that remove nothing and their trials.
+several fills, each one's results hold the seconds of what they share: the methods, the metrics that remove nothing, and
+their self-checks.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from heatproof.registry import Spec
 
-NAME = "cost"
-KINDS = ("methods", "metrics", "trials", "passes")
-CHANGED = "changed inputs"  # made, and explained, once for the trials of all metrics
+Stage = Literal["methods", "metrics", "self_checks"]
+STAGES: tuple[Stage, ...] = ("methods", "metrics", "self_checks")
+PASSES = "passes"
+CHANGED = "changed inputs"  # drawn, and explained, once for the self-checks of all metrics
 Costs = dict[str, dict[str, float]]
 
 
 class Clock:
-    """Seconds by kind ("methods", "metrics", "trials") and name, and passes, from one lap to the next.
+    """Seconds by stage ("methods", "metrics", "self_checks") and name, and passes, from one lap to the next.
 
     Attributes:
-        passes: those of the probe under watch, a counter that goes on.
+        passes: those of the probe under watch, a counter that goes on. costs: what was counted.
     """
 
     def __init__(self, passes: Counter[str]) -> None:
         self.passes = passes
-        self.spent: Costs = {kind: {} for kind in KINDS}
+        self.costs: Costs = {name: {} for name in (*STAGES, PASSES)}
         self.start()
 
     def start(self) -> None:
-        """Forget what was since the last lap."""
+        """Leave out what was since the last lap."""
         self._last, self._before = time.perf_counter(), Counter(self.passes)
 
-    def lap(self, kind: str, names: Sequence[Spec | str]) -> None:
+    def lap(self, stage: Stage, names: Sequence[Spec | str]) -> None:
         """Count the time since the last lap, in equal parts, for the given names, and the passes since then."""
         now = time.perf_counter()
         for name in names:
-            _add(self.spent[kind], str(name), (now - self._last) / len(names))
+            _add(self.costs[stage], str(name), (now - self._last) / len(names))
         for name, count in (self.passes - self._before).items():
-            _add(self.spent["passes"], name, count)
+            _add(self.costs[PASSES], name, count)
         self.start()
 
-    def add(self, spent: Costs) -> None:
+    def add(self, costs: Costs) -> None:
         """Count what another clock has counted."""
-        for kind, costs in spent.items():
-            for name, value in costs.items():
-                _add(self.spent[kind], name, value)
+        for part, values in costs.items():
+            for name, value in values.items():
+                _add(self.costs[part], name, value)
 
     def share(self, other: Clock, metrics: Iterable[Spec]) -> None:
-        """Take over what was done once for both: the methods, the given metrics, and what their trials share."""
+        """Take over what was done once for both: the methods, the given metrics, and what their self-checks share."""
         names = {*map(str, metrics), CHANGED}
-        self.spent["methods"] = other.spent["methods"]
-        for kind in ("metrics", "trials"):
-            self.spent[kind].update({name: s for name, s in other.spent[kind].items() if name in names})
-
-    def array(self) -> dict[str, np.ndarray]:
-        """What was counted, to be kept with the arrays of a chunk."""
-        return {NAME: np.asarray(json.dumps(self.spent))}
+        self.costs["methods"] = other.costs["methods"]
+        for stage in ("metrics", "self_checks"):
+            self.costs[stage].update({name: s for name, s in other.costs[stage].items() if name in names})
 
 
-def together(parts: Sequence[Mapping[str, np.ndarray]]) -> tuple[dict[str, Any], dict[str, int]]:
-    """The seconds of all chunks, by method, by metric, and of the trials; and the passes."""
-    found = Clock(Counter())
-    for part in parts:
-        found.add(json.loads(str(part[NAME])))
-    spent = found.spent
-    seconds = {kind: {name: round(s, 6) for name, s in spent[kind].items()} for kind in ("methods", "metrics")}
-    passes = {name: round(count) for name, count in spent["passes"].items()}
-    return {**seconds, "trials": round(sum(spent["trials"].values()), 6)}, passes
+def total_costs(parts: Iterable[Costs]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The seconds of all chunks, by method, by metric, and of all self-checks; and the passes."""
+    clock = Clock(Counter())
+    for costs in parts:
+        clock.add(costs)
+    seconds: dict[str, Any] = {stage: _rounded(clock.costs[stage]) for stage in ("methods", "metrics")}
+    seconds["self_checks"] = round(sum(clock.costs["self_checks"].values()), 6)
+    return seconds, {name: round(count) for name, count in clock.costs[PASSES].items()}
 
 
-def _add(spent: dict[str, float], name: str, value: float) -> None:
-    spent[name] = spent.get(name, 0) + value
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in seconds.items()}
+
+
+def _add(costs: dict[str, float], name: str, value: float) -> None:
+    costs[name] = costs.get(name, 0) + value

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from heatproof.training.history import HISTORY, Epoch, Progress, history_of, read_history
 from heatproof.training.recipes import Recipe, recipe, recipes, resolve
-from heatproof.training.run import train
+from heatproof.training.run import train, untrained
 
 __all__ = [
     "HISTORY",
@@ -26,4 +26,5 @@ __all__ = [
     "recipes",
     "resolve",
     "train",
+    "untrained",
 ]

@@ -1,4 +1,4 @@
-"""What looks on while a network is trained: history, progress, TensorBoard."""
+"""Callbacks of training: history, progress, TensorBoard."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ class History(Callback):
 
 
 class Reporter(Callback):
-    """Tells a callback how far training has come, at most ten times a second."""
+    """Reports the progress of training to a callback, at most ten times a second."""
 
     def __init__(self, watch: Watch, history: History) -> None:
-        self.watch, self.history, self.told = watch, history, 0.0
+        self.watch, self.history, self.reported = watch, history, 0.0
 
     @override
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Report, if the last report is long enough ago."""
-        if time.monotonic() - self.told > 0.1:
+        if time.monotonic() - self.reported > 0.1:
             self.on_train_epoch_end(trainer, pl_module)
 
     @override
@@ -83,7 +83,7 @@ class Reporter(Callback):
         epochs = pl_module.recipe.epochs
         last = self.history.rows[-1] if self.history.rows else None
         self.watch(Progress(pl_module.done, pl_module.steps * epochs, epochs, last))
-        self.told = time.monotonic()
+        self.reported = time.monotonic()
 
 
 class TensorBoard(Callback):
@@ -103,7 +103,7 @@ class TensorBoard(Callback):
         self.writer = SummaryWriter(str(self.folder), purge_step=trainer.current_epoch + 1)
         if trainer.current_epoch == 0:
             with warnings.catch_warnings():
-                # The tracer warns of every branch it sees, and that it is due to be replaced.
+                # The tracer warns of every branch, and that it is deprecated.
                 warnings.simplefilter("ignore")
                 try:
                     self.writer.add_graph(pl_module.net, self.examples.x[:1].to(pl_module.device))

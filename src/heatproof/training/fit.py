@@ -141,7 +141,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Lightning's advice (on workers, hardware, further products) and its own deprecated calls, unheard for a while."""
+    """Lightning's advice (on workers, hardware, further products) and its own deprecated calls, suppressed."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""What training writes down: a row an epoch, and how far it has come."""
+"""The history of a training: a row an epoch, and its progress."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come: steps done of steps in all, and the last finished epoch."""
+    """The progress of a training: steps done of steps in all, and the last finished epoch."""
 
     done: int
     total: int

@@ -24,7 +24,7 @@ _DARKEST = 1 / 255
 def tissue(
     x: Images, random: torch.Generator, *, size: int | None = None, colour: float = 1.0
 ) -> Float[Tensor, "n c i j"]:
-    """Tiles turned by any angle, mirrored, zoomed, shifted, and stained and lit a little differently.
+    """Tiles turned by any angle, mirrored, zoomed, shifted, and with stain and brightness changed slightly.
 
     ``colour`` is how strong the changes of colour are, as a multiple.
     """

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from heatproof.errors import UsageError
-from heatproof.registry import Registry, Spec
+from heatproof.registry import Entry, Registry, Spec
 
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["constant", "one-cycle", "step"]
 Keep = Literal["last", "best"]
 Precision = Literal["float32", "bfloat16"]
 
-recipes = Registry("recipe")
-recipe = recipes.add
+Function = TypeVar("Function", bound=Callable[..., Any])
+recipes: Registry[Entry] = Registry("recipe")
+
+
+def recipe(name: str, *, paper: str = "", label: str = "") -> Callable[[Function], Function]:
+    """Registers a function that returns a Recipe."""
+
+    def register(function: Function) -> Function:
+        recipes.add(Entry(name, function, paper=paper, label=label))
+        return function
+
+    return register
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Recipe:
 
 
 def resolve(chosen: str | Spec | Recipe, *, epochs: int | None = None) -> Recipe:
-    """The recipe of that name, with its options, and with another number of epochs if given.
+    """The recipe of that name, with its options, and with ``epochs`` in place of its own.
 
     Raises: UnknownName, UsageError where the recipe or an option does not exist or is out of range.
 

@@ -59,14 +59,14 @@ def train(
     label = data if isinstance(data, str) else splits.train.name
     folder = None if out is None else Path(out)
     if folder is not None:
-        wanted = {
+        settings = {
             "data": label,
             "samples": len(splits.train),
             "network": str(architecture),
             "recipe": asdict(plan),
             "seed": seed,
         }
-        if _finished(folder, wanted, resume):
+        if _finished(folder, settings, resume):
             return _reload(folder, model)
     learn, held = hold_out(splits.train, plan.validation, seed)
     fitted_net, history, seconds = _fit(model, learn, held or splits.test, plan, seed, folder, quiet)
@@ -100,6 +100,15 @@ def _splits(data: str | Splits | Samples) -> Splits:
         bad = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0])
         raise InputError(f"training inputs hold NaN or infinite values, first in sample {bad}; remove or replace them")
     return splits
+
+
+def untrained(samples: Samples, net: str | Spec | nn.Module | None = None) -> nn.Module:
+    """The network that `train` would train on the samples, with random weights.
+
+    Raises: UnknownName, UsageError where the network does not fit the samples.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _network(net, samples)[0]
 
 
 def _network(net: str | Spec | nn.Module | None, samples: Samples) -> tuple[nn.Module, Spec]:
@@ -148,37 +157,48 @@ def _fit(
     return done.net, done.history, done.seconds
 
 
-def _finished(folder: Path, wanted: dict[str, Any], resume: bool) -> bool:
+def _finished(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
     """Whether the folder already holds this very training, complete; otherwise it is now claimed for it."""
-    wanted = json.loads(json.dumps(wanted))
+    settings = json.loads(json.dumps(settings))
     plan = folder / PLAN
     if plan.exists():
         try:
-            found = json.loads(plan.read_text(encoding="utf-8"))
+            earlier = json.loads(plan.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise FileError(f"{str(plan)!r} is truncated or unreadable; choose another folder") from error
         if not resume:
             raise FolderInUse(
                 f"{str(folder)!r} already holds a training; resume it (resume=True) or choose another folder"
             )
-        if not isinstance(found, dict) or found != wanted:
-            differs = [k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]]
+        if not isinstance(earlier, dict):
+            raise FileError(f"{str(plan)!r} is not the record of a training; choose another folder")
+        if earlier != settings:
             raise FolderInUse(
-                f"{str(folder)!r} holds a training with another {' and '.join(differs)}; resume with the same settings "
-                "or choose another folder"
+                f"{str(folder)!r} holds a training made with other settings ({_differences(earlier, settings)}); "
+                "resume with the same settings or choose another folder"
             )
         return (folder / MODEL / "card.json").exists()
     with writing(plan) as part:
-        part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return False
 
 
+def _differences(earlier: dict[str, Any], settings: dict[str, Any], head: str = "") -> str:
+    """What differs, as "seed: 0 there, 1 here; recipe.epochs: 3 there, 5 here"."""
+    parts = []
+    for key, here in settings.items():
+        there = earlier.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            parts += [_differences(there, here, f"{head}{key}.")] if here != there else []
+        elif there != here:
+            parts.append(f"{head}{key}: {there} there, {here} here")
+    return "; ".join(parts)
+
+
 def _reload(folder: Path, model: nn.Module) -> nn.Module:
-    known = load(folder / MODEL, factory=lambda: model)
-    if not isinstance(known, nn.Module):
-        raise FileError(f"{str(folder / MODEL)!r} does not hold a model")
-    object.__setattr__(known, "history", read_history(folder))
-    return known
+    trained = load(folder / MODEL, factory=lambda: model)
+    object.__setattr__(trained, "history", read_history(folder))
+    return trained
 
 
 def _finish(model: nn.Module, history: tuple[Epoch, ...], card: Card, folder: Path | None) -> nn.Module:

@@ -20,7 +20,7 @@ from heatproof.training.recipes import Recipe
 
 
 def averaging(decay: float) -> Callable[[Any, Any, Any], None]:
-    """The update of averaged weights; its decay rises to ``decay``, so that a short training forgets where it began."""
+    """The update of averaged weights; its decay rises to ``decay``, so that a short training forgets its start."""
 
     def update(kept: Any, current: Any, count: Any) -> None:
         steps = float(count)
@@ -54,7 +54,7 @@ class Task(LightningModule):
 
     @property
     def kept(self) -> nn.Module:
-        """The network worth keeping: the averaged one, where there is one."""
+        """The network that is kept: the averaged one, where there is one."""
         return self.net if self.average is None else self.average.module
 
     @override
@@ -127,7 +127,7 @@ class Task(LightningModule):
 
     @override
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Note loss and accuracy of the network worth keeping."""
+        """Record loss and accuracy of the network that is kept."""
         x, y = batch
         logits = self.kept(x)
         loss = self.loss(logits, y, self.kept_weights)
@@ -140,7 +140,7 @@ class Task(LightningModule):
 
 
 def hits(logits: Float[Tensor, "n k"], y: Labels) -> Float[Tensor, ""]:
-    """Share of the samples told right; of a blended one, the class with the larger part is right."""
+    """Share of the samples classified correctly; the label of a blended one is the class with the larger part."""
     labels = y.argmax(1) if y.is_floating_point() else y
     return (logits.argmax(1) == labels).float().mean()
 
@@ -157,7 +157,7 @@ class Means:
         self._count = 0
 
     def add(self, count: int, *values: Tensor) -> None:
-        """Note values that are means over ``count`` samples."""
+        """Add values that are means over ``count`` samples."""
         weighted = [value * count for value in values]
         self._sums = [a + b for a, b in zip(self._sums, weighted, strict=True)] if self._sums else weighted
         self._count += count

@@ -1,20 +1,22 @@
-"""Which metrics agree with the planted truth for this model: the ones to trust where there is no mask."""
+"""Which metrics that need no mask agree with the planted truth for this model."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from heatproof import stats
 from heatproof.records import Estimate
-from heatproof.results.ranking import voices
+from heatproof.results.ranking import mean_defined
 from heatproof.results.record import Results
 
 RESAMPLES = 1000
-FEWEST = 3  # methods and controls below which no order can be compared
+FEWEST = 3  # methods and controls below which orders cannot be compared
 
 
 @dataclass(frozen=True)
@@ -35,66 +37,75 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The faithfulness metrics, those that agree most with the planted truth first, and what that says.
+    """The metrics that need no mask, those that agree most with the planted truth first.
 
-    ``truth`` are the localisation metrics that it is measured by; empty where there is no mask.
+    Attributes:
+        truth: the localisation metrics they are compared with; empty where there is no mask.
+        reason: why there are no rows: "no-truth", "too-few"; empty where there are.
     """
 
     rows: tuple[Agreement, ...]
     truth: tuple[str, ...]
-    text: str
+    reason: Literal["", "no-truth", "too-few"] = ""
+
+    @property
+    def agreeing(self) -> tuple[str, ...]:
+        """The metrics that agree with the planted truth."""
+        return tuple(row.metric for row in self.rows if row.agrees)
+
+    @property
+    def opposed(self) -> tuple[str, ...]:
+        """The metrics that order the methods the other way round."""
+        return tuple(row.metric for row in self.rows if row.methods.high < 0)
 
 
-def calibrate(results: Results) -> Calibration:
-    """How well each metric of faithfulness or region tells what the planted masks tell.
+def calibrate(results: Results, comparable: Sequence[str]) -> Calibration:
+    """How well each metric of faithfulness or region agrees with the planted masks.
 
     The truth is each sample's mean rank of every method and control by the localisation metrics of the study.
+    ``comparable`` are the metrics that were computed for every method.
     """
-    truth = _complete(results, "localisation")
-    judged = _complete(results, "region") + _complete(results, "faithfulness")
+    truth = tuple(m for m in comparable if results.family(m) == "localisation")
+    others = [m for family in ("region", "faithfulness") for m in comparable if results.family(m) == family]
     if not truth:
-        return Calibration((), (), "There is no planted truth to calibrate the metrics by.")
-    if len(results.methods) + len(results.controls) < FEWEST or not judged:
-        return Calibration((), truth, f"Calibration needs at least {FEWEST} methods and a faithfulness metric.")
-    planted = _placed(results, truth)
-    rows = [_agreement(results, metric, planted) for metric in judged]
+        return Calibration((), (), "no-truth")
+    if len(results.everyone) < FEWEST or not others:
+        return Calibration((), truth, "too-few")
+    planted = _ranks(results, truth)
+    rows = [_agreement(results, metric, planted) for metric in others]
     rows.sort(key=lambda row: -np.nan_to_num(row.methods.mean, nan=-2.0))
-    return Calibration(tuple(rows), truth, _text(rows))
+    return Calibration(tuple(rows), truth)
 
 
-def _complete(results: Results, family: str) -> tuple[str, ...]:
-    return tuple(metric for metric in results.speaking if results.family(metric) == family)
-
-
-def _placed(results: Results, metrics: tuple[str, ...]) -> Float[np.ndarray, "n m"]:
-    tables = {m: results.table(m) for m in metrics}
-    return voices(tables, {m: results.better(m) for m in metrics}, dict.fromkeys(metrics, "truth"))
+def _ranks(results: Results, metrics: tuple[str, ...]) -> Float[np.ndarray, "n m"]:
+    """Each sample's mean rank of methods and controls over these metrics."""
+    return mean_defined([stats.ranks(results.table(m), better=results.better(m)) for m in metrics])
 
 
 def _agreement(results: Results, metric: str, planted: Float[np.ndarray, "n m"]) -> Agreement:
-    told = _placed(results, (metric,))
-    rows = np.isfinite(told).all(axis=1) & np.isfinite(planted).all(axis=1)
-    told, planted = told[rows], planted[rows]
-    methods = _resampled(told, planted, results)
-    samples = stats.estimate(_within(told, planted), confidence=results.level, seed=results.seed)
+    ranks = _ranks(results, (metric,))
+    rows = np.isfinite(ranks).all(axis=1) & np.isfinite(planted).all(axis=1)
+    ranks, planted = ranks[rows], planted[rows]
+    methods = _resampled(ranks, planted, results)
+    samples = stats.estimate(_within(ranks, planted), level=results.level, seed=results.seed)
     return Agreement(metric, methods, samples, bool(methods.low > 0 and samples.low > 0))
 
 
-def _resampled(told: np.ndarray, planted: np.ndarray, results: Results) -> Estimate:
+def _resampled(ranks: np.ndarray, planted: np.ndarray, results: Results) -> Estimate:
     """Kendall's tau-b of the mean ranks, with its percentile interval over samples."""
-    n = len(told)
+    n = len(ranks)
     if not n:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0, len(results))
-    found = tau(told.mean(axis=0), planted.mean(axis=0))
-    drawn = [
+        return Estimate(float("nan"), float("nan"), float("nan"), 0, len(results), results.level)
+    resamples = np.asarray([
         tau(a, b)
         for counts in stats.resample_counts(n, RESAMPLES, results.seed)
-        for a, b in zip(counts @ told, counts @ planted, strict=True)
-    ]
+        for a, b in zip(counts @ ranks, counts @ planted, strict=True)
+    ])  # fmt: skip
     tail = 50 * (1 - results.level)
-    known = np.asarray(drawn)[np.isfinite(drawn)]
-    low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
-    return Estimate(found, float(low), float(high), n, len(results) - n)
+    defined = resamples[np.isfinite(resamples)]
+    low, high = np.percentile(defined, [tail, 100 - tail]) if len(defined) else (np.nan, np.nan)
+    agreed = tau(ranks.mean(axis=0), planted.mean(axis=0))
+    return Estimate(agreed, float(low), float(high), n, len(results) - n, results.level)
 
 
 def tau(a: Float[np.ndarray, " m"], b: Float[np.ndarray, " m"]) -> float:
@@ -109,29 +120,14 @@ def tau(a: Float[np.ndarray, " m"], b: Float[np.ndarray, " m"]) -> float:
     return float((signs[0] * signs[1]).sum() / size) if size else float("nan")
 
 
-def _within(told: np.ndarray, planted: np.ndarray) -> Float[np.ndarray, " n"]:
-    """Spearman's correlation over the methods within each sample; NaN where all are alike."""
+def _within(ranks: np.ndarray, planted: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Spearman's correlation over the methods within each sample; NaN where all are equal."""
     from scipy.stats import rankdata
 
-    pair = [rankdata(table, axis=1) for table in (told, planted)]
+    pair = [rankdata(table, axis=1) for table in (ranks, planted)]
     pair = [table - table.mean(axis=1, keepdims=True) for table in pair]
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         size = np.sqrt((pair[0] ** 2).sum(axis=1) * (pair[1] ** 2).sum(axis=1))
-        found: np.ndarray = np.where(size > 0, (pair[0] * pair[1]).sum(axis=1) / size, np.nan)
-    return found
-
-
-def _text(rows: list[Agreement]) -> str:
-    good = [row for row in rows if row.agrees]
-    against = [row.metric for row in rows if row.methods.high < 0]
-    if not good:
-        text = "No metric that needs no mask is known to agree with the planted truth for this model."
-    else:
-        first = good[0]
-        text = (
-            f"For this model {len(good)} of {len(rows)} metrics that need no mask agree with the planted truth, most "
-            f"of all {first.metric} (Kendall's tau {first.methods.mean:.2f} over methods "
-            f"[{first.methods.low:.2f}, {first.methods.high:.2f}], Spearman {first.samples.mean:.2f} within samples)."
-        )
-    return text + (f" Against it speak {', '.join(against)}." if against else "")
+        correlations: np.ndarray = np.where(size > 0, (pair[0] * pair[1]).sum(axis=1) / size, np.nan)
+    return correlations

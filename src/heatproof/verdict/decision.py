@@ -1,113 +1,124 @@
-"""Which method to trust on this model and data, computed from the evidence, or that the evidence names none.
+"""Which method to use on this model and data, or why none is named.
 
-    (0) The model must have learnt something: it agrees with the labels more than with shuffled ones, and more often
-        than copies of it with random weights do.
-    (a) A metric counts only if it can tell a real map from a random one and from the same map inverted here, and small
-        input noise moves it less than a random map does. Robustness is exempt, as a map that ignores the input never
-        moves.
-    (b) A method counts only if it beats every control under every baseline, and its maps change with the model's
-        parameters, the labels it learnt and the class explained (where those were tried).
-    (c) Where metrics of region count, they rank the methods. Elsewhere each sample's ranks are averaged within a family
-        of metrics, then over the families of faithfulness and localisation; cousins are one voice.
-    (d) Friedman's test and Holm-corrected paired tests give the top group: those that no other is better than.
-    (e) The confidence is the share of resamples, over samples and over baselines, in which the winner stays on top.
+    (0) The model must have learnt something (checks).
+    (1) A metric must be valid: able to tell a real map from a wrong one here (checks).
+    (2) A method must be eligible: beat every control, pass every sanity check that was made (eligibility).
+    (3) Metrics of region rank the methods where they are valid; else those of faithfulness and localisation do. Ranks
+        are averaged within a family of metrics, then over the families.
+    (4) Friedman's test and Holm-corrected paired tests give the top group: those that no other is better than (leader).
+    (5) The support is the share of resamples, over samples and fills, in which the leader stays first.
 
-A winner is named only if it is in the top group, its confidence reaches the level of the study, and its margin over the
-next has an interval above zero. Where a single method counts, the controls are its rivals: it needs such a margin over
-the best of them, and a sanity check that it passed.
-
-checks      (0), (a) and (b): what the model, the metrics and the methods must pass
-results     (c): which metrics rank, and the ranks
-leading     (d) and (e): who leads, and how surely
-wording     the paragraph and the findings
+A method is named only if it is in the top group, its support reaches the confidence level, and the interval of its
+margin over the next lies above 0. Where a single method is eligible, the controls are its rivals, and it must also have
+passed a sanity check.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from heatproof.errors import InputError
-from heatproof.records import Estimate
+from heatproof.records import Finding
 from heatproof.results.record import Results
-from heatproof.verdict import wording
-from heatproof.verdict.checks import LEAST, MethodCheck, MetricCheck, check_methods, ignorance
-from heatproof.verdict.lead import Lead, lead
+from heatproof.verdict.checks import LEAST
+from heatproof.verdict.eligibility import MethodCheck
+from heatproof.verdict.leader import Lead, lead
+
+Kind = Literal[
+    "use", "use-only-eligible", "not-significantly-different", "leader-uncertain", "only-eligible-uncertain",
+    "only-eligible-without-controls", "only-eligible-without-sanity-check", "too-few-samples", "no-methods",
+    "model-has-not-learnt", "no-valid-metric", "no-eligible-method",
+]  # fmt: skip
+Doubt = Literal["better-method", "support", "margin"]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the evidence says.
+class Decision:
+    """What is decided, and what it rests on.
 
     Attributes:
-        winner: the method to trust, or None.
-        group: those at the top that cannot be told apart; empty where none counts.
-        confidence: share of resamples in which the leader stays on top; NaN without one.
-        margin: by how many mean ranks the leader is ahead of the next candidate that counts, or of the best control
-            where no other candidate counts, with interval.
-        agreement: Kendall's W between the metrics that count, on the candidates; NaN below two metrics or candidates.
-        text: the verdict in a paragraph. findings: what a reader should know first, most serious first.
-        metrics, methods: the checks. ranked: the metrics whose ranks name the winner.
+        kind: "use" and "use-only-eligible" name a method, all others name none.
+        winner: the method named, or None. group: the methods at the top; empty where none is eligible.
+        samples: how many were studied. level: the confidence level asked for.
+        lead: how far the leader is ahead; None where no method is eligible. doubts: what keeps it from being named.
+        model: what the check of the model found. controls: those that some method does not beat.
+        passed: the sanity checks that the leader passed. barred: why methods are not eligible: "controls",
+            "sanity-checks" or "both".
     """
 
-    winner: str | None
-    group: tuple[str, ...]
-    confidence: float
-    margin: Estimate | None
-    agreement: float
-    text: str
-    findings: tuple[str, ...]
-    metrics: tuple[MetricCheck, ...]
-    methods: tuple[MethodCheck, ...]
-    ranked: tuple[str, ...] = ()
-
-    @property
-    def counting(self) -> tuple[str, ...]:
-        """The methods that count."""
-        return tuple(check.method for check in self.methods if check.counts)
+    kind: Kind
+    samples: int
+    level: float
+    winner: str | None = None
+    group: tuple[str, ...] = ()
+    lead: Lead | None = None
+    doubts: tuple[Doubt, ...] = ()
+    model: Finding | None = None
+    controls: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    barred: Literal["", "controls", "sanity-checks", "both"] = ""
 
 
-def verdict(results: Results, *others: Results) -> Verdict:
-    """The verdict of a study; ``others`` are the same study with other fills, which are then resampled too.
+def decide(
+    studies: Sequence[Results],
+    *,
+    model: Finding | None,
+    valid: Sequence[str],
+    ranking_metrics: Sequence[str],
+    methods: Sequence[MethodCheck],
+) -> Decision:
+    """The decision on a study (with each of its fills).
 
-    Raises: InputError where the others have other methods, metrics or samples.
+    Args:
+        model: what the check of the model found. valid: the valid metrics; ranking_metrics: those of them that rank.
+        methods: the checks of all methods, under every fill.
     """
-    studies = (results, *others)
-    for other in others:
-        if (other.methods, other.metrics, len(other)) != (results.methods, results.metrics, len(results)):
-            raise InputError("verdict: the studies differ in methods, metrics or samples; vary the fill alone")
-    methods = _everywhere([check_methods(study, results.passed) for study in studies])
-    counting = [check.method for check in methods if check.counts]
-    unknowing = ignorance(results)
-    agreement = results.concordance(results.passed)
-    if unknowing or not counting:
-        text = wording.refusal(results, methods, unknowing)
-        found = wording.findings(studies, methods, None, ())
-        return Verdict(None, (), float("nan"), None, agreement, text, found, results.checks, methods)
-    ahead = lead(studies, counting)
-    winner = ahead.leader if _named(results, ahead, methods) else None
-    group = (winner,) if winner else ahead.group
-    text = wording.verdict(results, ahead, winner, methods)
-    found = wording.findings(studies, methods, ahead, group)
-    return Verdict(
-        winner, group if ahead.samples >= LEAST else (), ahead.confidence, ahead.margin, agreement,
-        text, found, results.checks, methods, results.ranked,
-    )  # fmt: skip
+    samples, level = len(studies[0]), studies[0].level
+    if not methods:
+        return Decision("no-methods", samples, level)
+    if model is not None and model.severity == "bad":
+        return Decision("model-has-not-learnt", samples, level, model=model)
+    if not valid:
+        return Decision("no-valid-metric", samples, level)
+    eligible = [check.method for check in methods if check.eligible]
+    if not eligible:
+        controls = tuple(sorted({name for check in methods for name in check.not_better_than}))
+        all_lose = all(check.not_better_than for check in methods)
+        barred: Literal["controls", "sanity-checks", "both"] = (
+            "sanity-checks" if not controls else "controls" if all_lose else "both"
+        )
+        return Decision("no-eligible-method", samples, level, model=model, controls=controls, barred=barred)
+    ahead = lead(studies, eligible, ranking_metrics)
+    passed = next(check.passed for check in methods if check.method == ahead.leader)
+    kind = _kind(ahead, level, passed)
+    winner = ahead.leader if kind in ("use", "use-only-eligible") else None
+    group = () if ahead.samples < LEAST else (winner,) if winner else ahead.group
+    return Decision(kind, samples, level, winner, group, ahead, _doubts(ahead, level), model, passed=passed)
 
 
-def _named(results: Results, ahead: Lead, methods: Sequence[MethodCheck]) -> bool:
-    """Whether the leader is named: beyond doubt and, where it counts alone, with a sanity check that it passed."""
-    if ahead.samples < LEAST or not ahead.sure(results.level):
-        return False
-    return len(ahead.order) > 1 or any(check.passed for check in methods if check.method == ahead.leader)
+def _kind(ahead: Lead, level: float, passed: Sequence[str]) -> Kind:
+    """What is said where at least one method is eligible."""
+    if ahead.samples < LEAST:
+        return "too-few-samples"
+    if len(ahead.order) > 1:
+        if ahead.significant(level):
+            return "use"
+        return "not-significantly-different" if len(ahead.group) > 1 else "leader-uncertain"
+    if not ahead.rival:
+        return "only-eligible-without-controls"
+    if not ahead.significant(level):
+        return "only-eligible-uncertain"
+    return "use-only-eligible" if passed else "only-eligible-without-sanity-check"
 
 
-def _everywhere(found: Sequence[tuple[MethodCheck, ...]]) -> tuple[MethodCheck, ...]:
-    """Each method's checks under every baseline: it counts if it does under all of them."""
-    merged = []
-    for checks in zip(*found, strict=True):
-        unbeaten = tuple(dict.fromkeys(name for check in checks for name in check.unbeaten))
-        unmoved = tuple(dict.fromkeys(name for check in checks for name in check.unmoved))
-        passed = tuple(name for name in checks[0].passed if name not in unmoved)
-        merged.append(MethodCheck(checks[0].method, not unbeaten and not unmoved, unbeaten, unmoved, passed))
-    return tuple(merged)
+def _doubts(ahead: Lead, level: float) -> tuple[Doubt, ...]:
+    """Why the leader is not significantly ahead."""
+    doubts: list[Doubt] = []
+    if ahead.leader not in ahead.group:
+        doubts.append("better-method")
+    if ahead.support < level:
+        doubts.append("support")
+    if ahead.margin is not None and not ahead.margin.low > 0:
+        doubts.append("margin")
+    return tuple(doubts)

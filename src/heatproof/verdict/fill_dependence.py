@@ -1,27 +1,26 @@
-"""The same study with several fills: how much the verdict depends on what removed positions become."""
+"""The same study with several fills: whether what replaces removed positions decides which method leads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from heatproof.results.record import Results
-from heatproof.verdict.lead import by_fill
-from heatproof.verdict.wording import listed
+from heatproof.verdict.leader import rankings_by_fill
 
 
 @dataclass(frozen=True)
-class Dependence:
-    """Whether the fill decides who leads.
+class FillDependence:
+    """Whether the fill decides which method leads.
 
     Attributes:
         leaders: by fill the method with the best mean rank. shared: those in the top group with every fill.
-        text: the same as a sentence.
+        eligible: whether only eligible methods were compared; all were where none is eligible.
     """
 
-    leaders: dict[str, str]
+    leaders: Mapping[str, str]
     shared: tuple[str, ...]
-    text: str
+    eligible: bool = True
 
     @property
     def changes(self) -> bool:
@@ -29,31 +28,14 @@ class Dependence:
         return len(set(self.leaders.values())) > 1
 
 
-def fill_of(results: Results) -> str:
-    """What removed positions became in a study."""
-    return str(results.about.get("fill", "not recorded"))
-
-
-def dependence(studies: Sequence[Results], counting: Sequence[str]) -> Dependence:
-    """Whether another fill would have put another method first, of those that count, or of all where none does."""
-    everyone = studies[0].methods
-    if not everyone:
-        return Dependence({}, (), "Only controls were judged, so no method can lead with any baseline.")
-    methods = tuple(counting) or everyone
-    rankings = dict(zip(map(fill_of, studies), by_fill(studies, methods), strict=True))
+def fill_dependence(
+    studies: Sequence[Results], eligible: Sequence[str], metrics: Sequence[str]
+) -> FillDependence | None:
+    """Whether another fill puts another eligible method first, by these metrics; None without methods."""
+    methods = tuple(eligible) or studies[0].methods
+    if not methods:
+        return None
+    rankings = {study.fill: r for study, r in zip(studies, rankings_by_fill(studies, methods, metrics), strict=True)}
     leaders = {fill: ranking.by_rank[0].method for fill, ranking in rankings.items()}
     shared = tuple(sorted(set.intersection(*(set(ranking.top) for ranking in rankings.values()))))
-    whom = "" if len(methods) == len(counting) == len(everyone) else " among the methods that count"
-    return Dependence(leaders, shared, _said(leaders, shared, whom if counting else ", though no method counts"))
-
-
-def _said(leaders: dict[str, str], shared: Sequence[str], whom: str) -> str:
-    if len(set(leaders.values())) == 1:
-        first = next(iter(leaders.values()))
-        return f"The baseline does not change who leads{whom}: {first} is first with {listed([*leaders])}."
-    said = "; ".join(f"{fill}: {name}" for fill, name in leaders.items())
-    if shared:
-        verb = "is" if len(shared) == 1 else "are"
-        top = f"{listed(shared)} {verb} in the top group with every one"
-        return f"The baseline changes who leads{whom} ({said}), but not beyond doubt: {top}."
-    return f"The baseline changes who leads{whom} ({said}); no method is in the top group with every one."
+    return FillDependence(leaders, shared, bool(eligible))

@@ -1,4 +1,4 @@
-"""Ways in and out for a model: Keras files, exported programs, networks of torchvision and timm, ONNX.
+"""File formats of models, in and out: Keras, HDF5, exported programs (.pt2), ONNX.
 
 Each module imports its heavy dependency only when one of its functions is called.
 """

@@ -17,9 +17,9 @@ import numpy as np
 
 from heatproof.errors import FileError
 
-_PROGRAM = Path(__file__).with_name("hdf5_process.py")
-_FACTOR, _LEAST = 4, 1 << 26  # how many times its size a file may unpack to, and what any file may
-_RATE, _SECONDS, _PATIENCE = 20 << 20, 10, 6  # bytes a second, on top of so many; how much longer the clock may run
+PROGRAM = Path(__file__).with_name("hdf5_process.py")
+FACTOR, LEAST = 4, 1 << 26  # how many times its size a file may unpack to, and what any file may
+RATE, SECONDS, PATIENCE = 20 << 20, 10, 6  # bytes a second, on top of so many; how much longer the clock may run
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def _describe(place: Any, attributes: Mapping[str, Any]) -> None:
 
 def _read(path: Path, arrays: Path, shown: str) -> dict[str, Any]:
     size = path.stat().st_size
-    seconds = _SECONDS + size // _RATE
+    seconds = SECONDS + size // RATE
     words = [
         sys.executable,
         "-P",
-        str(_PROGRAM),
+        str(PROGRAM),
         str(path),
         str(arrays),
-        str(max(_LEAST, size * _FACTOR)),
+        str(max(LEAST, size * FACTOR)),
         str(seconds),
     ]
     places = os.pathsep.join(filter(None, sys.path))
     env = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
-        done = subprocess.run(words, capture_output=True, env=env, timeout=_PATIENCE * seconds, check=False)
+        done = subprocess.run(words, capture_output=True, env=env, timeout=PATIENCE * seconds, check=False)
     except subprocess.TimeoutExpired:
         raise FileError(f"{shown} is damaged: reading it does not end; copy or save it again") from None
     if done.returncode in (-getattr(signal, "SIGXCPU", 0), -getattr(signal, "SIGKILL", 0)):

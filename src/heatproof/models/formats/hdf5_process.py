@@ -58,15 +58,15 @@ def walk(group: Any, path: str, arrays: list[Any], groups: dict[str, Any], seen:
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise Refused(f"{path}/{name} is a link to elsewhere")
-        found = group[name]
-        if isinstance(found, h5py.Group):
-            walk(found, f"{path}/{name}", arrays, groups, seen)
-        elif isinstance(found, h5py.Dataset):
-            if found.external or found.is_virtual:
+        member = group[name]
+        if isinstance(member, h5py.Group):
+            walk(member, f"{path}/{name}", arrays, groups, seen)
+        elif isinstance(member, h5py.Dataset):
+            if member.external or member.is_virtual:
                 raise Refused(f"{path}/{name} lies in another file")
-            if found.dtype.kind not in "biuf":
-                raise Refused(f"{path}/{name} holds {found.dtype}, not numbers")
-            arrays.append((f"{path}/{name}", found))
+            if member.dtype.kind not in "biuf":
+                raise Refused(f"{path}/{name} holds {member.dtype}, not numbers")
+            arrays.append((f"{path}/{name}", member))
 
 
 def main(source: str, target: str, size: str, seconds: str) -> dict[str, Any]:
@@ -80,16 +80,16 @@ def main(source: str, target: str, size: str, seconds: str) -> dict[str, Any]:
         if wanted and not isinstance(file.get(wanted, getlink=True), h5py.HardLink):
             raise Refused(f"{wanted} is a link to elsewhere")
         walk(file[wanted] if wanted else file, f"/{wanted}".rstrip("/"), arrays, groups, set())
-        if sum(found.nbytes for _, found in arrays) > int(size):
+        if sum(array.nbytes for _, array in arrays) > int(size):
             raise Refused("its arrays unpack to many times the size of the file")
         with zipfile.ZipFile(target, "w", allowZip64=True) as archive:
-            for number, (path, found) in enumerate(arrays):
-                values = np.asarray(found[()])
+            for number, (path, array) in enumerate(arrays):
+                values = np.asarray(array[()])
                 if values.dtype.kind == "f" and not np.isfinite(values).all():
                     raise Refused(f"the weights {path} are not all finite: the file is damaged, or training diverged")
                 with archive.open(f"{number}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, values, allow_pickle=False)
-        kept = [[path, attributes(found)] for path, found in arrays]
+        kept = [[path, attributes(array)] for path, array in arrays]
     return {**about, "groups": groups, "arrays": kept}
 
 

@@ -1,20 +1,27 @@
-"""Keras files as torch modules: read safely, translated layer by layer, as quick as a model written in torch."""
+"""Keras files as torch modules, and torch modules as Keras files."""
 
 from __future__ import annotations
 
 import functools
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
-from heatproof.errors import FileError
+from heatproof.errors import FileError, HeatproofError, UsageError, first_line
+from heatproof.files import writing
 from heatproof.models.card import Card, attach, foreign
 from heatproof.models.formats import keras_files
+from heatproof.models.formats.keras_counterparts import COUNTERPARTS
 from heatproof.models.formats.keras_graph import KerasModel, Translator, axes_of, functional
 from heatproof.models.formats.keras_layers import Axes, Value
+from heatproof.models.formats.keras_writer import Writer
+from heatproof.models.formats.parity import agree, plain_copy, quiet
 from heatproof.registry import Spec
 
 
@@ -23,9 +30,9 @@ def load_keras(path: str | os.PathLike[str]) -> KerasModel:
 
     Takes (N, C, *S) and returns what the Keras model returns. Layers keep their Keras names (``conv2d_3``) and give
     their output after any activation fused into them; a final softmax is the last module. Rank-2 inputs (features)
-    may have a channel axis of one, and so may square images without one. Layers without a torch twin run through Keras.
-    Nothing in the file is executed: Lambda layers and unknown classes are refused. The card tells the input's shape and
-    how many classes there are, which the file does not name.
+    may have a channel axis of one, and so may square images without one. Layers without a torch counterpart run through
+    Keras. Nothing in the file is executed: Lambda layers and unknown classes are refused. The card records
+    the shape of the input and numbers the classes, which the file does not name.
 
     Raises: FileError where the file is missing, empty, damaged, foreign or unsafe; UsageError without Keras.
     """
@@ -85,7 +92,7 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
         except FileError:
             raise
         except Exception as error:  # Keras raises anything, down to bare exceptions, for configurations it dislikes
-            reason = keras_files.first_line(error)
+            reason = first_line(error)
             raise FileError(f"Keras {keras.__version__} cannot rebuild {str(path)!r}: {reason}") from error
     if file.legacy:
         _restore_hard_sigmoid(keras, model)
@@ -109,3 +116,41 @@ def _steep_sigmoid(keras: Any) -> Any:
         return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
     return keras.saving.register_keras_serializable("heatproof")(steep_sigmoid)
+
+
+def save_keras(model: nn.Module, path: str | os.PathLike[str], input_shape: Sequence[int]) -> Path:
+    """The path of a Keras file (.keras or .h5) that predicts what ``model`` predicts, channels-last.
+
+    ``input_shape`` is that of one sample, (C, *S). Keras reads the file back and must agree with the model on random
+    inputs, or nothing is left behind. Operations without an exact Keras counterpart are refused.
+
+    Raises: UsageError for an unfit model or suffix, or without Keras; FileError where the place cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".keras", ".h5"):
+        raise UsageError(f"got {path.name!r}, expected a name that ends in .keras or .h5")
+    keras = keras_files.import_keras()
+    plain = plain_copy(model)
+    with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        rebuilt = _rebuilt(keras, plain, input_shape)
+        with writing(path) as part:
+            rebuilt.save(part)
+            again = keras.saving.load_model(part, compile=False)
+            agree(path, plain, torch.rand(3, *input_shape), lambda x: _keras_call(keras, again, x))
+    return path
+
+
+def _rebuilt(keras: Any, model: nn.Module, input_shape: Sequence[int]) -> Any:
+    try:
+        return Writer(keras, model, COUNTERPARTS).build(input_shape)
+    except HeatproofError:
+        raise
+    except Exception as error:  # tracing runs the user's own code, which may raise anything
+        raise UsageError(
+            f"the model cannot be rebuilt in Keras: {first_line(error)}; export to ONNX instead"
+        ) from error
+
+
+def _keras_call(keras: Any, model: Any, x: Tensor) -> Tensor:
+    out = model(keras.ops.convert_to_tensor(x.movedim(1, -1).contiguous().numpy()), training=False)
+    return torch.tensor(np.asarray(out.detach().cpu().numpy() if isinstance(out, Tensor) else out))

@@ -47,14 +47,14 @@ def differences(
         _run_torch(module, x, "", mine)
         graph = functional(model)
         _run_keras(graph, [_keras_input(graph, x, axes)], "", theirs)
-    found: dict[str, float] = {}
-    for layer, made in places.items():
+    largest: dict[str, float] = {}
+    for layer, values in places.items():
         head = layer.rpartition(".")[0]
-        got = [mine[(head, value.index)][-1] for value in made]
-        want = theirs[layer][-len(made) :]
-        errors = [_error(g, _aligned(w, v.order, axes)) for g, w, v in zip(got, want, made, strict=True)]
-        found[layer] = max(errors)
-    return found
+        got = [mine[(head, value.index)][-1] for value in values]
+        want = theirs[layer][-len(values) :]
+        errors = [_error(g, _aligned(w, v.order, axes)) for g, w, v in zip(got, want, values, strict=True)]
+        largest[layer] = max(errors)
+    return largest
 
 
 def _error(got: Tensor, want: Tensor) -> float:
@@ -69,23 +69,23 @@ def _aligned(want: Tensor, order: Any, axes: Axes) -> Tensor:
     return want.movedim(-1, 1) if axes.last and want.ndim > 2 else want
 
 
-def _run_torch(module: KerasModel, x: Any, head: str, found: dict[tuple[str, int], list[Tensor]]) -> Tensor:
+def _run_torch(module: KerasModel, x: Any, head: str, outputs: dict[tuple[str, int], list[Tensor]]) -> Tensor:
     values: dict[int, Tensor] = {0: x} if module.inputs == 1 else dict(enumerate(x))
     for step in module.steps:
         child = module.get_submodule(step.name)
-        given = [values[i] for i in step.given]
+        inputs = [values[i] for i in step.inputs]
         inner = child.model if isinstance(child, Spread) else child
         if isinstance(inner, KerasModel):
             path = f"{head}.{step.name}" if head else step.name
-            made = _run_torch(inner, given if inner.inputs > 1 else given[0], path, found)
+            output = _run_torch(inner, inputs if inner.inputs > 1 else inputs[0], path, outputs)
         else:
-            made = child(*given)
-        values[step.made] = made
-        found.setdefault((head, step.made), []).append(made)
+            output = child(*inputs)
+        values[step.output] = output
+        outputs.setdefault((head, step.output), []).append(output)
     return values[module.result]
 
 
-def _run_keras(graph: Any, inputs: list[Any], head: str, found: dict[str, list[Tensor]]) -> list[Any]:
+def _run_keras(graph: Any, inputs: list[Any], head: str, outputs: dict[str, list[Tensor]]) -> list[Any]:
     keras = import_keras()
     held = {id(tensor): value for tensor, value in zip(graph.inputs, inputs, strict=True)}
     for depth in sorted(graph._nodes_by_depth, reverse=True):
@@ -96,11 +96,11 @@ def _run_keras(graph: Any, inputs: list[Any], head: str, found: dict[str, list[T
             path = f"{head}.{node.operation.name}" if head else node.operation.name
             inner = functional(node.operation)
             if inner is not None:
-                out = _run_keras(inner, keras.tree.flatten(args), path, found)
+                out = _run_keras(inner, keras.tree.flatten(args), path, outputs)
             else:
                 out = keras.tree.flatten(node.operation(*args, **inference(node.operation, kwargs)))
             held.update({id(tensor): value for tensor, value in zip(node.outputs, out, strict=True)})
-            found.setdefault(path, []).append(torch.from_numpy(np.array(array(out[0]))))
+            outputs.setdefault(path, []).append(torch.from_numpy(np.array(array(out[0]))))
     return [held[id(tensor)] for tensor in graph.outputs]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from heatproof.errors import FileError, UsageError
+from heatproof.errors import FileError, UsageError, first_line
 from heatproof.models.formats import hdf5
 from heatproof.models.formats.keras_operations import as_layer
 
@@ -98,8 +98,10 @@ def opened(path: Path) -> Iterator[KerasFile]:
     zipped = path.suffix == ".keras"
     if not magic.startswith(_ZIP if zipped else _HDF5):
         other = {_HDF5: "an HDF5 file; rename it to .h5", _ZIP: "a zip archive; rename it to .keras"}
-        found = next((text for start, text in other.items() if magic.startswith(start)), "neither HDF5 nor a zip")
-        raise FileError(f"{str(path)!r} is not a Keras {path.suffix} file: it is {found}")
+        actual = next(
+            (text for start, text in other.items() if magic.startswith(start)), "neither HDF5 nor a zip archive"
+        )
+        raise FileError(f"{str(path)!r} is not a Keras {path.suffix} file: it is {actual}")
     import_keras()
     with TemporaryDirectory(prefix="heatproof-") as folder:
         try:
@@ -137,18 +139,18 @@ def _entry_of(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _read_hdf5(path: Path, folder: Path) -> KerasFile:
-    found = hdf5.contents(path, folder / "clean.h5")
-    text = found.attributes.get("model_config")
+    contents = hdf5.contents(path, folder / "clean.h5")
+    text = contents.attributes.get("model_config")
     if not isinstance(text, str):
-        weights = "layer_names" in found.attributes or "layers" in found.members
+        weights = "layer_names" in contents.attributes or "layers" in contents.members
         reason = "holds weights only; save the whole model with model.save(...)" if weights else "is not from Keras"
         raise FileError(f"{str(path)!r} {reason}")
-    version, backend = (str(found.attributes.get(name) or "") for name in ("keras_version", "backend"))
+    version, backend = (str(contents.attributes.get(name) or "") for name in ("keras_version", "backend"))
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):
         raise FileError(f"{str(path)!r} is damaged: its configuration is not JSON") from None
-    return _checked(path, config, version or "1", backend, found.clean)
+    return _checked(path, config, version or "1", backend, contents.clean)
 
 
 def _checked(path: Path, config: Any, version: str, backend: str, weights: Path) -> KerasFile:
@@ -227,8 +229,8 @@ def _entry(file: KerasFile, keras: Any, entry: dict[str, Any]) -> dict[str, Any]
     return {**rest, **build, **home, "config": settings}
 
 
-def _settings(file: KerasFile, keras: Any, cls: type, kind: str, given: dict[str, Any]) -> dict[str, Any]:
-    settings = {k: v for k, v in given.items() if not k.endswith(_TRAINING_ONLY)}
+def _settings(file: KerasFile, keras: Any, cls: type, kind: str, stored: dict[str, Any]) -> dict[str, Any]:
+    settings = {k: v for k, v in stored.items() if not k.endswith(_TRAINING_ONLY)}
     for key, value in settings.items():
         if isinstance(value, dict) and isinstance(value.get("config"), dict) and key != "dtype":
             layer = hasattr(keras.layers, str(value.get("class_name"))) or value.get("class_name") in _MODELS
@@ -245,14 +247,14 @@ def _settings(file: KerasFile, keras: Any, cls: type, kind: str, given: dict[str
         settings["batch_shape"] = shape
     if isinstance(settings.get("axis"), list) and len(settings["axis"]) == 1:
         settings["axis"] = int(settings["axis"][0])
-    known = _parameters(cls)
-    lost = [k for k, v in settings.items() if k not in known and v not in _HARMLESS and k not in ("implementation",)]
+    accepted = _parameters(cls)
+    lost = [k for k, v in settings.items() if k not in accepted and v not in _HARMLESS and k not in ("implementation",)]
     if lost:
         raise FileError(
             f"{str(file.path)!r}: layer {settings.get('name')!r} ({kind}) sets {lost[0]}={settings[lost[0]]!r}, "
             f"which Keras {keras.__version__} cannot do"
         )
-    return {k: v for k, v in settings.items() if k in known}
+    return {k: v for k, v in settings.items() if k in accepted}
 
 
 def _plain_dtype(dtype: Any) -> Any:
@@ -267,8 +269,8 @@ def _parameters(cls: type) -> set[str]:
     return {name for base in parents for name in inspect.signature(vars(base)["__init__"]).parameters}
 
 
-def _model(file: KerasFile, keras: Any, given: dict[str, Any], *, sequential: bool) -> dict[str, Any]:
-    settings = dict(given)
+def _model(file: KerasFile, keras: Any, stored: dict[str, Any], *, sequential: bool) -> dict[str, Any]:
+    settings = dict(stored)
     layers = [dict(entry) for entry in settings["layers"]]
     if sequential:
         settings.setdefault("name", "sequential")
@@ -321,8 +323,3 @@ def _renamed(part: Any, key: str = "") -> Any:
 def _registered(keras: Any, entry: dict[str, Any]) -> bool:
     names = (entry.get("registered_name"), entry.get("class_name"))
     return any(isinstance(n, str) and keras.saving.get_registered_object(n) is not None for n in names)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, cut to a length fit for one of ours."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -27,8 +27,8 @@ class Step:
     """One call of a layer: its module's name, the numbers of the values it takes and gives."""
 
     name: str
-    given: tuple[int, ...]
-    made: int
+    inputs: tuple[int, ...]
+    output: int
 
 
 class KerasModel(nn.Module):
@@ -58,7 +58,7 @@ class KerasModel(nn.Module):
             self._check(x)
         values: dict[int, Any] = {0: x} if self.inputs == 1 else dict(enumerate(x))
         for step, spent in zip(self.steps, self._spent, strict=True):
-            values[step.made] = self.get_submodule(step.name)(*[values[i] for i in step.given])
+            values[step.output] = self.get_submodule(step.name)(*[values[i] for i in step.inputs])
             for i in spent:
                 del values[i]
         out: km.Traced = values[self.result]
@@ -67,7 +67,7 @@ class KerasModel(nn.Module):
     def finish(self, result: int) -> None:
         """Fix which value is returned, and let go of every other as soon as it has been used."""
         self.result = result
-        last = {i: n for n, step in enumerate(self.steps) for i in (*step.given, step.made)}
+        last = {i: n for n, step in enumerate(self.steps) for i in (*step.inputs, step.output)}
         ends = [tuple(i for i, n in last.items() if n == now and i != result) for now in range(len(self.steps))]
         self._spent = ends
 
@@ -81,19 +81,19 @@ class KerasModel(nn.Module):
 
 
 class KerasLayer(nn.Module):
-    """A Keras layer without a torch twin, called as it is on Keras's torch backend; channels-last stays inside."""
+    """A Keras layer without a torch counterpart, called on Keras's torch backend; channels-last stays inside."""
 
-    def __init__(self, given: Any, call: tuple[Any, Any], *, last: bool, device: Callable[[str], Any]) -> None:
+    def __init__(self, layer: Any, call: tuple[Any, Any], *, last: bool, device: Callable[[str], Any]) -> None:
         super().__init__()
-        self.layer, self.call, self.last, self.device = given, call, last, device
-        if isinstance(given, nn.Module):
-            given.eval()
+        self.layer, self.call, self.last, self.device = layer, call, last, device
+        if isinstance(layer, nn.Module):
+            layer.eval()
 
-    def forward(self, *given: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> Any:
         """The layer's output, channels-first."""
-        rest = iter(given)
+        rest = iter(inputs)
         args, kwargs = _map(self.call, lambda _: self._moved(next(rest), 1, -1))
-        with self.device("cuda" if given[0].is_cuda else "cpu"):
+        with self.device("cuda" if inputs[0].is_cuda else "cpu"):
             out = self.layer(*args, **kwargs)
         return tuple(self._moved(o, -1, 1) for o in out) if isinstance(out, (tuple, list)) else self._moved(out, -1, 1)
 
@@ -110,9 +110,9 @@ def _map(part: Any, function: Callable[[Value], Any]) -> Any:
 
 
 def _values(part: Any) -> Iterator[Value]:
-    found: list[Value] = []
-    _map(part, found.append)
-    yield from found
+    values: list[Value] = []
+    _map(part, values.append)
+    yield from values
 
 
 class Translator:
@@ -142,11 +142,11 @@ class Translator:
         self.model.finish(out.index)
         return self.model
 
-    def nested(self, graph: Any, given: Sequence[Value]) -> tuple[KerasModel, Value]:
+    def nested(self, graph: Any, inputs: Sequence[Value]) -> tuple[KerasModel, Value]:
         """A model used as a layer of another, and its output in its own numbering."""
-        self.model = KerasModel(len(given))
-        self.values = len(given)
-        out = self._walk(graph, [Value(i, v.shape) for i, v in enumerate(given)])[0]
+        self.model = KerasModel(len(inputs))
+        self.values = len(inputs)
+        out = self._walk(graph, [Value(i, v.shape) for i, v in enumerate(inputs)])[0]
         out = self._restore(out, "output")
         self.model.finish(out.index)
         return self.model, out
@@ -169,50 +169,50 @@ class Translator:
                     continue
                 args, kwargs = node.arguments.fill_in(held)
                 shapes = [tuple(t.shape) for t in node.outputs]
-                made = self._call(node.operation, args, kwargs, shapes)
-                held.update({id(tensor): value for tensor, value in zip(node.outputs, made, strict=True)})
-                self.places.setdefault(node.operation.name, []).append(made[0])
+                outputs = self._call(node.operation, args, kwargs, shapes)
+                held.update({id(tensor): value for tensor, value in zip(node.outputs, outputs, strict=True)})
+                self.places.setdefault(node.operation.name, []).append(outputs[0])
         return [held[id(tensor)] for tensor in graph.outputs]
 
     def _call(self, op: Any, args: Any, kwargs: Any, shapes: list[tuple[int | None, ...]]) -> list[Value]:
-        given = list(_values((args, kwargs)))
+        inputs = list(_values((args, kwargs)))
         plain = all(k in ("training", "mask") for k in kwargs) and not list(_values(kwargs))
         shape = shapes[0]
         if plain and len(shapes) == 1:
             try:
-                return [self._translated(op, args, given, shape)]
+                return [self._translated(op, args, inputs, shape)]
             except Untranslatable:
                 pass
         if self.keras.backend.backend() != "torch":
             raise FileError(
-                f"{self.name}: layer {op.name!r} ({type(op).__name__}) has no torch twin and Keras runs on "
+                f"{self.name}: layer {op.name!r} ({type(op).__name__}) has no torch counterpart and Keras runs on "
                 f"{self.keras.backend.backend()}; set KERAS_BACKEND=torch before Keras is imported"
             )
-        given = [self._restore(v, op.name) for v in given]
-        slots = iter(given)
+        inputs = [self._restore(v, op.name) for v in inputs]
+        slots = iter(inputs)
         call = _map((args, inference(op, kwargs)), lambda _: next(slots))
         adapter = KerasLayer(op, call, last=self.axes.last, device=getattr(self.keras, "device", nullcontext))
-        whole = self._add(adapter, op.name, given, shape)
+        whole = self._add(adapter, op.name, inputs, shape)
         if len(shapes) == 1:
             return [whole]
         picks = enumerate(shapes)
         return [self._add(km.Pick(i), f"{op.name}_output_{i}", [whole], part) for i, part in picks]
 
-    def _translated(self, op: Any, args: Any, given: list[Value], shape: tuple[int | None, ...]) -> Value:
+    def _translated(self, op: Any, args: Any, inputs: list[Value], shape: tuple[int | None, ...]) -> Value:
         kind, order = type(op).__name__, None
         inner = functional(op)
         own = type(op).__module__.startswith("keras.")
         if inner is not None and len(inner.outputs) == 1:
-            return self._nested(op, inner, [self._restore(v, op.name) for v in given], shape)
-        if not own or not given:
+            return self._nested(op, inner, [self._restore(v, op.name) for v in inputs], shape)
+        if not own or not inputs:
             raise Untranslatable(kind)
         if not isinstance(op, self.keras.layers.Layer):
-            return self._arithmetic(op, args, given, shape)
+            return self._arithmetic(op, args, inputs, shape)
         if kind not in TABLE:
-            given, order = self._aligned(op, given)
-            return self._add(merge(op, given, self.axes), op.name, given, shape, order)
-        value = given[0]
-        if len(given) > 1:
+            inputs, order = self._aligned(op, inputs)
+            return self._add(merge(op, inputs, self.axes), op.name, inputs, shape, order)
+        value = inputs[0]
+        if len(inputs) > 1:
             raise Untranslatable(kind)
         if kind == "Flatten":
             order = keras_spatial.flattened_order(op, value, self.axes) if value.rank > 0 else value.order
@@ -223,42 +223,42 @@ class Translator:
         key = (id(op), value.shape, None if value.order is None else value.order.tobytes())
         if key in self.modules:
             return self._again(self.modules[key], [value], shape, order)
-        made = self._add(TABLE[kind](op, value, self.axes), op.name, [value], shape, order)
+        output = self._add(TABLE[kind](op, value, self.axes), op.name, [value], shape, order)
         self.modules[key] = self.model.steps[-1].name
-        return made
+        return output
 
-    def _arithmetic(self, op: Any, args: Any, given: list[Value], shape: tuple[int | None, ...]) -> Value:
+    def _arithmetic(self, op: Any, args: Any, inputs: list[Value], shape: tuple[int | None, ...]) -> Value:
         kind = _ARITHMETIC.get(type(op).__name__)
         flat = [a for a in args if isinstance(a, (Value, int, float))]
-        if kind is None or len(flat) != len(args) or len({len(v.shape) for v in given}) != 1:
+        if kind is None or len(flat) != len(args) or len({len(v.shape) for v in inputs}) != 1:
             raise Untranslatable(type(op).__name__)
-        given = [self._restore(v, op.name) for v in given]
+        inputs = [self._restore(v, op.name) for v in inputs]
         constants = [None if isinstance(a, Value) else float(a) for a in args]
         return self._add(
-            km.Merge(kind, constants if any(c is not None for c in constants) else ()), op.name, given, shape
+            km.Merge(kind, constants if any(c is not None for c in constants) else ()), op.name, inputs, shape
         )
 
-    def _nested(self, op: Any, inner: Any, given: list[Value], shape: tuple[int | None, ...]) -> Value:
-        key = (id(op), tuple(v.shape for v in given))
+    def _nested(self, op: Any, inner: Any, inputs: list[Value], shape: tuple[int | None, ...]) -> Value:
+        key = (id(op), tuple(v.shape for v in inputs))
         if key in self.modules:
-            return self._again(self.modules[key], given, shape)
+            return self._again(self.modules[key], inputs, shape)
         child = Translator(self.keras, self.axes, self.name)
-        module, _ = child.nested(inner, given)
-        made = self._add(Spread(module) if len(given) > 1 else module, op.name, given, shape)
+        module, _ = child.nested(inner, inputs)
+        output = self._add(Spread(module) if len(inputs) > 1 else module, op.name, inputs, shape)
         self.modules[key] = self.model.steps[-1].name
         self.places.update({f"{op.name}.{name}": places for name, places in child.places.items()})
-        return made
+        return output
 
-    def _aligned(self, op: Any, given: list[Value]) -> tuple[list[Value], NDArray[Any] | None]:
+    def _aligned(self, op: Any, inputs: list[Value]) -> tuple[list[Value], NDArray[Any] | None]:
         """Flattened values side by side: kept in torch's order where that is the same for all of them."""
-        orders = [v.order for v in given]
+        orders = [v.order for v in inputs]
         if all(o is None for o in orders):
-            return given, None
+            return inputs, None
         first = orders[0]
         alike = first is not None and all(o is not None and np.array_equal(o, first) for o in orders)
         if type(op).__name__ != "Concatenate" and alike:
-            return given, first
-        return [self._restore(v, op.name) for v in given], None
+            return inputs, first
+        return [self._restore(v, op.name) for v in inputs], None
 
     def _restore(self, value: Value, name: str) -> Value:
         """The value in Keras's own order of features."""
@@ -271,25 +271,25 @@ class Translator:
         self,
         module: nn.Module,
         name: str,
-        given: Sequence[Value],
+        inputs: Sequence[Value],
         shape: tuple[int | None, ...],
         order: NDArray[Any] | None = None,
     ) -> Value:
         taken = self._free(name)
         self.model.add_module(taken, module)
-        return self._again(taken, given, shape, order)
+        return self._again(taken, inputs, shape, order)
 
     def _again(
         self,
         name: str,
-        given: Sequence[Value],
+        inputs: Sequence[Value],
         shape: tuple[int | None, ...],
         order: NDArray[Any] | None = None,
     ) -> Value:
-        made = Value(self.values, shape, order)
+        value = Value(self.values, shape, order)
         self.values += 1
-        self.model.steps.append(Step(name, tuple(v.index for v in given), made.index))
-        return made
+        self.model.steps.append(Step(name, tuple(v.index for v in inputs), value.index))
+        return value
 
     def _free(self, name: str) -> str:
         name = name.replace(".", "_").replace("/", "_")
@@ -306,9 +306,9 @@ class Spread(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *given: km.Traced) -> km.Traced:
+    def forward(self, *inputs: km.Traced) -> km.Traced:
         """The model's output."""
-        out: km.Traced = self.model(given)
+        out: km.Traced = self.model(inputs)
         return out
 
 

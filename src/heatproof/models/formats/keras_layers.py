@@ -122,12 +122,12 @@ def activation(function: Any, x: Value, axes: Axes) -> nn.Module | None:
             raise Untranslatable(kind)
         return TABLE[kind](function, x, axes)
     name = getattr(function, "__name__", "")
-    known = function is getattr(keras.activations, name, None) or name == "steep_sigmoid"
-    if function is None or (known and name == "linear"):
+    native = function is getattr(keras.activations, name, None) or name == "steep_sigmoid"
+    if function is None or (native and name == "linear"):
         return None
-    if known and name in ("softmax", "log_softmax"):
+    if native and name in ("softmax", "log_softmax"):
         return {"softmax": nn.Softmax, "log_softmax": nn.LogSoftmax}[name](axes.torch_axis(-1, len(x.shape)))
-    if not known or name not in _ACTIVATIONS:
+    if not native or name not in _ACTIVATIONS:
         raise Untranslatable(f"activation {name}")
     return _ACTIVATIONS[name]()
 
@@ -147,17 +147,17 @@ def filled(module: nn.Module, weight: NDArray[Any], shift: NDArray[Any] | None) 
     return module
 
 
-def bias(given: Any) -> NDArray[Any] | None:
+def bias(op: Any) -> NDArray[Any] | None:
     """A layer's bias; None where it has none."""
-    return array(given.bias) if given.use_bias else None
+    return array(op.bias) if op.use_bias else None
 
 
 @layer("Dense")
-def _dense(given: Any, x: Value, axes: Axes) -> nn.Module:
-    if getattr(given, "quantization_mode", None):
+def _dense(op: Any, x: Value, axes: Axes) -> nn.Module:
+    if getattr(op, "quantization_mode", None):
         raise Untranslatable("quantised")
-    kernel, shift = array(given.kernel), bias(given)
-    last = activation(given.activation, x, axes)
+    kernel, shift = array(op.kernel), bias(op)
+    last = activation(op.activation, x, axes)
     if x.rank == 0 or not axes.last:
         weight = kernel if x.order is None else kernel[x.order]
         linear = nn.Linear(kernel.shape[0], kernel.shape[1], bias=shift is not None)
@@ -169,51 +169,51 @@ def _dense(given: Any, x: Value, axes: Axes) -> nn.Module:
 
 
 @layer("BatchNormalization", keeps_order=True)
-def _batch_norm(given: Any, x: Value, axes: Axes) -> nn.Module:
-    if axes.torch_axis(given.axis, len(x.shape)) != 1 or x.rank > 3 or getattr(given, "renorm", False):
+def _batch_norm(op: Any, x: Value, axes: Axes) -> nn.Module:
+    if axes.torch_axis(op.axis, len(x.shape)) != 1 or x.rank > 3 or getattr(op, "renorm", False):
         raise Untranslatable("BatchNormalization over another axis")
     count = x.channels(axes)
     order = np.arange(count) if x.order is None else x.order
-    norm = _NORM[max(x.rank, 1) - 1](count, eps=given.epsilon, momentum=1 - given.momentum)
-    parts = {"weight": given.gamma, "bias": given.beta}
-    parts |= {"running_mean": given.moving_mean, "running_var": given.moving_variance}
+    norm = _NORM[max(x.rank, 1) - 1](count, eps=op.epsilon, momentum=1 - op.momentum)
+    parts = {"weight": op.gamma, "bias": op.beta}
+    parts |= {"running_mean": op.moving_mean, "running_var": op.moving_variance}
     state = {k: torch.tensor(array(v)[order], dtype=torch.float32) for k, v in parts.items() if v is not None}
     norm.load_state_dict(state, strict=False)
     return norm
 
 
 @layer("LayerNormalization")
-def _layer_norm(given: Any, x: Value, axes: Axes) -> nn.Module:
-    over = [a % len(x.shape) for a in (given.axis if isinstance(given.axis, (list, tuple)) else [given.axis])]
-    if over != [len(x.shape) - 1] or getattr(given, "rms_scaling", False):
+def _layer_norm(op: Any, x: Value, axes: Axes) -> nn.Module:
+    over = [a % len(x.shape) for a in (op.axis if isinstance(op.axis, (list, tuple)) else [op.axis])]
+    if over != [len(x.shape) - 1] or getattr(op, "rms_scaling", False):
         raise Untranslatable("LayerNormalization over several axes")
-    norm = nn.LayerNorm(int(x.shape[-1] or 0), eps=given.epsilon)
-    parts = {"weight": given.gamma, "bias": given.beta}
+    norm = nn.LayerNorm(int(x.shape[-1] or 0), eps=op.epsilon)
+    parts = {"weight": op.gamma, "bias": op.beta}
     state = {k: torch.tensor(array(v), dtype=torch.float32) for k, v in parts.items() if v is not None}
     norm.load_state_dict(state, strict=False)
     return km.ChannelNorm(norm) if x.rank > 0 and axes.last else norm
 
 
 @layer("GroupNormalization")
-def _group_norm(given: Any, x: Value, axes: Axes) -> nn.Module:
+def _group_norm(op: Any, x: Value, axes: Axes) -> nn.Module:
     count = x.channels(axes)
-    if axes.torch_axis(given.axis, len(x.shape)) != 1:
+    if axes.torch_axis(op.axis, len(x.shape)) != 1:
         raise Untranslatable("GroupNormalization over another axis")
-    norm = nn.GroupNorm(count if given.groups == -1 else given.groups, count, eps=given.epsilon)
-    parts = {"weight": given.gamma, "bias": given.beta}
+    norm = nn.GroupNorm(count if op.groups == -1 else op.groups, count, eps=op.epsilon)
+    parts = {"weight": op.gamma, "bias": op.beta}
     state = {k: torch.tensor(array(v).reshape(-1), dtype=torch.float32) for k, v in parts.items() if v is not None}
     norm.load_state_dict(state, strict=False)
     return norm
 
 
 @layer("Activation", keeps_order=True)
-def _activation(given: Any, x: Value, axes: Axes) -> nn.Module:
-    return activation(given.activation, x, axes) or nn.Identity()
+def _activation(op: Any, x: Value, axes: Axes) -> nn.Module:
+    return activation(op.activation, x, axes) or nn.Identity()
 
 
 @layer("ReLU", keeps_order=True)
-def _relu(given: Any, _x: Value, _axes: Axes) -> nn.Module:
-    slope, ceiling, threshold = float(given.negative_slope), given.max_value, float(given.threshold)
+def _relu(op: Any, _x: Value, _axes: Axes) -> nn.Module:
+    slope, ceiling, threshold = float(op.negative_slope), op.max_value, float(op.threshold)
     if threshold == 0 and ceiling is None:
         return nn.LeakyReLU(slope) if slope else nn.ReLU()
     if threshold == 0 and slope == 0 and ceiling == 6:
@@ -222,25 +222,25 @@ def _relu(given: Any, _x: Value, _axes: Axes) -> nn.Module:
 
 
 @layer("LeakyReLU", keeps_order=True)
-def _leaky(given: Any, _x: Value, _axes: Axes) -> nn.Module:
-    return nn.LeakyReLU(float(given.negative_slope))
+def _leaky(op: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.LeakyReLU(float(op.negative_slope))
 
 
 @layer("ELU", keeps_order=True)
-def _elu(given: Any, _x: Value, _axes: Axes) -> nn.Module:
-    return nn.ELU(float(given.alpha))
+def _elu(op: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.ELU(float(op.alpha))
 
 
 @layer("Softmax", keeps_order=True)
-def _softmax(given: Any, x: Value, axes: Axes) -> nn.Module:
-    if not isinstance(given.axis, int):
+def _softmax(op: Any, x: Value, axes: Axes) -> nn.Module:
+    if not isinstance(op.axis, int):
         raise Untranslatable("softmax over several axes")
-    return nn.Softmax(axes.torch_axis(given.axis, len(x.shape)))
+    return nn.Softmax(axes.torch_axis(op.axis, len(x.shape)))
 
 
 @layer("PReLU")
-def _prelu(given: Any, _x: Value, axes: Axes) -> nn.Module:
-    alpha = axes.to_torch(array(given.alpha)[None])[0]
+def _prelu(op: Any, _x: Value, axes: Axes) -> nn.Module:
+    alpha = axes.to_torch(array(op.alpha)[None])[0]
     if alpha.numel() == alpha.shape[0]:
         module = nn.PReLU(alpha.numel())
         module.load_state_dict({"weight": alpha.flatten()})
@@ -249,36 +249,36 @@ def _prelu(given: Any, _x: Value, axes: Axes) -> nn.Module:
 
 
 @layer("Permute")
-def _permute(given: Any, x: Value, axes: Axes) -> nn.Module:
+def _permute(op: Any, x: Value, axes: Axes) -> nn.Module:
     ndim = len(x.shape)
-    wanted = (0, *given.dims)
+    wanted = (0, *op.dims)
     where = {axes.torch_axis(keras_axis, ndim): keras_axis for keras_axis in range(ndim)}
     return km.Permute([axes.torch_axis(wanted[where[place]], ndim) for place in range(ndim)])
 
 
 @layer("Rescaling", keeps_order=False)
-def _rescale(given: Any, x: Value, axes: Axes) -> nn.Module:
-    parts = [np.asarray(v, dtype=np.float32) for v in (given.scale, given.offset)]
+def _rescale(op: Any, x: Value, axes: Axes) -> nn.Module:
+    parts = [np.asarray(v, dtype=np.float32) for v in (op.scale, op.offset)]
     full = [p.reshape((1,) * (len(x.shape) - p.ndim) + p.shape) if p.ndim else p for p in parts]
     return km.Affine(axes.to_torch(full[0]), axes.to_torch(full[1]))
 
 
 @layer("Normalization")
-def _normalise(given: Any, _x: Value, axes: Axes) -> nn.Module:
-    mean, deviation = array(given.mean), np.maximum(np.sqrt(array(given.variance)), 1e-7)
-    if given.invert:
+def _normalise(op: Any, _x: Value, axes: Axes) -> nn.Module:
+    mean, deviation = array(op.mean), np.maximum(np.sqrt(array(op.variance)), 1e-7)
+    if op.invert:
         return km.Affine(axes.to_torch(deviation), axes.to_torch(mean))
     return km.Affine(axes.to_torch(1 / deviation), axes.to_torch(-mean / deviation))
 
 
 @layer("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
-def _channel_dropout(given: Any, x: Value, _axes: Axes) -> nn.Module:
-    return _DROP[x.rank - 1](given.rate)
+def _channel_dropout(op: Any, x: Value, _axes: Axes) -> nn.Module:
+    return _DROP[x.rank - 1](op.rate)
 
 
 @layer("Dropout", keeps_order=True)
-def _dropout(given: Any, _x: Value, _axes: Axes) -> nn.Module:
-    return nn.Dropout(given.rate)
+def _dropout(op: Any, _x: Value, _axes: Axes) -> nn.Module:
+    return nn.Dropout(op.rate)
 
 
 _IDLE = (
@@ -288,20 +288,20 @@ _IDLE = (
 
 
 @layer(*_IDLE, keeps_order=True)
-def _idle(_given: Any, _x: Value, _axes: Axes) -> nn.Module:
+def _idle(_op: Any, _x: Value, _axes: Axes) -> nn.Module:
     return nn.Identity()
 
 
-def merge(given: Any, values: Sequence[Value], axes: Axes) -> nn.Module:
+def merge(op: Any, values: Sequence[Value], axes: Axes) -> nn.Module:
     """The module of a layer that takes several values.
 
     Raises: Untranslatable.
     """
-    kind, ndim = type(given).__name__.lower(), len(values[0].shape)
+    kind, ndim = type(op).__name__.lower(), len(values[0].shape)
     if any(len(v.shape) != ndim for v in values):
         raise Untranslatable("merge of different ranks")
     if kind == "concatenate":
-        return km.Concatenate(axes.torch_axis(given.axis, ndim))
+        return km.Concatenate(axes.torch_axis(op.axis, ndim))
     if kind not in ("add", "subtract", "multiply", "average", "maximum", "minimum"):
         raise Untranslatable(kind)
     return km.Merge(kind)

@@ -33,11 +33,11 @@ class Merge(nn.Module):
         super().__init__()
         self.kind, self.constants = kind, tuple(constants)
 
-    def forward(self, *given: Traced) -> Traced:
+    def forward(self, *inputs: Traced) -> Traced:
         """The merged value; constants stand in where the layer was called with a number."""
-        values: list[Any] = list(given)
+        values: list[Any] = list(inputs)
         if self.constants:
-            rest = iter(given)
+            rest = iter(inputs)
             values = [next(rest) if c is None else c for c in self.constants]
         if self.kind == "average":
             mean: Traced = functools.reduce(operator.add, values) / len(values)
@@ -53,9 +53,9 @@ class Concatenate(nn.Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, *given: Traced) -> Traced:
+    def forward(self, *inputs: Traced) -> Traced:
         """The joined value."""
-        return torch.cat(given, dim=self.dim)
+        return torch.cat(inputs, dim=self.dim)
 
 
 class Reshape(nn.Module):

@@ -19,14 +19,14 @@ def as_layer(entry: dict[str, Any]) -> dict[str, Any] | None:
     nodes = entry.get("inbound_nodes", [])
     if len(nodes) != 1 or len(nodes[0]) != 4 or not isinstance(nodes[0][0], str):
         return None
-    source, given = nodes[0][:3], nodes[0][3]
+    source, options = nodes[0][:3], nodes[0][3]
     function = str(entry["config"].get("function"))
-    if function in _ACTIVATIONS and set(given) <= {"name"}:
+    if function in _ACTIVATIONS and set(options) <= {"name"}:
         return _layer(entry, "Activation", {"activation": _ACTIVATIONS[function]}, [source])
     if function in ("math.reduce_mean", "math.reduce_max"):
-        return _pooling(entry, function, source, given)
+        return _pooling(entry, function, source, options)
     kind = function.rpartition(".")[2]
-    other = given.get("y")
+    other = options.get("y")
     if isinstance(other, list) and len(other) == 3 and isinstance(other[0], str):
         if source[0] == "_CONSTANT_VALUE":
             settings = _reflected(kind, source[2])
@@ -58,13 +58,13 @@ def _reflected(kind: str, constant: Any) -> dict[str, Any]:
     return _rescaled(kind, constant) if kind in ("add", "multiply", "mul") else {}
 
 
-def _pooling(entry: dict[str, Any], function: str, source: list[Any], given: dict[str, Any]) -> dict[str, Any] | None:
-    axes = given.get("axis")
+def _pooling(entry: dict[str, Any], function: str, source: list[Any], options: dict[str, Any]) -> dict[str, Any] | None:
+    axes = options.get("axis")
     rank = len(axes) if isinstance(axes, list) else 0
-    if not 1 <= rank <= 3 or axes != list(range(1, rank + 1)) or not set(given) <= {"axis", "keepdims", "name"}:
+    if not 1 <= rank <= 3 or axes != list(range(1, rank + 1)) or not set(options) <= {"axis", "keepdims", "name"}:
         return None
     kind = "Average" if function.endswith("mean") else "Max"
-    keepdims = bool(given.get("keepdims"))
+    keepdims = bool(options.get("keepdims"))
     return _layer(
         entry, f"Global{kind}Pooling{rank}D", {"keepdims": keepdims, "data_format": "channels_last"}, [source]
     )

@@ -38,10 +38,10 @@ _PAD: Ranked = (nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d)
 _EDGE: Ranked = (nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d)
 
 
-def _positional(given: Any, x: Value, axes: Axes) -> None:
-    if not 1 <= x.rank <= 3 or getattr(given, "quantization_mode", None):
-        raise Untranslatable(type(given).__name__)
-    if (getattr(given, "data_format", None) or "channels_last") != ("channels_last" if axes.last else "channels_first"):
+def _positional(op: Any, x: Value, axes: Axes) -> None:
+    if not 1 <= x.rank <= 3 or getattr(op, "quantization_mode", None):
+        raise Untranslatable(type(op).__name__)
+    if (getattr(op, "data_format", None) or "channels_last") != ("channels_last" if axes.last else "channels_first"):
         raise Untranslatable("mixed axis orders")
 
 
@@ -58,15 +58,15 @@ def _same(x: Value, axes: Axes, window: Sequence[tuple[int, int, int]]) -> list[
 
 
 def _conv(
-    given: Any, x: Value, axes: Axes, kernel: NDArray[Any], shift: Any, groups: int
+    op: Any, x: Value, axes: Axes, kernel: NDArray[Any], shift: Any, groups: int
 ) -> tuple[nn.Module | None, nn.Module]:
     """The padding, where it must stand alone, and the convolution; ``kernel`` is (*s, in / groups, out)."""
     rank, size = x.rank, kernel.shape[:-2]
-    stride, dilation = _tuple(given.strides, rank), _tuple(given.dilation_rate, rank)
+    stride, dilation = _tuple(op.strides, rank), _tuple(op.dilation_rate, rank)
     pads: list[tuple[int, int]] | None = [(0, 0)] * rank
-    if given.padding == "same":
+    if op.padding == "same":
         pads = _same(x, axes, list(zip(size, stride, dilation, strict=True)))
-    elif given.padding == "causal":
+    elif op.padding == "causal":
         pads = [((size[0] - 1) * dilation[0], 0)]
     even = pads is not None and all(before == behind for before, behind in pads)
     ahead: nn.Module | None = None
@@ -93,20 +93,20 @@ def _tuple(value: Any, rank: int) -> tuple[int, ...]:
 
 
 @layer("Conv1D", "Conv2D", "Conv3D")
-def _convolution(given: Any, x: Value, axes: Axes) -> nn.Module:
-    _positional(given, x, axes)
-    ahead, conv = _conv(given, x, axes, array(given.kernel), bias(given), int(given.groups))
-    return block(pad=ahead, conv=conv, activation=activation(given.activation, x, axes))
+def _convolution(op: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(op, x, axes)
+    ahead, conv = _conv(op, x, axes, array(op.kernel), bias(op), int(op.groups))
+    return block(pad=ahead, conv=conv, activation=activation(op.activation, x, axes))
 
 
 @layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-def _transposed(given: Any, x: Value, axes: Axes) -> nn.Module:
-    _positional(given, x, axes)
-    kernel, shift, rank = array(given.kernel), bias(given), x.rank
-    stride, dilation = _tuple(given.strides, rank), _tuple(given.dilation_rate, rank)
-    extra = (None,) * rank if given.output_padding is None else _tuple(given.output_padding, rank)
+def _transposed(op: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(op, x, axes)
+    kernel, shift, rank = array(op.kernel), bias(op), x.rank
+    stride, dilation = _tuple(op.strides, rank), _tuple(op.dilation_rate, rank)
+    extra = (None,) * rank if op.output_padding is None else _tuple(op.output_padding, rank)
     window = zip(kernel.shape[:-2], stride, dilation, extra, strict=True)
-    cuts = [km.transposed_cuts(*each, same=given.padding == "same") for each in window]
+    cuts = [km.transposed_cuts(*each, same=op.padding == "same") for each in window]
     # torch cuts no more behind than before; a zero in front of the kernel moves the outputs, and so evens the cuts.
     lopsided = [before < behind for before, behind in cuts]
     kernel = np.pad(kernel, [*((int(one), 0) for one in lopsided), (0, 0), (0, 0)])
@@ -122,7 +122,7 @@ def _transposed(given: Any, x: Value, axes: Axes) -> nn.Module:
         bias=shift is not None,
     )
     filled(conv, np.moveaxis(kernel, (-1, -2), (0, 1)), shift)
-    return block(conv=conv, activation=activation(given.activation, x, axes))
+    return block(conv=conv, activation=activation(op.activation, x, axes))
 
 
 def _depthwise_kernel(kernel: NDArray[Any]) -> NDArray[Any]:
@@ -130,33 +130,33 @@ def _depthwise_kernel(kernel: NDArray[Any]) -> NDArray[Any]:
 
 
 @layer("DepthwiseConv1D", "DepthwiseConv2D")
-def _depthwise(given: Any, x: Value, axes: Axes) -> nn.Module:
-    _positional(given, x, axes)
-    kernel = _depthwise_kernel(array(given.kernel))
-    ahead, conv = _conv(given, x, axes, kernel, bias(given), x.channels(axes))
-    return block(pad=ahead, conv=conv, activation=activation(given.activation, x, axes))
+def _depthwise(op: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(op, x, axes)
+    kernel = _depthwise_kernel(array(op.kernel))
+    ahead, conv = _conv(op, x, axes, kernel, bias(op), x.channels(axes))
+    return block(pad=ahead, conv=conv, activation=activation(op.activation, x, axes))
 
 
 @layer("SeparableConv1D", "SeparableConv2D")
-def _separable(given: Any, x: Value, axes: Axes) -> nn.Module:
-    _positional(given, x, axes)
-    kernel = _depthwise_kernel(array(given.depthwise_kernel))
-    ahead, depthwise = _conv(given, x, axes, kernel, None, x.channels(axes))
-    mix = array(given.pointwise_kernel)
-    shift = bias(given)
+def _separable(op: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(op, x, axes)
+    kernel = _depthwise_kernel(array(op.depthwise_kernel))
+    ahead, depthwise = _conv(op, x, axes, kernel, None, x.channels(axes))
+    mix = array(op.pointwise_kernel)
+    shift = bias(op)
     pointwise = CONV[x.rank - 1](mix.shape[-2], mix.shape[-1], 1, bias=shift is not None)
     filled(pointwise, np.moveaxis(mix, (-1, -2), (0, 1)), shift)
-    last = activation(given.activation, x, axes)
+    last = activation(op.activation, x, axes)
     return block(pad=ahead, depthwise=depthwise, pointwise=pointwise, activation=last)
 
 
 @layer("MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
-def _pool(given: Any, x: Value, axes: Axes) -> nn.Module:
-    _positional(given, x, axes)
-    kind, rank = type(given).__name__.split("Pooling")[0], x.rank
-    size, stride = _tuple(given.pool_size, rank), _tuple(given.strides or given.pool_size, rank)
+def _pool(op: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(op, x, axes)
+    kind, rank = type(op).__name__.split("Pooling")[0], x.rank
+    size, stride = _tuple(op.pool_size, rank), _tuple(op.strides or op.pool_size, rank)
     make = _POOL[kind][rank - 1]
-    if given.padding == "valid":
+    if op.padding == "valid":
         return make(size, stride)
     ones, average = (1,) * rank, kind == "Average"
     pads = _same(x, axes, list(zip(size, stride, ones, strict=True)))
@@ -178,18 +178,18 @@ def _pool(given: Any, x: Value, axes: Axes) -> nn.Module:
 
 
 @layer(*(f"Global{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
-def _global_pool(given: Any, x: Value, axes: Axes) -> nn.Module:
-    _positional(given, x, axes)
-    pool = _WHOLE["Max" if "Max" in type(given).__name__ else "Average"][x.rank - 1](1)
-    return block(pool=pool, flatten=None if given.keepdims else nn.Flatten(1))
+def _global_pool(op: Any, x: Value, axes: Axes) -> nn.Module:
+    _positional(op, x, axes)
+    pool = _WHOLE["Max" if "Max" in type(op).__name__ else "Average"][x.rank - 1](1)
+    return block(pool=pool, flatten=None if op.keepdims else nn.Flatten(1))
 
 
 @layer("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D", "Cropping3D")
-def _pad(given: Any, x: Value, axes: Axes) -> nn.Module:
-    cropping = "Cropping" in type(given).__name__
+def _pad(op: Any, x: Value, axes: Axes) -> nn.Module:
+    cropping = "Cropping" in type(op).__name__
     if not (x.rank == 1 and axes.last):
-        _positional(given, x, axes)
-    widths = given.cropping if cropping else given.padding
+        _positional(op, x, axes)
+    widths = op.cropping if cropping else op.padding
     pairs = [(int(w), int(w)) if isinstance(w, int) else (int(w[0]), int(w[1])) for w in widths]
     if x.rank == 1:
         pairs = [(int(widths[0]), int(widths[1]))]
@@ -198,22 +198,22 @@ def _pad(given: Any, x: Value, axes: Axes) -> nn.Module:
 
 
 @layer("UpSampling1D", "UpSampling2D", "UpSampling3D")
-def _upsample(given: Any, x: Value, axes: Axes) -> nn.Module:
+def _upsample(op: Any, x: Value, axes: Axes) -> nn.Module:
     if x.rank > 1:
-        _positional(given, x, axes)
-    mode = getattr(given, "interpolation", "nearest")
+        _positional(op, x, axes)
+    mode = getattr(op, "interpolation", "nearest")
     if mode not in ("nearest", "bilinear") or not axes.last:
         raise Untranslatable(f"{mode} up-sampling")
-    factors = tuple(float(f) for f in _tuple(given.size, x.rank))
+    factors = tuple(float(f) for f in _tuple(op.size, x.rank))
     return nn.Upsample(scale_factor=factors, mode=mode, align_corners=False if mode == "bilinear" else None)
 
 
 @layer("Flatten")
-def _flatten(_given: Any, _x: Value, _axes: Axes) -> nn.Module:
+def _flatten(_op: Any, _x: Value, _axes: Axes) -> nn.Module:
     return nn.Flatten(1)
 
 
-def flattened_order(given: Any, x: Value, axes: Axes) -> NDArray[Any] | None:
+def flattened_order(op: Any, x: Value, axes: Axes) -> NDArray[Any] | None:
     """Which of Keras's features stands at each place after torch flattened ``x``; None where they agree.
 
     Raises: Untranslatable where the shape is not known.
@@ -221,7 +221,7 @@ def flattened_order(given: Any, x: Value, axes: Axes) -> NDArray[Any] | None:
     if any(length is None for length in x.shape[1:]):
         raise Untranslatable("flatten of an unknown size")
     shape = [int(length or 0) for length in x.shape[1:]]
-    if given.data_format == "channels_first" and len(shape) > 1:
+    if op.data_format == "channels_first" and len(shape) > 1:
         # Keras moves the channels behind the positions before it flattens.
         places = np.moveaxis(np.arange(math.prod(shape)).reshape(*shape[1:], shape[0]), -1, 0)
     else:
@@ -231,6 +231,6 @@ def flattened_order(given: Any, x: Value, axes: Axes) -> NDArray[Any] | None:
 
 
 @layer("Reshape")
-def _reshape(given: Any, x: Value, axes: Axes) -> nn.Module:
-    shape = tuple(int(s) for s in given.target_shape)
+def _reshape(op: Any, x: Value, axes: Axes) -> nn.Module:
+    shape = tuple(int(s) for s in op.target_shape)
     return km.Reshape(shape, before=axes.last and x.rank > 0, after=axes.last and len(shape) > 1)

@@ -20,11 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from heatproof.errors import FileError, UsageError
+from heatproof.errors import FileError, UsageError, first_line
 from heatproof.files import writing
 from heatproof.models.card import Card, attach, foreign
-from heatproof.models.formats.export import agree, plain_copy, quiet
-from heatproof.models.formats.keras_files import first_line
+from heatproof.models.formats.parity import agree, plain_copy, quiet
 from heatproof.registry import Spec
 
 _LIMIT = 1 << 28
@@ -65,9 +64,11 @@ def _card(program: Any) -> Card:
     """What the program's signature tells: the shape of one sample, and how many classes there are."""
     signature = program.graph_signature
     shapes = {node.name: tuple(getattr(node.meta.get("val"), "shape", ())) for node in program.graph.nodes}
-    given, made = (shapes.get(next(iter(names), ""), ()) for names in (signature.user_inputs, signature.user_outputs))
-    sizes = tuple(length if isinstance(length, int) else None for length in given[1:])
-    count = max(2, made[1]) if len(made) == 2 and isinstance(made[1], int) else 0
+    inputs, outputs = (
+        shapes.get(next(iter(names), ""), ()) for names in (signature.user_inputs, signature.user_outputs)
+    )
+    sizes = tuple(length if isinstance(length, int) else None for length in inputs[1:])
+    count = max(2, outputs[1]) if len(outputs) == 2 and isinstance(outputs[1], int) else 0
     return foreign(Spec("exported-program"), sizes, count)
 
 
@@ -144,8 +145,15 @@ def _entry(path: Path, name: str, content: bytes) -> bytes | None:
         except Exception as error:  # UnpicklingError for objects, anything for damage
             raise FileError(f"{str(path)!r} holds pickled objects ({name}); expected plain tensors only") from error
         return content
-    known = ("archive_format", "archive_version", "byteorder", "version", ".data/version", ".data/serialization_id")
-    return content if name in known else None
+    verbatim = (
+        "archive_format",
+        "archive_version",
+        "byteorder",
+        "version",
+        ".data/version",
+        ".data/serialization_id",
+    )
+    return content if name in verbatim else None
 
 
 def _json(path: Path, name: str, content: bytes) -> Any:
@@ -179,8 +187,8 @@ def _program(path: Path, part: Any, key: str = "") -> Any:
 
 def _stack(metadata: Any) -> dict[str, str]:
     """Which module a node came from: the only part of its metadata that is needed."""
-    found = (metadata or {}).get("nn_module_stack") if isinstance(metadata, dict) else None
-    return {"nn_module_stack": found} if isinstance(found, str) and _STACK.fullmatch(found) else {}
+    modules = (metadata or {}).get("nn_module_stack") if isinstance(metadata, dict) else None
+    return {"nn_module_stack": modules} if isinstance(modules, str) and _STACK.fullmatch(modules) else {}
 
 
 def _check(path: Path, pattern: re.Pattern[str], text: str, what: str) -> None:

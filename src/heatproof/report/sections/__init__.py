@@ -1,1 +1,1 @@
-"""The sections of a report, one a module."""
+"""The sections of the page, one module each: `section(content)` gives one, or None where there is nothing to show."""

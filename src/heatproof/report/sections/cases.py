@@ -1,114 +1,82 @@
-"""Worked cases: three inputs of one class, classified with high, middling and low confidence, looked at closely."""
+"""Worked cases: three inputs of one class, predicted with high, middle and low probability, in detail."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from heatproof import plots
-from heatproof.report.parts import Cell, Part, Picture, Section, Table, listed, percent, section
+from heatproof.phrases import listed, percent
+from heatproof.report.content import Cases, Content
+from heatproof.report.parts import Cell, Part, Picture, Section, Table, compose
 
-NAMES = ("high", "middling", "low")
-
-
-@dataclass(frozen=True, eq=False)
-class Cases:
-    """Up to three inputs of one class, the surest first, with what each method makes of them.
-
-    Attributes:
-        label: the class. ids: of the samples. predictions, confidence: of each, by the classifier.
-        x: inputs (K, C, *S). maps: by method (K, *S).
-        kept: by method the inputs of which only the top ``keep`` positions stay (K, C, *S); ``fill`` replaces the rest.
-        after: by method the probability of the predicted class that then remains (K,).
-    """
-
-    label: str
-    ids: tuple[str, ...]
-    predictions: tuple[str, ...]
-    confidence: tuple[float, ...]
-    x: Float[np.ndarray, "k c *s"]
-    maps: Mapping[str, Float[np.ndarray, "k *s"]]
-    kept: Mapping[str, Float[np.ndarray, "k c *s"]]
-    after: Mapping[str, tuple[float, ...]]
-    keep: float
-    fill: str
+NAMES = ("high", "middle", "low")
 
 
-def choose(confidence: Float[np.ndarray, " n"]) -> list[int]:
-    """The places of the highest, the middle and the lowest confidence; fewer where there are fewer.
-
-    >>> choose(np.array([0.2, 0.9, 0.5, 0.7]))
-    [1, 2, 0]
-    """
-    if not len(confidence):
-        return []
-    high, low = int(confidence.argmax()), int(confidence.argmin())
-    middle = int(np.abs(confidence - (confidence[high] + confidence[low]) / 2).argmin())
-    return list(dict.fromkeys((high, middle, low)))
-
-
-def cases(found: Cases | None) -> Section | None:
+def section(content: Content) -> Section | None:
     """Predictions, maps side by side as colour and as contours, and what stays of each input at the kept share."""
-    if found is None or not len(found.x):
+    cases = content.pictures.cases
+    if cases is None or not len(cases.x):
         return None
     lead = (
-        f"Of the test samples of class {found.label}: the one classified with the highest confidence, one half-way, "
-        f"and the one with the lowest. Then each method's {percent(found.keep)} most relevant positions stay and the "
-        f"rest becomes {found.fill}."
+        f"Three test samples of class {cases.label}: those predicted with the highest, a middle and the lowest "
+        f"probability. Each method's {percent(cases.keep)} most relevant positions are then kept, and the others are "
+        f"replaced by {cases.fill}."
     )
-    labels = [_label(found, i) for i in range(len(found.x))]
-    said = listed([f"{name}: {label}" for name, label in zip(_names(found), labels, strict=True)])
-    methods = [*found.maps]
+    labels = [_label(cases, i) for i in range(len(cases.x))]
+    read = listed([f"{name}: {label}" for name, label in zip(_names(cases), labels, strict=True)])
+    methods = [*cases.maps]
     parts: list[Part | None] = [
-        _table(found),
+        _table(cases),
         Picture(
             "cases-maps",
-            "Heatmaps of every method, each scaled by its own largest value: the deeper, the more relevant.",
-            f"Worked cases with their heatmaps. {said}",
-            plots.gallery(found.x, found.maps, labels=labels),
+            "Heatmaps of every method, each on its own scale: the deeper the colour, the more relevant.",
+            f"Worked cases with their heatmaps. {read}",
+            plots.gallery(cases.x, cases.maps, labels=labels),
         ),
         Picture(
             "cases-contours",
-            "The same maps as contours at 35 % and 70 % of the largest value, so that the input stays visible.",
+            "The same maps as contours at 35 % and 70 % of the scale, so that the input stays visible.",
             f"Worked cases with contours of {listed(methods, 9)}",
-            plots.gallery(found.x, found.maps, labels=labels, drawing="contour"),
+            plots.gallery(cases.x, cases.maps, labels=labels, drawing="contour"),
         ),
-        _kept(found, methods),
+        _kept(cases, methods),
     ]
-    return section("cases", "Worked cases", "Cases", lead, parts)
+    return compose("cases", "Worked cases", "Cases", lead, parts)
 
 
-def _names(found: Cases) -> tuple[str, ...]:
-    return NAMES if len(found.x) == len(NAMES) else NAMES[:: len(NAMES) - 1][: len(found.x)]
+def _names(cases: Cases) -> tuple[str, ...]:
+    return NAMES if len(cases.x) == len(NAMES) else NAMES[:: len(NAMES) - 1][: len(cases.x)]
 
 
-def _label(found: Cases, i: int) -> str:
-    said = found.predictions[i]
-    return f"{said if said == found.label else f'{found.label} → {said}'} ({found.confidence[i]:.2f})"
+def _label(cases: Cases, i: int) -> str:
+    prediction = cases.predictions[i]
+    words = prediction if prediction == cases.label else f"{cases.label} → {prediction}"
+    return f"{words} ({cases.probability[i]:.2f})"
 
 
-def _table(found: Cases) -> Table:
+def _table(cases: Cases) -> Table:
     rows: list[tuple[Cell, ...]] = [
-        (name, found.ids[i], found.predictions[i], found.confidence[i], *(after[i] for after in found.after.values()))
-        for i, name in enumerate(_names(found))
+        (name, cases.ids[i], cases.predictions[i], cases.probability[i], *(after[i] for after in cases.after.values()))
+        for i, name in enumerate(_names(cases))
     ]
     caption = (
-        f"Probability of the predicted class: of the whole input, and with the top {percent(found.keep)} of each map."
+        "Probability of the predicted class: for the whole input, and with only the top "
+        f"{percent(cases.keep)} of each map."
     )
-    heads = ("Confidence is", "Sample", "Prediction", "Whole input", *found.after)
-    return Table("cases", caption, heads, tuple(rows))
+    columns = ("Probability", "Sample", "Prediction", "Whole input", *cases.after)
+    return Table("cases", caption, columns, tuple(rows))
 
 
-def _kept(found: Cases, methods: Sequence[str]) -> Picture:
-    inputs = np.concatenate([np.stack([found.kept[name][i] for name in methods]) for i in range(len(found.x))])
-    captions = [f"{found.after[name][i]:.2f}" for i in range(len(found.x)) for name in methods]
-    labels = [_label(found, i) for i in range(len(found.x))]
+def _kept(cases: Cases, methods: Sequence[str]) -> Picture:
+    inputs = np.concatenate([np.stack([cases.kept[name][i] for name in methods]) for i in range(len(cases.x))])
+    captions = [f"{cases.after[name][i]:.2f}" for i in range(len(cases.x)) for name in methods]
+    labels = [_label(cases, i) for i in range(len(cases.x))]
     return Picture(
         "cases-kept",
-        f"What stays of each case at {percent(found.keep)}; above it what remains of the probability.",
-        f"The inputs with only the top {percent(found.keep)} of each map",
+        f"The inputs with only the top {percent(cases.keep)} of each map; above each the probability of the predicted "
+        "class.",
+        f"The inputs with only the top {percent(cases.keep)} of each map",
         plots.panels(inputs, captions, columns=len(methods), rows=labels, heads=methods),
     )

@@ -1,163 +1,128 @@
-"""What was tested before anything was believed: the model, the metrics and the methods."""
+"""Validity checks: what the model, the metrics and the methods were tested for before anything was concluded."""
 
 from __future__ import annotations
 
-from heatproof.report.facts import Told
-from heatproof.report.parts import (
-    Cell,
-    Finding,
-    Listing,
-    Part,
-    Picture,
-    Section,
-    Share,
-    Table,
-    counted,
-    listed,
-    plural,
-    section,
-    subject,
-)
-from heatproof.report.sections.slices import LINES, curve, sanity
-from heatproof.results.ranking import TRUTH, VOICES
-from heatproof.verdict.checks import LEAST, STILL, MetricCheck, ignorance
+from heatproof.phrases import listed
+from heatproof.report import facts
+from heatproof.report.content import Content
+from heatproof.report.parts import Cell, Part, Picture, Section, Share, Table, compose, listing
+from heatproof.report.sections.curves import LINES, curve
+from heatproof.verdict.checks import LEAST, MetricCheck
+from heatproof.verdict.judgement import Judgement
+from heatproof.verdict.wording import reason
+
+KINDS = (
+    "model-has-learnt", "model-has-not-learnt", "no-comparable-metric", "valid-metrics", "no-sanity-check",
+    "eligible-methods",
+)  # fmt: skip
 
 
-def checks(told: Told) -> Section | None:
+def section(content: Content) -> Section | None:
     """Which metrics and methods passed their checks, and whether the model has learnt anything."""
-    if not told.results.methods or not told.results.metrics:
+    judgement = content.judgement
+    if judgement is None or not judgement.results.methods or not judgement.results.metrics:
         return None
-    found = [*_model(told), *_metrics_say(told), *_methods_say(told)]
     lead = (
-        "Before anything is believed it is tested itself: the model against copies of it with random weights, each "
-        "metric with maps that are wrong on purpose, each method with maps that know nothing of the model."
+        "Before anything is concluded, the model is compared with copies of it that have random weights, each metric "
+        "is applied to maps that are wrong on purpose, and each method is compared with maps that ignore the model."
     )
-    parts: list[Part | None] = [Listing(tuple(found)), _metrics(told), _methods(told), _likeness(told), *_curves(told)]
-    return section("checks", "Do the judges pass their own tests?", "Checks", lead, parts)
+    parts: list[Part | None] = [
+        listing(item for kind in KINDS for item in judgement.statements if item.findings[0].kind == kind),
+        _metrics(judgement),
+        _methods(judgement),
+        _similarities(judgement),
+        *_curves(judgement),
+    ]
+    return compose("checks", "Validity checks", "Checks", lead, parts)
 
 
-def _model(told: Told) -> list[Finding]:
-    """Whether the model knows more than copies of it with random weights."""
-    unknowing, hits = ignorance(told.results), told.results.about.get("hits")
-    if unknowing:
-        return [Finding("bad", f"The model cannot be said to have learnt anything: {unknowing}.")]
-    if not hits:
-        return []
-    right = f"The model gets {hits['model']:,} of {plural(hits['samples'], 'sample')} right"
-    copies = f"the best of {len(hits['twins'])} copies of it with random weights {max(hits['twins']):,}"
-    return [Finding("good", f"{right}, {copies}.")]
-
-
-def _metrics_say(told: Told) -> list[Finding]:
-    """How many metrics count."""
-    found = told.results.checks
-    if not found:
-        return [Finding("bad", "No metric that can tell which map is true was computed for every method.")]
-    count = sum(check.counts for check in found)
-    who = f"{subject(count, len(found), 'metric')} that can tell which map is true"
-    if count == len(found):
-        return [Finding("good", f"{who} pass their checks." if count > 1 else f"{found[0].metric} passes its checks.")]
-    return [Finding("note" if count else "bad", f"{who} {'passes its' if count < 2 else 'pass their'} checks.")]
-
-
-def _methods_say(told: Told) -> list[Finding]:
-    """How many methods pass, and what was not tried."""
-    found = told.verdict.methods
-    good = [check.method for check in found if check.counts]
-    said = []
-    if any(check.passed or check.unmoved for check in found):
-        verb = "passes" if len(good) < 2 else "pass"
-        who = listed(good) if 0 < len(good) <= 3 else subject(len(good), len(found), "method")
-        said.append(Finding("good" if good else "bad", f"{who} {verb} every check that was made of methods."))
-    else:
-        said.append(
-            Finding(
-                "note",
-                "No sanity check was among the metrics, so nothing here shows that the maps depend on what the model "
-                "has learnt; ``parameter-randomisation`` and ``random-logit`` would.",
-            )
-        )
-    return said
-
-
-def _metrics(told: Told) -> Table | None:
-    """A row a metric: whether it counts, and why not."""
-    results = told.results
-    known = {check.metric: check for check in results.checks}
-    rows = [_row(told, metric, known.get(metric)) for metric in results.metrics]
-    noise = "Moved by noise"
+def _metrics(judgement: Judgement) -> Table | None:
+    """A row a metric: whether it is valid, and why not."""
+    checks = {check.metric: check for check in judgement.metric_checks}
+    rows = [_row(judgement, metric, checks.get(metric)) for metric in judgement.results.metrics]
     caption = (
-        "Which metrics count. A metric has to tell some method's maps from random ones and from the same maps "
-        f"inverted. {_ranking(told)}{noise}: how far a little noise on the input moves the score, as a share of "
-        "the distance to a random map; beyond 100 % it would tell nothing."
+        "Which metrics are valid. The maps of at least one method have to score significantly better than random maps "
+        f"and than the same maps inverted. {_ranking(judgement)}Effect of noise: how far a little noise on the input "
+        "moves the score, as a share of the distance to a random map; above 100 % the metric is too unstable."
     )
-    heads = ("Metric", "Counts", "Told from random", "Told from inverted", noise, "Why")
+    columns = ("Metric", "Valid", "Beats random maps", "Beats inverted maps", "Effect of noise", "Reason")
     faint = frozenset(i for i, row in enumerate(rows) if row[1] == "no")
-    return Table("metric-checks", caption, heads, tuple(rows), faint)
+    return Table("metric-checks", caption, columns, tuple(rows), faint)
 
 
-def _ranking(told: Told) -> str:
-    """Which of the metrics that count rank the methods."""
-    if len(told.results.ranked) == len(told.results.counting):
+def _ranking(judgement: Judgement) -> str:
+    """Which of the valid metrics rank the methods."""
+    if len(judgement.ranking_metrics) == len(judgement.considered):
         return ""
-    kinds = listed([*dict.fromkeys(told.results.family(m) for m in told.results.ranked)])
-    return f"Those of {kinds} rank the methods; the others that count only check them. "
+    families = listed([*dict.fromkeys(judgement.results.family(m) for m in judgement.ranking_metrics)])
+    return f"The {families} metrics rank the methods; the other valid metrics only check them. "
 
 
-def _row(told: Told, metric: str, check: MetricCheck | None) -> tuple[Cell, ...]:
-    results, count = told.results, len(told.results.methods)
+def _row(judgement: Judgement, metric: str, check: MetricCheck | None) -> tuple[Cell, ...]:
+    results, count = judgement.results, len(judgement.results.methods)
     if check is None:
-        voiced = results.family(metric) in VOICES
-        why = "it was not computed for every method" if voiced else "cannot tell which map is true"
+        complete = all((name, metric) in results.scores for name in results.everyone)
+        why = "does not measure which map is correct" if complete else "not computed for every method"
         return metric, "no", None, None, None, why
-    counts = "yes" if check.counts else "no"
-    why = check.reason or "passes"
-    if check.counts and metric not in results.ranked:
-        why += ", but does not rank"
-    if results.family(metric) not in TRUTH:
-        return metric, counts, None, None, None, why
-    trials = results.trials
-    tried = trials is not None and len(trials.rows) > LEAST and any(m == metric for _, m in trials.inverted)
-    random = counted(len(check.beats_random), count) if any(c.startswith("random") for c in results.controls) else None
-    inverted = counted(len(check.beats_inverted), count) if tried else None
-    return metric, counts, random, inverted, Share(check.noise), why
+    valid = "yes" if check.valid else "no"
+    why = reason(check.reason)
+    if check.valid and metric not in judgement.ranking_metrics:
+        why += "; not used for ranking"
+    if check.reason == "not-testable":
+        return metric, valid, None, None, None, why
+    checks = results.self_checks
+    tried = checks is not None and len(checks.rows) > LEAST and any(m == metric for _, m in checks.inverted)
+    random = _counted(len(check.beats_random), count) if results.random_control is not None else None
+    inverted = _counted(len(check.beats_inverted), count) if tried else None
+    return metric, valid, random, inverted, Share(check.noise), why
 
 
-def _methods(told: Told) -> Table:
+def _counted(count: int, of: int) -> str:
+    """How many of a few.
+
+    >>> _counted(0, 3), _counted(2, 3), _counted(3, 3)
+    ('none', '2 of 3', 'all 3')
+    """
+    return "none" if not count else f"all {of}" if count == of > 1 else f"{count} of {of}"
+
+
+def _methods(judgement: Judgement) -> Table:
     """A row a method: which controls it beats, which sanity checks it passes."""
     rows: list[tuple[Cell, ...]] = []
-    made = any(check.passed or check.unmoved for check in told.verdict.methods)
-    for check in sorted(told.verdict.methods, key=lambda c: told.everyone.index(c.method)):
-        lost = listed(check.unbeaten) or ("none" if told.results.controls else "no control run")
-        sanity = (listed(check.passed) or "none", listed(check.unmoved) or "none") if made else ()
-        rows.append((check.method, "yes" if check.counts else "no", lost, *sanity))
+    checks = sorted(judgement.method_checks, key=lambda check: judgement.everyone.index(check.method))
+    tried = any(check.passed or check.failed for check in checks)
+    for check in checks:
+        worse = listed(check.not_better_than) or ("none" if judgement.results.controls else "no control run")
+        sanity = (listed(check.passed) or "none", listed(check.failed) or "none") if tried else ()
+        rows.append((check.method, "yes" if check.eligible else "no", worse, *sanity))
     caption = (
-        "Which methods count. A method has to beat every control by the metrics that count, under every baseline that "
-        "was tried, and its maps have to change where the model or the explained class does."
+        "Which methods are eligible. A method has to be significantly better than every control by the valid metrics, "
+        "with every fill that was tried, and its maps have to change when the model or the explained class does."
     )
-    sanity_heads = ("Sanity checks passed", "Sanity checks failed") if made else ()
-    heads = ("Method", "Counts", "Not better than", *sanity_heads)
+    columns = ("Method", "Eligible", "Not better than", *(("Sanity checks passed", "Sanity checks failed") * tried))
     faint = frozenset(i for i, row in enumerate(rows) if row[1] == "no")
-    return Table("method-checks", caption, heads, tuple(rows), faint)
+    return Table("method-checks", caption, columns, tuple(rows), faint)
 
 
-def _likeness(told: Told) -> Table | None:
-    """How alike maps stay where they should change."""
-    tried = {m: STILL[m.split(":")[0]] for m in told.results.metrics if m.split(":")[0] in STILL}
-    if not tried:
+def _similarities(judgement: Judgement) -> Table | None:
+    """How similar maps remain where they should change."""
+    limits = {metric: judgement.results.unchanged_above(metric) for metric in judgement.results.metrics}
+    metrics = [metric for metric, limit in limits.items() if limit is not None]
+    if not metrics:
         return None
-    rows = tuple((name, *(told.estimates.get((name, m)) for m in tried)) for name in told.everyone)
-    limits = listed([f"{limit} for {metric}" for metric, limit in tried.items()])
+    rows = tuple((name, *(judgement.estimates.get((name, m)) for m in metrics)) for name in judgement.everyone)
+    above = listed([f"{limits[metric]} for {metric}" for metric in metrics])
     caption = (
-        f"How alike maps stay when they should change, 1 the same, with {told.level} intervals. A method fails where "
-        f"the whole interval lies above {limits}. Controls know nothing of the model, so theirs stay."
+        f"Similarity of maps that should change (1: unchanged), with {judgement.level_text} intervals. A method fails "
+        f"where the whole interval lies above {above}. Controls ignore the model, so their maps stay the same."
     )
-    faint = frozenset(range(len(told.results.methods), len(rows)))
-    return Table("sanity", caption, ("Method", *tried), rows, faint, digits=2)
+    faint = frozenset(range(len(judgement.results.methods), len(rows)))
+    return Table("sanity", caption, ("Method", *metrics), rows, faint, digits=2)
 
 
-def _curves(told: Told) -> list[Picture]:
-    """How alike maps stay while more and more layers have random weights."""
-    known = [m for m in told.results.metrics if sanity(m) and any(metric == m for _, metric in told.results.curves)]
-    shown = [name for name in told.everyone if name not in told.results.controls][:LINES]
-    return [curve(told, metric, shown, folded=i > 0) for i, metric in enumerate(known)]
+def _curves(judgement: Judgement) -> list[Picture]:
+    """The curves of the sanity checks, of the best methods."""
+    results = judgement.results
+    metrics = [m for m in facts.sanity_checks(results) if any(metric == m for _, metric in results.curves)]
+    shown = [name for name in judgement.everyone if name not in results.controls][:LINES]
+    return [curve(judgement, metric, shown, folded=i > 0) for i, metric in enumerate(metrics)]

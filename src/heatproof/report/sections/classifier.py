@@ -1,4 +1,4 @@
-"""The section on the classifier itself: how it learned, how good it is, where it errs."""
+"""The classifier: its training, its accuracy and calibration, its errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Literal
 import numpy as np
 
 from heatproof import plots
-from heatproof.performance import Performance
+from heatproof.performance import Performance, wording
+from heatproof.phrases import listed, plural
 from heatproof.records import Samples
-from heatproof.report.parts import Cell, Finding, Listing, Part, Picture, Section, Share, Table, listed, plural, section
+from heatproof.report.content import Content
+from heatproof.report.parts import Cell, Part, Picture, Section, Share, Table, compose, listing
 from heatproof.training.history import Epoch
+from heatproof.verdict.wording import Statement
 
 NUMBERS = {
     "accuracy": "Accuracy",
@@ -29,94 +32,108 @@ NUMBERS = {
     "ece": "Expected calibration error (lower is better)",
 }
 LARGE = 40  # classes; beyond, no confusion matrix is drawn
+EXAMPLES = 12  # classes of which examples are drawn
 
 
-def classifier(performance: Performance | None, history: Sequence[Epoch], samples: Samples | None) -> Section | None:
-    """Everything known of the classifier."""
-    parts: list[Part | None] = []
+def section(content: Content) -> Section | None:
+    """Everything that was measured of the classifier."""
+    performance, parts = content.performance, list[Part | None]()
     if performance is not None:
-        parts += [Listing(tuple(Finding("note", text) for text in performance.findings)), _headline(performance)]
-    parts.append(_history(history))
+        parts += [listing(statements(performance)), _numbers(performance)]
+    parts.append(_training(content.history))
     if performance is not None:
-        parts += [*_class_by_class(performance), *_errors(performance, samples)]
+        parts += [*_classes(performance), *_errors(performance, content.pictures.evaluated)]
     lead = f"Measured on {plural(len(performance), 'sample')} ({performance.name})." if performance is not None else ""
-    return section("classifier", "The classifier", "Classifier", lead, parts)
+    return compose("classifier", "The classifier", "Classifier", lead, parts)
 
 
-def _headline(found: Performance) -> Table:
-    known = {**dict.fromkeys(NUMBERS), **dict.fromkeys(found.intervals)}
-    rows = tuple(
-        (NUMBERS.get(key, key.replace("_", " ")), found.intervals[key]) for key in known if key in found.intervals
-    )
-    return Table(
-        "classifier", "Headline numbers with 95 % bootstrap intervals over samples.", ("Number", "Value"), rows
-    )
+def statements(performance: Performance) -> tuple[Statement, ...]:
+    """The findings on a classifier in words."""
+    return tuple(Statement(item.severity, wording.sentence(item), (item,)) for item in performance.findings)
 
 
-def _history(history: Sequence[Epoch]) -> Picture | None:
+def _numbers(performance: Performance) -> Table:
+    intervals = performance.intervals
+    keys = {**dict.fromkeys(NUMBERS), **dict.fromkeys(intervals)}
+    rows = tuple((NUMBERS.get(key, key.replace("_", " ")), intervals[key]) for key in keys if key in intervals)
+    return Table("classifier", "Measures with 95 % bootstrap intervals over samples.", ("Measure", "Value"), rows)
+
+
+def _training(history: Sequence[Epoch]) -> Picture | None:
     if not history:
         return None
     last, count = history[-1], plural(len(history), "epoch")
-    held = f", validation accuracy {last.val_accuracy:.3f}" if math.isfinite(last.val_accuracy) else ""
-    said = f"After {count}: training loss {last.train_loss:.3f}, training accuracy {last.train_accuracy:.3f}{held}."
-    caption = (
-        f"Loss and accuracy while training. {said} Training values are means over an epoch, augmentation included."
+    held_out = f", validation accuracy {last.val_accuracy:.3f}" if math.isfinite(last.val_accuracy) else ""
+    words = (
+        f"After {count}: training loss {last.train_loss:.3f}, training accuracy {last.train_accuracy:.3f}{held_out}."
     )
-    return Picture("training", caption, f"Training curves. {said}", plots.history(history))
+    caption = (
+        f"Loss and accuracy during training. {words} Training values are means over an epoch, augmentation included."
+    )
+    return Picture("training", caption, f"Training curves. {words}", plots.history(history))
 
 
-def _class_by_class(found: Performance) -> list[Part | None]:
+def _classes(performance: Performance) -> list[Part | None]:
     columns = {"Accuracy (recall)": "accuracy", "Precision": "precision", "F1": "f1", "AUC": "auc"}
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (name, int(found.support[k]), *(found.class_intervals[key][k] for key in columns.values()))
-        for k, name in enumerate(found.classes)
+        (name, int(performance.support[k]), *(performance.class_intervals[key][k] for key in columns.values()))
+        for k, name in enumerate(performance.classes)
     )
-    many = len(found.classes) > LARGE
+    many = len(performance.classes) > LARGE
     parts: list[Part | None] = [
-        _accuracies(found, many=many),
-        Table("classes", "Class by class, with 95 % intervals.", ("Class", "Samples", *columns), rows, folded=True),
+        _accuracies(performance, many=many),
+        Table("classes", "Measures by class, with 95 % intervals.", ("Class", "Samples", *columns), rows, folded=True),
         Picture(
             "roc",
-            "ROC curves: each class against the rest, their mean (macro), and all pooled (micro).",
-            f"ROC curves; AUC macro {found.auc_macro:.3f}, micro {found.auc_micro:.3f}",
-            plots.roc(found),
+            "ROC curves: each class against the rest, their mean (macro), and all decisions pooled (micro).",
+            f"ROC curves; AUC macro {performance.auc_macro:.3f}, micro {performance.auc_micro:.3f}",
+            plots.roc(performance),
         ),
     ]
     if not many:
-        caption = "Confusion matrix: counts as numbers; shade: share of the true class. Blue is right, orange wrong."
-        label = f"Confusion matrix; {int(found.right.sum())} of {len(found)} on the diagonal"
-        parts.append(Picture("confusion", caption, label, plots.confusion(found)))
-    caption = "Reliability: a well-calibrated classifier is right as often as its confidence says (the diagonal)."
-    label = f"Reliability diagram; expected calibration error {found.ece:.3f}"
-    return [*parts, Picture("reliability", caption, label, plots.reliability(found))]
-
-
-def _accuracies(found: Performance, *, many: bool) -> Picture:
-    worst = int(np.argmin(np.nan_to_num(found.class_accuracy, nan=2.0)))
-    caption = f"Accuracy of {'the 40 worst classes' if many else 'each class'}, worst first, with 95 % intervals."
-    label = f"Accuracy by class; lowest: {found.classes[worst]}, {found.class_accuracy[worst]:.3f}"
-    return Picture("class-accuracy", caption, label, plots.per_class(found))
-
-
-def _errors(found: Performance, samples: Samples | None) -> list[Part | None]:
-    parts: list[Part | None] = []
-    pairs = tuple((c.true, c.predicted, c.count, Share(c.share, 1)) for c in found.confusions())
-    if pairs:
-        columns = ("True class", "Taken for", "Samples", "Share of the true class")
-        parts.append(Table("confused", "The pairs of classes most often confused.", columns, pairs))
-    if samples is None or len(samples) != len(found):
-        return parts
-    hard = " of the 12 hardest classes" if len(found.classes) > 12 else ""
-    shown: tuple[tuple[Literal["wrong", "unsure", "right"], str, str], ...] = (
-        ("wrong", "Failures: the surest wrong predictions", " (label → prediction, confidence)"),
-        ("unsure", "Doubt: the least sure predictions", " (prediction, confidence; label → prediction where wrong)"),
-        ("right", "Successes: the surest right predictions", " (class, confidence)"),
+        caption = (
+            "Confusion matrix: number of samples; the shade is the share of the true class. Blue: correct, orange: "
+            "incorrect."
+        )
+        label = f"Confusion matrix; {int(performance.correct.sum())} of {len(performance)} on the diagonal"
+        parts.append(Picture("confusion", caption, label, plots.confusion(performance)))
+    caption = (
+        "Reliability diagram: accuracy against the predicted probability. A well-calibrated classifier follows the "
+        "diagonal."
     )
-    for kind, said, how in shown:
-        if kind == "wrong" and found.right.all():
+    label = f"Reliability diagram; expected calibration error {performance.ece:.3f}"
+    return [*parts, Picture("reliability", caption, label, plots.reliability(performance))]
+
+
+def _accuracies(performance: Performance, *, many: bool) -> Picture:
+    accuracy = performance.class_accuracy
+    lowest = int(np.argmin(np.nan_to_num(accuracy, nan=2.0)))
+    which = "the 40 classes with the lowest" if many else "each class, lowest"
+    caption = f"Accuracy of {which} accuracy first, with 95 % intervals."
+    label = f"Accuracy by class; lowest: {performance.classes[lowest]}, {accuracy[lowest]:.3f}"
+    return Picture("class-accuracy", caption, label, plots.per_class(performance))
+
+
+def _errors(performance: Performance, samples: Samples | None) -> list[Part | None]:
+    parts: list[Part | None] = []
+    pairs = tuple((c.true, c.predicted, c.count, Share(c.share, 1)) for c in performance.confusions())
+    if pairs:
+        columns = ("True class", "Prediction", "Samples", "Share of the true class")
+        parts.append(Table("confused", "The pairs of classes most often confused.", columns, pairs))
+    if samples is None or len(samples) != len(performance):
+        return parts
+    hard = f" of the {EXAMPLES} classes with the lowest accuracy" if len(performance.classes) > EXAMPLES else ""
+    strata: tuple[tuple[Literal["incorrect", "unsure", "correct"], str, str], ...] = (
+        ("incorrect", "Most confident errors", "label → prediction, probability"),
+        ("unsure", "Least confident predictions", "prediction, probability; label → prediction where incorrect"),
+        ("correct", "Most confident correct predictions", "class, probability"),
+    )
+    for stratum, heading, order in strata:
+        if stratum == "incorrect" and performance.correct.all():
             continue
-        figure = plots.examples(found, samples.x, kind)
-        label = f"{said}{hard}, up to two a class"
-        read = f"{label}; classes {listed(found.classes)}"
-        parts.append(Picture(f"examples-{kind}", f"{label}{how}.", read, figure, kind != "wrong", said))
+        figure = plots.examples(performance, samples.x, stratum)
+        label = f"{heading}{hard}, up to two a class"
+        read = f"{label}; classes {listed(performance.classes)}"
+        folded = stratum != "incorrect"
+        parts.append(Picture(f"examples-{stratum}", f"{label} ({order}).", read, figure, folded, heading))
     return parts

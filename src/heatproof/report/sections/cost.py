@@ -1,4 +1,4 @@
-"""What the study cost: passes through the model, and where the time went."""
+"""Execution time: seconds by method and metric, and passes through the model."""
 
 from __future__ import annotations
 
@@ -6,83 +6,89 @@ from collections.abc import Mapping
 from typing import Any
 
 from heatproof import plots
-from heatproof.report.parts import Cell, Picture, Section, Share, Table, plural, section
+from heatproof.phrases import plural
+from heatproof.report.content import Content
+from heatproof.report.parts import Cell, Picture, Section, Share, Table, compose
 from heatproof.results.record import Results
 
-KINDS = {
+PASSES = {
     "forward": "Forward passes",
-    "backward": "Gradients (a pass forward and one back)",
+    "backward": "Gradients (a forward and a backward pass)",
     "tail": "Passes through the layers behind the explained one",
 }
-SHOWN = 16  # bars
+STEPS = {"methods": "method", "metrics": "metric", "self_checks": "self-check"}
+BARS = 16
 
 
-def cost(results: Results | None) -> Section | None:
+def section(content: Content) -> Section | None:
     """The passes by kind, and the seconds by method and metric where they were taken."""
+    results = content.results
     if results is None or not len(results):
         return None
     seconds = _seconds(results.about)
     lead = ""
     if seconds:
         total = sum(seconds.values())
-        lead = f"Explaining and judging took {_long(total)}, {_long(total / len(results))} a sample."
-    return section("cost", "What it cost", "Cost", lead, [_passes(results), _bars(seconds), _times(seconds)])
+        lead = f"The study took {_duration(total)}, {_duration(total / len(results))} a sample."
+    return compose("cost", "Execution time", "Time", lead, [_passes(results), _bars(seconds), _table(seconds)])
 
 
 def _seconds(about: Mapping[str, Any]) -> dict[tuple[str, str], float]:
-    """Seconds by (kind, name), the longest first; empty where they were not taken."""
-    found: dict[tuple[str, str], float] = {}
-    taken = about.get("seconds")
-    for kind, spent in taken.items() if isinstance(taken, Mapping) else ():
+    """Seconds by (step, name), the longest first; empty where they were not taken."""
+    seconds: dict[tuple[str, str], float] = {}
+    taken = about.get("seconds", {})
+    for key, step in STEPS.items():
+        spent = taken.get(key, {})
         if isinstance(spent, Mapping):
-            found |= {(str(kind).removesuffix("s"), str(name)): float(s) for name, s in spent.items()}
-        elif isinstance(spent, (int, float)):
-            found["check", "all checks of metrics"] = float(spent)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+            seconds |= {(step, str(name)): float(s) for name, s in spent.items()}
+        else:
+            seconds[step, "all self-checks"] = float(spent)
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 
 def _passes(results: Results) -> Table | None:
-    passes = {str(kind): int(count) for kind, count in results.about.get("passes", {}).items() if count}
+    passes = {str(name): int(count) for name, count in results.about.get("passes", {}).items() if count}
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (KINDS.get(kind, kind.capitalize()), count, count / len(results)) for kind, count in passes.items()
+        (PASSES.get(name, name.capitalize()), count, count / len(results)) for name, count in passes.items()
     )
     cells = (len(results.methods) + len(results.controls)) * len(results.metrics)
     caption = (
-        f"Inputs that went through the model, for {plural(len(results), 'sample')}, "
-        f"{plural(cells, 'combination')} of map and metric, and the checks."
+        f"Inputs passed through the model for {plural(len(results), 'sample')}, "
+        f"{plural(cells, 'combination')} of method and metric, and the self-checks."
     )
-    return Table("passes", caption, ("Kind", "Inputs", "A sample"), rows, digits=1) if rows else None
+    return Table("passes", caption, ("Passes", "Inputs", "Per sample"), rows, digits=1) if rows else None
 
 
 def _bars(seconds: Mapping[tuple[str, str], float]) -> Picture | None:
     if not any(seconds.values()):
         return None
-    shown = dict([*seconds.items()][:SHOWN])
-    caption = "Where the time went: methods (blue), metrics (orange), checks (grey)."
+    shown = dict([*seconds.items()][:BARS])
+    caption = "Seconds by method (blue), metric (orange) and self-check (grey)."
     if len(shown) < len(seconds):
-        caption += f" Only the {SHOWN} longest of {len(seconds)} are drawn."
+        caption += f" Only the {BARS} longest of {len(seconds)} are drawn."
     label = "Seconds: " + ", ".join(f"{name} {s:.2f}" for (_, name), s in [*shown.items()][:5])
-    return Picture("seconds", caption, label, plots.times([(kind, name, s) for (kind, name), s in shown.items()]))
+    return Picture("seconds", caption, label, plots.times([(step, name, s) for (step, name), s in shown.items()]))
 
 
-def _times(seconds: Mapping[tuple[str, str], float]) -> Table | None:
+def _table(seconds: Mapping[tuple[str, str], float]) -> Table | None:
     total = sum(seconds.values())
     if not total:
         return None
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (name, kind, s, Share(s / total, 1)) for (kind, name), s in seconds.items()
+        (name, step, s, Share(s / total, 1)) for (step, name), s in seconds.items()
     )
     caption = (
         "Wall-clock time. What several methods or metrics share is counted once: for CAMs in equal parts, for metrics "
-        "where it was first asked for."
+        "where it was first needed."
     )
-    return Table("seconds", caption, ("Name", "Kind", "Seconds", "Share"), rows, folded=True)
+    short = "Wall-clock time by method, metric and self-check"
+    return Table("seconds", caption, ("Name", "Step", "Seconds", "Share"), rows, folded=True, short=short)
 
 
-def _long(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """A time in words.
 
-    >>> _long(0.0123), _long(4.26), _long(312.0)
+    >>> _duration(0.0123), _duration(4.26), _duration(312.0)
     ('12 ms', '4.3 s', '5.2 min')
     """
     if seconds < 1:

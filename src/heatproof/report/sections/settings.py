@@ -1,4 +1,4 @@
-"""Sections on what decided the numbers, and how to get them again."""
+"""Settings: of the study, the data and the model; what was skipped, and the versions of the software."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from heatproof.models.card import Card
-from heatproof.report.parts import Cell, Code, Part, Section, Table, listed, plural, section
+from heatproof.phrases import listed, plural
+from heatproof.report.content import Content
+from heatproof.report.parts import Cell, Part, Section, Table, compose
 from heatproof.results.record import Results
 
-SAID = {
+SOURCES = {
     "source": "Source",
     "licence": "Licence",
     "license": "Licence",
@@ -18,33 +20,36 @@ SAID = {
     "mask": "Planted truth",
     "transform": "Transform",
 }
-TAKEN = {"seconds": "Seconds of training"}
+TARGETS = {"None": "the predicted class", "label": "the true class"}
+MEASURES = {"seconds": "Seconds of training"}
 
 
-def settings(results: Results | None, card: Card | None, data: Mapping[str, Any]) -> Section | None:
+def section(content: Content) -> Section | None:
     """What was set, of the model, the data and the study; what was skipped."""
+    results, card = content.results, content.card
     about: Mapping[str, Any] = results.about if results is not None else {}
+    evaluated = content.pictures.evaluated
+    data = (evaluated.about if evaluated is not None else {}) or about.get("data_about", {})
     parts: list[Part | None] = [
         _study(results) if results is not None else None,
-        _data(str(about.get("data", "")) or (card.data if card else ""), data or about.get("data_about", {})),
-        _bad(data or about.get("data_about", {})),
+        _data(str(about.get("data", "")) or (card.data if card else ""), data),
+        _unreadable(data),
         _model(card) if card is not None else None,
         _skips(results) if results is not None else None,
         _versions(about, card),
     ]
-    return section("settings", "Settings", "Settings", "", parts)
+    return compose("settings", "Settings", "Settings", "", parts)
 
 
 def _study(results: Results) -> Table:
     about = results.about
-    fill = str(about.get("fill", ""))
-    target = str(about.get("target", "None"))
+    fill, target = str(about.get("fill", "")), str(about.get("target", "None"))
     rows: list[tuple[Cell, ...]] = [
-        ("Samples", f"{len(results):,}, {int(results.right.sum()):,} of them classified rightly"),
-        ("Explained class", {"None": "the predicted one", "label": "the true one"}.get(target, _cut(target))),
+        ("Samples", f"{len(results):,}, {int(results.correct.sum()):,} of them classified correctly"),
+        ("Explained class", TARGETS.get(target, _cut(target))),
         ("Score of the model", str(about.get("score", "not recorded"))),
         ("Layer of the CAMs", str(about.get("layer", "not recorded"))),
-        ("Removed positions become", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),
+        ("Fill of removed positions", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),
         ("Seed", str(results.seed)),
         ("Intervals", f"{100 * results.level:g} % over samples: BCa bootstrap, Wilson's for shares"),
         ("Methods", ", ".join(results.methods)),
@@ -59,17 +64,16 @@ def _data(name: str, about: Mapping[str, Any]) -> Table | None:
         return None
     about = {key: value for key, value in about.items() if key != "bad"}
     rows = [("Name", name)] if name else []
-    rows += [(said, _plain(about[key])) for key, said in SAID.items() if key in about]
-    options = [f"{_words(key)} {_plain(value)}" for key, value in about.items() if key not in SAID]
+    rows += [(label, _plain(about[key])) for key, label in SOURCES.items() if key in about]
+    options = [f"{_words(key)} {_plain(value)}" for key, value in about.items() if key not in SOURCES]
     rows += [("Options", "; ".join(options))] if options else []
-    return Table("data", "The data.", ("Fact", "Value"), tuple(rows))
+    return Table("data", "The data.", ("Property", "Value"), tuple(rows))
 
 
-def _bad(about: Mapping[str, Any]) -> Table | None:
+def _unreadable(about: Mapping[str, Any]) -> Table | None:
     """Files that could not be used."""
-    files = about.get("bad", {})
-    rows = tuple((str(name), str(why)) for name, why in files.items())
-    return Table("bad", f"Left out: {plural(len(rows), 'file')}, and why.", ("File", "Reason"), rows) if rows else None
+    rows = tuple((str(name), str(reason)) for name, reason in about.get("bad", {}).items())
+    return Table("bad", f"{plural(len(rows), 'file')} not used.", ("File", "Reason"), rows) if rows else None
 
 
 def _model(card: Card) -> Table:
@@ -82,9 +86,9 @@ def _model(card: Card) -> Table:
     if card.recipe:
         rows.append(("Recipe", _plain({k: v for k, v in card.recipe.items() if v not in (None, "", 0.0)})))
     rows += [("Seed of the training", str(card.seed))] if card.seed is not None else []
-    rows += [(TAKEN.get(key, _words(key).capitalize()), _plain(value)) for key, value in card.metrics.items()]
+    rows += [(MEASURES.get(key, _words(key).capitalize()), _plain(value)) for key, value in card.metrics.items()]
     rows.append(("Saved", _when(card.date)))
-    return Table("model", "The model.", ("Fact", "Value"), tuple(rows))
+    return Table("model", "The model.", ("Property", "Value"), tuple(rows))
 
 
 def _skips(results: Results) -> Table | None:
@@ -96,64 +100,16 @@ def _skips(results: Results) -> Table | None:
         (metric, "every method" if len(methods) == everyone else listed(methods, 12), reason)
         for (metric, reason), methods in reasons.items()
     )
-    caption = f"Left out: {plural(len(results.skips), 'combination')} of method and metric, and why."
+    caption = f"{plural(len(results.skips), 'combination')} of method and metric not computed."
     return Table("skips", caption, ("Metric", "Method", "Reason"), rows) if rows else None
 
 
 def _versions(about: Mapping[str, Any], card: Card | None) -> Table | None:
-    own: Mapping[str, Any] = about.get("versions", {})
-    trained: Mapping[str, Any] = card.versions if card is not None else {}
-    names = list(dict.fromkeys([*own, *trained]))
-    rows = tuple((name, str(own.get(name, "–")), str(trained.get(name, "–"))) for name in names)
+    study: Mapping[str, Any] = about.get("versions", {})
+    model: Mapping[str, Any] = card.versions if card is not None else {}
+    names = list(dict.fromkeys([*study, *model]))
+    rows = tuple((name, str(study.get(name, "–")), str(model.get(name, "–"))) for name in names)
     return Table("versions", "Versions of the software.", ("Package", "Study", "Model"), rows) if rows else None
-
-
-def reproduce(results: Results | None, card: Card | None, command: str) -> Section | None:
-    """The command and the Python that give these numbers again."""
-    parts: list[Part | None] = []
-    if command:
-        parts.append(Code("In a terminal:", command))
-    if results is not None:
-        python = _python(results, card, limited=" --limit " in command)
-        parts.append(Code("In Python, with the trained model and the samples at hand:", python))
-    lead = "The same seed, data and versions give the same numbers."
-    return section("reproduce", "How to reproduce this", "Reproduce", lead, parts)
-
-
-def _python(results: Results, card: Card | None, *, limited: bool) -> str:
-    about = results.about
-    name = str(about.get("data", "")).partition(":")[0] or "data"
-    known = card.data if card is not None else ""
-    samples = f"data.load({known!r}).test" if known else f"...  # the {name} samples of this study"
-    spread = f"samples = samples.take(torch.linspace(0, len(samples) - 1, {len(results)}).round().long())"
-    limited = limited and bool(known)
-    target = str(about.get("target", "None"))
-    options = [
-        f"methods={_column(results.methods)}",
-        f"metrics={_column(results.metrics)}",
-        f"fill={str(about.get('fill', 'mean'))!r}",
-        f"controls={bool(results.controls)}",
-        f"seed={results.seed}",
-        *([f"target={target!r}"] if target == "label" else []),
-    ]
-    lines = [
-        "import torch" if limited else "",
-        "import heatproof as hp",
-        "" if not known else "from heatproof import data\n",
-        'model = hp.load("model")  # the folder of the saved model',
-        f"samples = {samples}",
-        spread if limited else "",
-        f"probe = hp.Probe(model, score={str(about.get('score', 'probability'))!r})",
-        "results = hp.study(\n    probe,\n    samples,\n    " + ",\n    ".join(options) + ",\n)",
-        'results.report("report.html")',
-    ]
-    return "\n".join(line for line in lines if line)
-
-
-def _column(names: Sequence[str]) -> str:
-    """A list in Python, a name a line where it is long."""
-    short = f"[{', '.join(map(repr, names))}]"
-    return short if len(short) < 80 else "[\n" + "".join(f"        {name!r},\n" for name in names) + "    ]"
 
 
 def _shape(sizes: Sequence[int | None]) -> str:
@@ -166,7 +122,7 @@ def _shape(sizes: Sequence[int | None]) -> str:
 
 
 def _when(date: str) -> str:
-    """A date in ISO form to the minute, as people write it; what is none of that form as it is.
+    """A date in ISO form to the minute, as people write it; any other text unchanged.
 
     >>> _when("2026-11-23T06:21:56+00:00"), _when("yesterday")
     ('2026-11-23 06:21 UTC', 'yesterday')

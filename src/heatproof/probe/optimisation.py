@@ -1,9 +1,10 @@
-"""A quicker copy of a model for the many passes without gradient that masking needs."""
+"""Quicker copies of a model for the many passes without gradient that masking needs."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 import torch
@@ -14,10 +15,46 @@ from torch.nn import functional as F
 from heatproof.probe.graph import Cut
 from heatproof.probe.outputs import class_scores
 from heatproof.probe.state import borrowed
+from heatproof.probe.weights import Digest
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MAKERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _LAID_OUT: dict[int, type[nn.Module]] = {3: nn.Conv1d, 4: nn.Conv2d}  # by the axes of the input
+
+
+@dataclass(eq=False)
+class Copies:
+    """Quicker copies, each as old as the weights it was made of.
+
+    Attributes:
+        weights: the digest of the weights that all copies were made of.
+        whole: the copy of the model, or None. tails: the copies of cuts.
+    """
+
+    weights: Digest | None = None
+    whole: nn.Module | None = None
+    tails: dict[Cut, Cut] = field(default_factory=dict)
+
+    def of_model(self, model: nn.Module, weights: Digest, x: Tensor) -> nn.Module:
+        """The copy of the model for such inputs; the model itself where there is nothing to gain."""
+        self._renew(weights)
+        if self.whole is None:
+            with torch.inference_mode(False):
+                self.whole = optimised(model, x.clone())
+        return self.whole
+
+    def of_cut(self, cut: Cut, weights: Digest, out: Tensor, live: Sequence[Any]) -> Cut:
+        """The cut with a quicker tail; the cut itself where there is nothing to gain."""
+        self._renew(weights)
+        if cut not in self.tails:
+            with torch.inference_mode(False):
+                self.tails[cut] = quickened(cut, out, live)
+        return self.tails[cut]
+
+    def _renew(self, weights: Digest) -> None:
+        if weights != self.weights:
+            self.weights, self.whole = weights, None
+            self.tails.clear()
 
 
 def optimised(model: nn.Module, x: Tensor) -> nn.Module:
@@ -49,7 +86,7 @@ def optimised(model: nn.Module, x: Tensor) -> nn.Module:
     return fast if got.shape == want.shape and bool((got - want).abs().max() <= 1e-5 * scale) else model
 
 
-def quickened(cut: Cut, out: Tensor, live: tuple[Any, ...]) -> Cut:
+def quickened(cut: Cut, out: Tensor, live: Sequence[Any]) -> Cut:
     """The cut with an optimised copy of its tail, under the same conditions."""
     if not any(isinstance(module, nn.Conv2d) for module in cut.tail.modules()):
         return cut
@@ -93,27 +130,26 @@ def _folded(model: nn.Module) -> nn.Module:
 class _Row(nn.Module):
     """A convolution of signals, done as one of images one position high: those can keep their channels together."""
 
-    def __init__(self, given: nn.Conv1d) -> None:
+    def __init__(self, layer: nn.Conv1d) -> None:
         super().__init__()
-        reach = given.dilation[0] * (given.kernel_size[0] - 1)
-        padding = (
-            given.padding[0] if isinstance(given.padding, tuple) else {"same": reach // 2, "valid": 0}[given.padding]
-        )
-        flat = given.weight.detach()[:, :, None]
+        reach = layer.dilation[0] * (layer.kernel_size[0] - 1)
+        pads = layer.padding
+        padding = {"same": reach // 2, "valid": 0}[pads] if isinstance(pads, str) else pads[0]
+        flat = layer.weight.detach()[:, :, None]
         self.weight = torch.empty_like(flat, memory_format=torch.channels_last).copy_(flat)
-        self.bias = None if given.bias is None else given.bias.detach()
-        self.how = ((1, given.stride[0]), (0, padding), (1, given.dilation[0]), given.groups)
+        self.bias = None if layer.bias is None else layer.bias.detach()
+        self.how = ((1, layer.stride[0]), (0, padding), (1, layer.dilation[0]), layer.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x[:, :, None], self.weight, self.bias, *self.how)[:, :, 0]
 
 
-def _widened(model: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+def _widened(model: nn.Module, exchanged: dict[nn.Module, nn.Module]) -> nn.Module:
     """The model with its convolutions of signals exchanged, where that changes nothing but the layout."""
     for name, child in model.named_children():
-        if child not in known:
-            known[child] = _Row(child) if _is_plain(child) else _widened(child, known)
-        setattr(model, name, known[child])
+        if child not in exchanged:
+            exchanged[child] = _Row(child) if _is_plain(child) else _widened(child, exchanged)
+        setattr(model, name, exchanged[child])
     return model
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from heatproof import draws, spatial
 from heatproof.errors import NotApplicable
-from heatproof.methods.engine import cam
+from heatproof.methods.catalogue import cam
 from heatproof.probe import Goal, Shot, Wants
 
 
-@cam("grad-cam", paper="1610.02391")
+@cam("grad-cam", label="Grad-CAM", paper="1610.02391")
 def grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     """Each channel weighted by its mean gradient (equations 1 and 2).
 
@@ -27,7 +27,7 @@ def grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Te
     return spatial.mean(G)
 
 
-@cam("grad-cam-plus-plus", paper="1710.11063")
+@cam("grad-cam-plus-plus", label="Grad-CAM++", paper="1710.11063")
 def grad_cam_plus_plus(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     """Each channel weighted by its positive gradients, each position by its own coefficient (equation 19).
 
@@ -46,7 +46,13 @@ def _weigh(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Float[Ten
     return spatial.total(alpha * first.relu())
 
 
-@cam("smooth-grad-cam-plus-plus", paper="1908.01224", limits={"samples": 1, "spread": 0})
+@cam(
+    "smooth-grad-cam-plus-plus",
+    needs=("gradient",),
+    label="Smooth Grad-CAM++",
+    paper="1908.01224",
+    limits={"samples": 1, "spread": 0},
+)
 def smooth_grad_cam_plus_plus(shot: Shot, *, samples: int = 8, spread: float = 0.15) -> Float[Tensor, "n k"]:
     """Grad-CAM++ with the derivatives averaged over noisy copies of the input (equations 8 and 9).
 
@@ -58,17 +64,17 @@ def smooth_grad_cam_plus_plus(shot: Shot, *, samples: int = 8, spread: float = 0
     deviation = spread * (flat.amax(1) - flat.amin(1))
     sums = [torch.zeros_like(shot.A) for _ in range(3)]
     for turn in range(samples):
-        noise = draws.normal(_seeds(shot) + turn, shot.x.shape[1:]).to(shot.x)
+        noise = draws.normal(seeds_of(shot) + turn, shot.x.shape[1:]).to(shot.x)
         noisy = shot.x + spatial.like(deviation, shot.x) * noise
-        (other,) = next(shot.probe.shots(noisy, shot.goal, [shot.tap], Wants(gradient=True)))
+        other = shot.of(noisy, Wants(gradient=True))
         for power, total in enumerate(sums, start=1):
             total += other.G**power / samples
     return _weigh(shot.A, *sums)
 
 
-@cam("cam", paper="1512.04150", relu=False)
+@cam("cam", label="CAM", paper="1512.04150", relu=False)
 def cam_(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
-    """Each channel weighted by the weight the dense layer gives it (equation 2).
+    """Each channel weighted by its weight in the dense layer for the class (equation 2).
 
     That weight is the sum of its gradient, which global average pooling spreads evenly.
     Range: signed; the map's mean over positions is the logit without its bias.
@@ -80,9 +86,9 @@ def cam_(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor
     return spatial.total(G)
 
 
-@cam("xgrad-cam", paper="2008.02312")
+@cam("xgrad-cam", label="XGrad-CAM", paper="2008.02312")
 def xgrad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
-    """Each channel weighted by its gradient, averaged with its activation as weight (equation 8).
+    """Each channel weighted by the activation-weighted mean of its gradient (equation 8).
 
     Range: at least 0.
     """
@@ -90,7 +96,7 @@ def xgrad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[T
     return torch.where(mass == 0, 0, spatial.total(A * G) / torch.where(mass == 0, 1, mass))
 
 
-@cam("hires-cam", paper="2011.08891", relu=False)
+@cam("hires-cam", label="HiRes-CAM", paper="2011.08891", relu=False)
 def hires_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k *s"]:
     """Each element weighted by its own gradient (equation 5).
 
@@ -99,7 +105,7 @@ def hires_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[T
     return G
 
 
-@cam("layer-cam", paper="10.1109/TIP.2021.3089943")
+@cam("layer-cam", label="Layer-CAM", paper="10.1109/TIP.2021.3089943")
 def layer_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k *s"]:
     """Each element weighted by its own gradient where that is positive (equations 5 to 7).
 
@@ -108,7 +114,7 @@ def layer_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[T
     return G.relu()
 
 
-@cam("elementwise-grad-cam")
+@cam("elementwise-grad-cam", label="Element-wise Grad-CAM")
 def elementwise_grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k *s"]:
     """Each element weighted by its own gradient where their product is positive.
 
@@ -117,7 +123,7 @@ def elementwise_grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"])
     return torch.where(A * G > 0, G, 0)
 
 
-@cam("shapley-cam", paper="2501.06261")
+@cam("shapley-cam", label="Shapley-CAM", paper="2501.06261")
 def shapley_cam(curved: tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]]) -> Float[Tensor, "n k"]:
     """Each channel weighted by its mean approximate Shapley value (second order) of the utility z + log p.
 
@@ -128,9 +134,9 @@ def shapley_cam(curved: tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]])
     return spatial.mean(slope - product / 2)
 
 
-@cam("finer-cam", paper="2501.11309", limits={"classes": 1}, again=True)
+@cam("finer-cam", label="Finer-CAM", paper="2501.11309", limits={"classes": 1}, again=True)
 def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tensor, "n k"]:
-    """Grad-CAM of what sets the target apart from the ``classes`` classes with the nearest logits.
+    """Grad-CAM of the difference between the target and the ``classes`` classes with the nearest logits.
 
     The target's logit less ``alpha`` times each of theirs, weighted by their probabilities.
     Range: at least 0.
@@ -151,7 +157,7 @@ def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tens
     return spatial.mean(shot.gradient_of(Goal(shot.goal.classes, mix=mix)))
 
 
-@cam("ablation-cam", paper="10.1109/WACV45572.2020.9093360")
+@cam("ablation-cam", label="Ablation-CAM", paper="10.1109/WACV45572.2020.9093360")
 def ablation_cam(ablated: Float[Tensor, "n k"], score: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """Each channel weighted by the share of the score that is lost when it is set to zero (equation 3).
 
@@ -163,7 +169,7 @@ def ablation_cam(ablated: Float[Tensor, "n k"], score: Float[Tensor, " n"]) -> F
     return (y - ablated) / y.abs().clamp_min(torch.finfo(y.dtype).tiny)
 
 
-@cam("recipro-cam", paper="2209.14074", relu=False, gives="map", tail=True)
+@cam("recipro-cam", label="Recipro-CAM", paper="2209.14074", relu=False, gives="map", tail=True)
 def recipro_cam(shot: Shot, *, window: Literal["gaussian", "dirac"] = "gaussian") -> Float[Tensor, "n *s"]:
     """The score when the layer keeps only what is at, or (Gaussian) around, each position (equations 1 to 4).
 
@@ -179,9 +185,9 @@ def recipro_cam(shot: Shot, *, window: Literal["gaussian", "dirac"] = "gaussian"
     return shot.variants(count, lambda n, p: shot.A[n] * spots[p]).reshape(-1, *size)
 
 
-@cam("fem", paper="10.1109/IPTA50016.2020.9286629", relu=False, gives="map")
+@cam("fem", label="FEM", paper="10.1109/IPTA50016.2020.9286629", relu=False, gives="map")
 def fem(A: Float[Tensor, "n k *s"], *, deviations: float = 2.0) -> Float[Tensor, "n *s"]:
-    """Channels cut to where they exceed their mean by ``deviations`` standard deviations, weighted by their mean.
+    """The sum of the channel means, each where the channel exceeds it by ``deviations`` standard deviations.
 
     Range: that of the layer's means; the same for every class.
     """
@@ -199,7 +205,8 @@ def mean_activation(A: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     return torch.full(A.shape[:2], 1 / A.shape[1], dtype=A.dtype, device=A.device)
 
 
-def _seeds(shot: Shot) -> Tensor:
+def seeds_of(shot: Shot) -> Int[Tensor, " n"]:
+    """One seed a sample; drawn from the layer's name where the engine set none."""
     if shot.seeds is None:
         return draws.seeds(0, shot.tap.name, torch.arange(len(shot.x), device=shot.x.device))
     return shot.seeds.to(shot.x.device)

@@ -1,7 +1,7 @@
 """What the score becomes when one channel of a layer is switched off, for every channel at once.
 
 As long as the operations behind the layer act on each channel by itself (ReLU, BatchNorm, pooling, flatten), all K
-ablations are told by two tensors: the channels as they are and the channels as they would be when switched off. The
+ablations follow from two tensors: the channels as they are and the channels as they would be when switched off. The
 first operation that mixes channels (a dense layer, a convolution) is linear: each ablation is the unablated result plus
 the change from one channel. Only what comes after that is run K times.
 """
@@ -97,8 +97,8 @@ class Ablation:
         self._base: dict[fx.Node, Tensor] = {}
         self.device = A.device
         copies = cut.live(live, torch.arange(len(A), device=A.device))
-        known = [BatchSize(len(A)) if kind == "size" else v for v, kind in zip(copies, cut.kinds, strict=True)]
-        inputs = iter((Channels(A.clone(), torch.zeros_like(A[:1])), *known))
+        others = (BatchSize(len(A)) if kind == "size" else v for v, kind in zip(copies, cut.kinds, strict=True))
+        inputs = iter((Channels(A.clone(), torch.zeros_like(A[:1])), *others))
         kinds = iter(("channels", *cut.kinds))
         late: set[fx.Node] = set()
         for node in tail.graph.nodes:
@@ -132,8 +132,7 @@ class Ablation:
 
     def _push(self, node: fx.Node) -> bool:
         """Computes the node if its value keeps the channels apart, or does not depend on them."""
-        given = [self.values[s] for s in node.all_input_nodes]
-        held = [v for v in given if isinstance(v, Channels)]
+        held = [v for s in node.all_input_nodes if isinstance(v := self.values[s], Channels)]
         if node.op == "output":
             return False
         if not held:
@@ -189,11 +188,11 @@ class Ablation:
     def _binary(self, node: fx.Node) -> Channels | None:
         if node.op != "call_function" or node.target not in _BINARY or node.kwargs:
             return None
-        given = [self.values[s] for s in node.all_input_nodes]
-        held = [v for v in given if isinstance(v, Channels)]
+        sources = [self.values[s] for s in node.all_input_nodes]
+        held = [v for v in sources if isinstance(v, Channels)]
         if any(v.width != held[0].width or v.on.shape[1:] != held[0].on.shape[1:] for v in held):
             return None
-        others = [v for v in given if isinstance(v, Tensor)]
+        others = [v for v in sources if isinstance(v, Tensor)]
         if any(v.ndim not in (0, held[0].on.ndim) for v in others):
             return None
         operation = _BINARY[node.target]
@@ -210,18 +209,18 @@ class Ablation:
         return Channels(on, off, on.shape[1] // held.count)
 
     def _finish(self, samples: Tensor, channels: slice, rows_n: Tensor, rows_k: Tensor) -> Any:
-        """Runs the nodes that mix channels, for the given pairs."""
+        """Runs the nodes that mix channels, for pairs of sample and channel."""
         local: dict[fx.Node, Any] = {}
 
         def value(node: fx.Node) -> Any:
             if node not in local:
-                known = self.values[node]
-                if isinstance(known, Channels):
-                    local[node] = known.rows(rows_n, rows_k)
-                elif isinstance(known, BatchSize):
+                whole = self.values[node]
+                if isinstance(whole, Channels):
+                    local[node] = whole.rows(rows_n, rows_k)
+                elif isinstance(whole, BatchSize):
                     local[node] = len(rows_n)
                 else:
-                    local[node] = select(known, self.kinds[node], rows_n)
+                    local[node] = select(whole, self.kinds[node], rows_n)
             return local[node]
 
         for node in self.mixed:

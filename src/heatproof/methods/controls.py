@@ -1,4 +1,4 @@
-"""Maps that know nothing of the model: what a real explanation has to beat. Run in every study, never ranked."""
+"""Maps that ignore the model: a method has to score significantly better. Run in every study, never ranked."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from heatproof import draws, spatial
-from heatproof.methods.engine import method
+from heatproof.methods.catalogue import control
 from heatproof.probe import Probe
 
 
-@method("random", control=True)
+@control("random", description="random noise", by_default=True, chance=True, range=(0, 1))
 def random(probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, seeds: Int[Tensor, " n"]) -> Float[Tensor, "n *s"]:
-    """Uniform noise in (0, 1), its own for each sample.
+    """Uniform noise in (0, 1), drawn anew for each sample.
 
     Cost: no pass.
     """
     return draws.uniform(seeds, x.shape[2:])
 
 
-@method("edge", control=True)
+@control("edge", description="an edge filter", by_default=True, range=(0, None))
 def edge(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float[Tensor, "n *s"]:
     """The gradient magnitude of the input (Sobel), at least 0.
 
@@ -28,7 +28,7 @@ def edge(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float[Tensor, "
     return spatial.edges(x)
 
 
-@method("absolute-input", control=True)
+@control("absolute-input", description="the absolute input values", by_default=True, range=(0, None))
 def absolute_input(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float[Tensor, "n *s"]:
     """The mean absolute value of the input over channels, at least 0.
 
@@ -37,7 +37,7 @@ def absolute_input(probe: Probe, x: Float[Tensor, "n c *s"], _: object) -> Float
     return x.abs().mean(1)
 
 
-@method("centre", control=True, limits={"width": 1e-6})
+@control("centre", description="a blob in the middle", by_default=True, range=(0, 1), limits={"width": 1e-6})
 def centre(probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, width: float = 0.25) -> Float[Tensor, "n *s"]:
     """A Gaussian blob in the middle, the same for every sample, in (0, 1]; ``width`` is its deviation as a share.
 

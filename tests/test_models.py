@@ -25,6 +25,7 @@ from heatproof.nets import build
 from heatproof.pipeline.match import matched, sized
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
+from heatproof.results import storage
 
 FILES = Path(__file__).parent / "files"
 VOLUME = FILES / "keras2_volume.h5"
@@ -88,7 +89,7 @@ def test_outputs_are_named_in_order_and_once(keras: Any) -> None:
     assert card.classes == ("air", "bone", "fat")
     with pytest.raises(UsageError, match=r"got 2 names \(air, bone\) for a model with 3 outputs"):
         hp.load(VOLUME, classes=("air", "bone"))
-    with pytest.raises(UsageError, match="a name of its own"):
+    with pytest.raises(UsageError, match="a different name"):
         hp.load(VOLUME, classes=("air", "bone", "air"))
 
 
@@ -114,17 +115,17 @@ def test_a_network_of_a_library_with_weights_of_another_number_of_classes(
     library: str, five: tuple[nn.Module, Path], name: str
 ) -> None:
     net, weights = five
-    found = models.model(name.format(library), weights=weights, classes=tuple("abcde"))
+    network = models.model(name.format(library), weights=weights, classes=tuple("abcde"))
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(found(x), net(x))
-    card = card_of(found)
+        torch.testing.assert_close(network(x), net(x))
+    card = card_of(network)
     assert card is not None
     assert (str(card.architecture), card.classes) == (f"torchvision:{library}", tuple("abcde"))
 
 
 def test_networks_that_cannot_be_meant(library: str, five: tuple[nn.Module, Path]) -> None:
-    with pytest.raises(UsageError, match="untrained without weights; give a local file"):
+    with pytest.raises(UsageError, match="untrained without weights; pass a local file"):
         models.model(library)
     with pytest.raises(FileError, match="no weights at"):
         models.model(library, weights="nowhere.safetensors")
@@ -157,16 +158,16 @@ def net(classes: tuple[str, ...], shape: tuple[int | None, ...] = (3, 8, 8)) -> 
 
 
 def test_classes_go_by_name() -> None:
-    found = matched(splits(("fat", "air")), net(("air", "bone", "fat")))
-    assert found.classes == ("air", "bone", "fat")
-    assert found.test.y.tolist() == [2, 0, 2, 0]
+    renamed = matched(splits(("fat", "air")), net(("air", "bone", "fat")))
+    assert renamed.classes == ("air", "bone", "fat")
+    assert renamed.test.y.tolist() == [2, 0, 2, 0]
     same = splits(("air", "fat"))
     assert matched(same, net(("air", "fat"))) is same
 
 
 def test_unnamed_outputs_take_the_names_of_the_data() -> None:
-    model, given = net(numbered(2)), splits(("air", "fat"))
-    assert matched(given, model) is given
+    model, data = net(numbered(2)), splits(("air", "fat"))
+    assert matched(data, model) is data
     card = card_of(model)
     assert card is not None
     assert card.classes == ("air", "fat")
@@ -266,7 +267,7 @@ def test_a_keras_file_from_tiles_to_report(keras: Any, command: Any, tmp_path: P
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "keras-sequential" in page
     assert "light" in page
-    assert set(hp.load("run/study").classes) == {"dark", "grey", "light"}
+    assert set(storage.load(Path("run/study")).classes) == {"dark", "grey", "light"}
 
 
 def test_classes_without_a_model_are_refused(command: Any) -> None:
@@ -284,14 +285,14 @@ def test_models_leave_by_the_ending_of_the_file(keras: Any, command: Any, tmp_pa
             assert code == 0
             assert "class 0, class 1, class 2" in out
             torch.testing.assert_close(hp.load(name)(x), want, rtol=0, atol=1e-5)
-    for words, told in (
+    for words, message in (
         (["--to", "out.xyz"], "expected a name that ends in .keras, .h5, .onnx, .pt2"),
         (["--to", "out.keras", "--shape", "3,x"], "--shape: got '3,x'"),
         (["--to", "out.keras", "--weights", "w.safetensors"], "got --weights, but --model"),
     ):
         code, _, line = command("export", VOLUME, *words)
         assert code == 2
-        assert told in line
+        assert message in line
 
 
 def test_a_keras_model_takes_a_batch_of_symbolic_size() -> None:
@@ -302,7 +303,7 @@ def test_a_keras_model_takes_a_batch_of_symbolic_size() -> None:
 
 
 def test_a_model_of_unknown_input_needs_a_shape(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give it, channels first"):
+    with pytest.raises(UsageError, match="pass it, channels first"):
         models.write(nn.Linear(2, 2), tmp_path / "m.pt2")
 
 
@@ -310,10 +311,10 @@ UNFIT: dict[str, Callable[[], object]] = {"text": lambda: "no module", "nothing"
 
 
 @pytest.mark.parametrize("kind", UNFIT)
-def test_a_factory_has_to_give_a_module(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heatproof.models.names.made_up", UNFIT[kind], raising=False)
+def test_a_factory_has_to_return_a_module(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heatproof.models.names.unfit", UNFIT[kind], raising=False)
     with pytest.raises(UsageError, match=r"expected a torch\.nn\.Module"):
-        models.model("heatproof.models.names:made_up")
+        models.model("heatproof.models.names:unfit")
 
 
 @pytest.mark.parametrize("name", ["out.keras", "out.h5", "out.onnx", "out.pt2"])

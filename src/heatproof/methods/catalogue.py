@@ -1,0 +1,168 @@
+"""The registry of attribution methods, and what is declared of each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from heatproof.errors import UsageError
+from heatproof.registry import Entry, Registry, Spec
+
+Smooth = Literal["none", "augment", "eigen"]
+Fuse = Literal["mean", "max", "product"]
+Family = Literal["cam", "method"]
+Need = Literal["layer", "gradient", "attention"]
+Range = tuple[float | int | None, float | int | None]
+Function = TypeVar("Function", bound=Callable[..., Any])
+GRADIENTS = {"G", "curved"}  # what a CAM asks for that takes a backward pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEntry(Entry):
+    """One attribution method.
+
+    Attributes:
+        family: ``cam`` for functions of a layer, else ``method``. range: least and largest value of a map, None where
+            there is none. needs: ``layer`` with positions, ``gradient``, global ``attention``.
+        control: a map that ignores the model, which a method has to beat; never ranked. description: what it shows, as
+            words in a sentence. by_default: whether every study runs it. chance: its maps are drawn at random; metrics
+            are checked against it.
+        seeded: it draws random numbers.
+        relu, gives, asks, tail, again: of CAMs, see `cam`; asks are the names of its parameters.
+    """
+
+    family: Family = "method"
+    range: Range = (None, None)
+    needs: tuple[Need, ...] = ()
+    control: bool = False
+    description: str = ""
+    by_default: bool = False
+    chance: bool = False
+    seeded: bool = False
+    relu: bool = False
+    gives: Literal["weights", "map"] = "map"
+    asks: tuple[str, ...] = ()
+    tail: bool = False
+    again: bool = False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Whether it is a control."""
+        return ("control",) if self.control else ()
+
+
+methods: Registry[MethodEntry] = Registry("method", shared={"smooth": Smooth, "fuse": Fuse})
+
+
+def method(
+    name: str,
+    *,
+    paper: str = "",
+    label: str = "",
+    range: Range = (None, None),
+    needs: tuple[Need, ...] = (),
+    limits: dict[str, float] | None = None,
+) -> Callable[[Function], Function]:
+    """Registers ``(probe, x, goal, *, options) -> maps (n, *S)``; see `MethodEntry`."""
+
+    def register(function: Function) -> Function:
+        entry = MethodEntry(
+            name, function, paper=paper, label=label, range=range, needs=needs, limits=limits or {},
+            seeded=_seeded(function),
+        )  # fmt: skip
+        methods.add(entry)
+        return function
+
+    return register
+
+
+def control(
+    name: str,
+    *,
+    description: str,
+    by_default: bool = False,
+    chance: bool = False,
+    paper: str = "",
+    range: Range = (None, None),
+    limits: dict[str, float] | None = None,
+) -> Callable[[Function], Function]:
+    """Registers ``(probe, x, goal, *, options) -> maps (n, *S)`` that ignores the model; it is never ranked.
+
+    Args:
+        description: what it shows, as in "no better than random noise". by_default: whether every study runs it.
+        chance: its maps are drawn at random; metrics are checked against it.
+    """
+    if not description:
+        raise UsageError(f"control {name!r} has no description; say what it shows in a few words, as 'random noise'")
+
+    def register(function: Function) -> Function:
+        entry = MethodEntry(
+            name, function, paper=paper, range=range, limits=limits or {}, control=True, description=description,
+            by_default=by_default, chance=chance, seeded=_seeded(function),
+        )  # fmt: skip
+        methods.add(entry)
+        return function
+
+    return register
+
+
+def cam(
+    name: str,
+    *,
+    paper: str = "",
+    label: str = "",
+    range: Range = (None, None),
+    needs: tuple[Need, ...] = (),
+    relu: bool = True,
+    gives: Literal["weights", "map"] = "weights",
+    tail: bool = False,
+    again: bool = False,
+    limits: dict[str, float] | None = None,
+) -> Callable[[Function], Function]:
+    """Registers ``(A, G, ...) -> W``, weights (n, K) or (n, K, *s); the map is their product with A summed over K.
+
+    Args:
+        range: of the map; at least 0 with ``relu``. needs: what it needs besides the layer and what it asks for.
+        relu: cuts the map at zero, where the paper does. gives: ``map`` for a method whose map (n, *s) is no weighted
+            sum; it is taken as it is, and ``relu`` plays no part.
+        tail: it runs what lies behind the layer again. again: it takes gradients of goals of its own.
+    """
+
+    def register(function: Function) -> Function:
+        asks = tuple(p.name for p in inspect.signature(function).parameters.values() if p.kind is not p.KEYWORD_ONLY)
+        slope: tuple[Need, ...] = ("gradient",) if again or GRADIENTS & set(asks) else ()
+        cut = relu and gives == "weights"
+        ends = (0, None) if cut and range == (None, None) else range
+        entry = MethodEntry(
+            name, function, paper=paper, label=label, range=ends, limits=limits or {}, family="cam",
+            needs=("layer", *slope, *needs), relu=cut, gives=gives, asks=asks, tail=tail, again=again,
+        )  # fmt: skip
+        methods.add(entry)
+        return function
+
+    return register
+
+
+def _seeded(function: Callable[..., Any]) -> bool:
+    return "seeds" in inspect.signature(function).parameters
+
+
+def names(*, control: bool | None = None, family: Family | None = None) -> list[str]:
+    """The registered method names, optionally only the controls (or none of them), or one family."""
+
+    def fits(entry: MethodEntry) -> bool:
+        return (control is None or entry.control is control) and (family is None or entry.family == family)
+
+    return [name for name in methods if fits(methods[name])]
+
+
+def default_controls() -> tuple[str, ...]:
+    """The controls that every study runs, in the order in which they are declared."""
+    return tuple(entry.name for entry in methods.declared if entry.control and entry.by_default)
+
+
+def parse(texts: Iterable[str | Spec]) -> list[Spec]:
+    """Checked specs, without repeats."""
+    return list(dict.fromkeys(methods.spec(text) for text in texts))

@@ -1,0 +1,88 @@
+"""The top of the page: the title, the verdict with what it is based on, and the findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from heatproof.phrases import listed, percent, plural
+from heatproof.records import Severity
+from heatproof.report.content import Content
+from heatproof.report.sections import classifier
+from heatproof.verdict.judgement import Judgement
+from heatproof.verdict.wording import Statement, concordance
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What stands on top of the page: the verdict, what it is based on, and what fails."""
+
+    headline: str
+    severity: Severity
+    basis: str = ""
+    items: tuple[Statement, ...] = ()
+
+
+def title(content: Content) -> str:
+    """What the page is about."""
+    results, performance = content.results, content.performance
+    name = str(results.about.get("data", "")) if results is not None else performance.name if performance else ""
+    question = "Which heatmaps can be trusted?" if results is not None else "How good is the classifier?"
+    return f"{name}: {question[0].lower()}{question[1:]}" if name else question
+
+
+def subtitle(content: Content) -> str:
+    """How much was studied, of which model, and how accurate it is."""
+    parts, results, performance = [], content.results, content.performance
+    if results is not None:
+        controls = f" and {plural(len(results.controls), 'control')}" if results.controls else ""
+        parts.append(
+            f"{plural(len(results.methods), 'method')}{controls}, {plural(len(results.metrics), 'metric')}, "
+            f"{plural(len(results), 'sample')}"
+        )
+    if content.card is not None:
+        parts.append(f"model {content.card.architecture}")
+    if performance is not None:
+        accuracy = performance.intervals["accuracy"]
+        ends = f" (95 % CI {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})" if np.isfinite(accuracy.low) else ""
+        parts.append(f"{percent(accuracy.mean, 1)}{ends} of {plural(len(performance), 'sample')} classified correctly")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def banner(content: Content) -> Banner | None:
+    """The verdict of a study, with what fails; of a classifier alone its first conclusions; None without either."""
+    judgement = content.judgement
+    if judgement is None:
+        words = [item.text for item in classifier.statements(content.performance)] if content.performance else []
+        return Banner(words[0], "note", " ".join(words[1:])) if words else None
+    verdict = judgement.verdict
+    severity: Severity = (
+        "good" if verdict.winner else "note" if verdict.group or not judgement.results.methods else "bad"
+    )
+    items = tuple(item for item in judgement.statements if item.severity == "bad")
+    return Banner(verdict.text, severity, _basis(judgement), items)
+
+
+def findings(content: Content) -> tuple[Statement, ...]:
+    """What a reader should know besides, the most serious first."""
+    judgement = content.judgement
+    return () if judgement is None else tuple(item for item in judgement.statements if item.severity != "bad")
+
+
+def _basis(judgement: Judgement) -> str:
+    """On how many samples and metrics the verdict is based, and how far the metrics agree."""
+    results, agreement = judgement.results, judgement.agreement
+    if not results.methods:
+        return ""
+    valid, ranking = len(judgement.valid), len(judgement.ranking_metrics)
+    samples = plural(len(results), "sample")
+    order = (
+        f"rank the methods {concordance(agreement)} (Kendall's W {agreement:.2f})." if np.isfinite(agreement) else ""
+    )
+    if 0 < ranking < valid:
+        families = listed([*dict.fromkeys(results.family(m) for m in judgement.ranking_metrics)])
+        metrics = plural(ranking, f"valid {families} metric")
+        return f"Based on {samples} and {metrics}." + (f" All {valid} valid metrics {order}" if order else "")
+    metrics = plural(valid, "valid metric")
+    return f"Based on {samples} and {metrics}" + (f", which {order}" if order else ".")

@@ -1,0 +1,209 @@
+"""The numbers of a study: predictions, and a chunk's maps, scores and self-checks.
+
+A chunk is explained by all methods once and judged by all metrics with each fill. What does not depend on the fill is
+computed with the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from heatproof import methods as attribution
+from heatproof import metrics as judging
+from heatproof.errors import NotApplicable
+from heatproof.memory import release
+from heatproof.metrics import follows_fill
+from heatproof.probe import Probe
+from heatproof.registry import Spec
+from heatproof.results.record import Band
+from heatproof.studies import self_checks
+from heatproof.studies.chunk import Chunk, Predictions
+from heatproof.studies.maps import Maps, maps_of
+from heatproof.studies.plan import Plan
+from heatproof.studies.timing import CHANGED, Clock
+
+EXPLAINING, JUDGING = "explaining", "judging"
+Advance = Callable[[str, int], None]  # the stage, and the samples explained or scores computed of the chunk so far
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A chunk to compute.
+
+    Attributes:
+        rows: the places of its samples. logits: their class scores. fills: those to judge with.
+        gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
+    """
+
+    rows: Int[Tensor, " n"]
+    logits: Float[Tensor, "n k"]
+    fills: tuple[Spec, ...]
+    gallery: tuple[int, ...] = ()
+    maps: Path | None = None
+
+
+def predictions_of(plan: Plan) -> Predictions:
+    """The class scores of all samples, in the chunks of everything else, and those of randomised copies counted."""
+    clock = Clock(plan.probe.passes)
+    logits = torch.cat([plan.probe.logits(plan.inputs(rows)).cpu() for rows in plan.chunks()])
+    clock.lap("self_checks", [])
+    hits = self_checks.model_hits(plan.probe, plan.samples, plan.seed) if plan.self_checks else None
+    clock.lap("self_checks", ["model"])
+    return Predictions(logits.float(), hits, clock.costs)
+
+
+def chunks_of(plan: Plan, job: Job, advance: Advance = lambda *_: None) -> dict[Spec, Chunk]:
+    """What the plan asks of a chunk of samples, by fill."""
+    clocks = {fill: Clock(plan.probe.passes) for fill in job.fills}
+    first = clocks[job.fills[0]]
+    chunks = {fill: Chunk(costs=clock.costs) for fill, clock in clocks.items()}
+    x = plan.probe.check(plan.inputs(job.rows))
+    goal = plan.goal(job.rows, job.logits.to(_device(plan.probe)))
+    explained = maps_of(plan, x, goal, job.rows, job.maps)
+    first.add(explained.costs)
+    advance(EXPLAINING, len(job.rows))
+    skips = {(method, metric): reason for method, reason in explained.skips.items() for metric in plan.metrics}
+    for chunk in chunks.values():
+        chunk.skips.update(skips)
+    if explained.maps:
+        case = _case(plan, job, x, goal, explained)
+        _judge(plan, case, explained.maps, chunks, clocks, partial(advance, JUDGING))
+        if plan.self_checks:
+            _check(plan, case, explained.maps, chunks, clocks)
+    shown = [k for k, row in enumerate(job.rows.tolist()) if row in set(job.gallery)]
+    for fill, chunk in chunks.items():
+        chunk.maps.update({method: map[shown].float().numpy() for method, map in explained.maps.items()})
+        if clocks[fill] is not first:
+            clocks[fill].share(first, (metric for metric in plan.metrics if not follows_fill(metric)))
+    return chunks
+
+
+def explainer(method: Spec) -> Any:
+    """The method, ready to explain other inputs."""
+
+    def explain(model: Probe, x: Tensor, *, target: Any, index: Tensor, seed: int) -> Tensor:
+        return attribution.attribute(model, x, [method], target=target, seed=seed, index=index)[method]
+
+    return explain
+
+
+def _case(plan: Plan, job: Job, x: Tensor, goal: Any, explained: Maps) -> judging.Case:
+    """The case of the samples, with any of the maps."""
+    mask = None if plan.samples.mask is None else plan.samples.mask[job.rows]
+    map = next(iter(explained.maps.values()))
+    case = judging.case(plan.probe, x, map, target=goal, mask=mask, fill=job.fills[0], seed=plan.seed, index=job.rows)
+    return replace(judging.with_pool(case, plan.pool), relearnt=partial(_shuffled_model, plan))
+
+
+def _shuffled_model(plan: Plan, epochs: int) -> nn.Module:
+    if epochs not in plan.shuffled:
+        raise NotApplicable(f"label-randomisation: {plan.obstacle or 'no model was trained on shuffled labels'}")
+    return plan.shuffled[epochs]
+
+
+def _with_fill(case: judging.Case, fill: Spec) -> judging.Case:
+    """The case with another fill and nothing computed yet, so that a fill's numbers do not depend on the others'."""
+    return replace(case, fill=fill, curves={}, _own={}, _shared={})
+
+
+def _judge(
+    plan: Plan,
+    base: judging.Case,
+    maps: Mapping[Spec, Tensor],
+    chunks: Mapping[Spec, Chunk],
+    clocks: Mapping[Spec, Clock],
+    advance: Callable[[int], None],
+) -> None:
+    """Adds the scores and curves, and the reasons for none."""
+    first = next(iter(chunks))
+    cases = {fill: _with_fill(base, fill) for fill in chunks}
+    count, judged = 0, list[Spec]()
+    for method, map in maps.items():
+        equal = next((other for other in judged if torch.equal(maps[other], map)), None)
+        checked = judging.check_map(map, tuple(map.shape))
+        for fill, chunk in chunks.items():
+            case = cases[fill].of(checked, explainer(method))
+            clocks[fill].start()
+            for metric in plan.metrics:
+                count += len(base.x)
+                if fill != first and not follows_fill(metric):
+                    chunk.copy(chunks[first], (method, metric), (method, metric))
+                    continue
+                _score(chunk, case, method, metric, equal)
+                clocks[fill].lap("metrics", [metric])
+                advance(count)
+        judged.append(method)
+        release(base.x.numel())
+
+
+def _score(chunk: Chunk, case: judging.Case, method: Spec, metric: Spec, equal: Spec | None) -> None:
+    """One method judged by one metric; copied where another method gave the very same maps."""
+    cell = method, metric
+    if equal is not None and (equal, metric) in chunk.scores and "explain" not in judging.metrics[metric.name].needs:
+        chunk.copy(chunk, cell, (equal, metric))
+        return
+    try:
+        chunk.scores[cell] = judging.measure(case, metric).numpy()
+    except NotApplicable as reason:
+        chunk.skips[cell] = str(reason)
+        return
+    curve = case.curves.get(str(metric))
+    if curve is not None:
+        chunk.curves[cell] = Band(curve.at.double().numpy(), curve.values.float().numpy())
+
+
+def _check(
+    plan: Plan,
+    base: judging.Case,
+    maps: Mapping[Spec, Tensor],
+    chunks: Mapping[Spec, Chunk],
+    clocks: Mapping[Spec, Clock],
+) -> None:
+    """Adds the self-checks of metrics on those samples that are chosen for them; changed inputs are explained once."""
+    metrics = [metric for metric in plan.metrics if self_checks.applies(metric)]
+    chosen = torch.isin(base.index, self_checks.checked_rows(len(plan.samples))).nonzero()[:, 0]
+    few = {method: maps[method][chosen.to(maps[method].device)] for method in plan.methods if method in maps}
+    if not metrics or not len(chosen) or not few:
+        return
+    first = next(iter(chunks))
+    clocks[first].start()
+    part = judging.take(base, chosen)
+    changed: dict[Spec, Tensor] = {}
+
+    def explain(method: Spec, x: Tensor) -> Tensor:
+        if method not in changed:
+            changed[method] = explainer(method)(plan.probe, x, target=part.goal, index=part.index, seed=plan.seed)
+            clocks[first].lap("self_checks", [CHANGED])
+        return changed[method]
+
+    near = self_checks.nearby(part)
+    clocks[first].lap("self_checks", [CHANGED])
+    shared = [metric for metric in metrics if not follows_fill(metric)]
+    for fill, chunk in chunks.items():
+        clocks[fill].start()
+        asked = metrics if fill == first else [metric for metric in metrics if metric not in shared]
+        lap = partial(clocks[fill].lap, "self_checks")
+        scores = self_checks.metric_checks(_with_fill(part, fill), near, few, explain, asked, lap)
+        for (check, method, metric), values in scores.items():
+            getattr(chunk, check)[method, metric] = values
+        if fill != first:
+            _share(chunks[first], chunk, shared)
+        release(base.x.numel())
+
+
+def _share(source: Chunk, chunk: Chunk, metrics: Sequence[Spec]) -> None:
+    """Take over the self-checks of metrics that do not depend on the fill."""
+    for theirs, mine in ((source.inverted, chunk.inverted), (source.noisy, chunk.noisy)):
+        mine |= {cell: values for cell, values in theirs.items() if cell[1] in metrics}
+
+
+def _device(probe: Probe) -> torch.device:
+    return next((t.device for t in (*probe.model.parameters(), *probe.model.buffers())), torch.device("cpu"))
