@@ -16,7 +16,20 @@ import heatproof
 
 SOURCE = Path(heatproof.__file__).parent
 LAYERS = (
-    {"errors", "registry", "records", "settings", "phrases", "draws", "memory", "files", "fingerprint", "version"},
+    {
+        "errors",
+        "annotations",
+        "registry",
+        "records",
+        "preprocessing",
+        "settings",
+        "phrases",
+        "draws",
+        "memory",
+        "files",
+        "fingerprint",
+        "version",
+    },
     {"spatial", "segments", "stats", "workers"},
     {"probe", "fills", "nets"},
     {"data", "methods", "metrics", "masks", "plots"},
@@ -47,7 +60,17 @@ HOMES = {
 HEAVY = ("captum", "gradio", "keras", "lightning", "matplotlib", "pandas", "ray", "scipy", "sklearn", "tensorboard")
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "core", "misc"}
 # Rooms and modules whose names are gerunds or participles because the field calls them so.
-CUSTOMARY = {"prepared", "ranking", "training", "timing", "wording", "shuffled_labels", "string", "warning"}
+CUSTOMARY = {
+    "preprocessing",
+    "prepared",
+    "ranking",
+    "training",
+    "timing",
+    "wording",
+    "shuffled_labels",
+    "string",
+    "warning",
+}
 EVASIVE = {"found", "known", "told", "made", "given", "some"}  # they tell how one came by a value, not what it is
 LONGEST = 400  # lines of a module
 # Where a module is imported by a name that is not written there, and whose name it is.

@@ -76,7 +76,7 @@ NETS = {
     "timm swin_tiny": Net(
         tiny("swin_tiny_patch4_window7_224", img_size=64, window_size=2, depths=(1, 1, 1, 2), embed_dim=24),
         SMALL,
-        "layers.3.blocks.1.norm1",
+        "norm",
         (192, 2, 2),
     ),
 }  # fmt: skip
@@ -159,7 +159,12 @@ def directional(model: nn.Module, tap: Any, x: Tensor, A: Tensor, step: Tensor, 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "vit", "r3d_18"])
 def test_layers_by_name_and_by_module(name: str) -> None:
     model, x = built(name)
-    layer = {"resnet18": "layer3", "densenet121": "features.transition2", "vit": "encoder.ln", "r3d_18": "layer3"}[name]
+    layer = {
+        "resnet18": "layer3",
+        "densenet121": "features.transition2",
+        "vit": "encoder.layers.encoder_layer_0",
+        "r3d_18": "layer3",
+    }[name]
     by_name = explain(Probe(model, layer=layer), x, "grad-cam")
     by_module = explain(Probe(model, layer=model.get_submodule(layer)), x, "grad-cam")
     torch.testing.assert_close(by_name, by_module)

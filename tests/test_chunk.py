@@ -55,12 +55,12 @@ def test_a_chunk_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert journal.read(8) is None
 
 
-@pytest.mark.parametrize("hits", [None, {"samples": 4, "model": 3, "copies": [1, 2]}])
-def test_predictions_are_read_as_they_were_written(hits: dict[str, object] | None) -> None:
-    predictions = Predictions(torch.randn(4, 3), hits, {"passes": {"forward": 4}})
+@pytest.mark.parametrize("skill", [None, {"samples": 4, "measure": "correct", "model": 3, "copies": [1, 2]}])
+def test_predictions_are_read_as_they_were_written(skill: dict[str, object] | None) -> None:
+    predictions = Predictions(torch.randn(4, 3), skill, {"passes": {"forward": 4}})
     again = Predictions.of(predictions.arrays())
     torch.testing.assert_close(again.logits, predictions.logits, rtol=0, atol=0)
-    assert (again.hits, again.costs) == (predictions.hits, predictions.costs)
+    assert (again.skill, again.costs) == (predictions.skill, predictions.costs)
 
 
 def test_a_chunk_is_a_function_of_the_plan_and_its_rows() -> None:

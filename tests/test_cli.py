@@ -357,7 +357,13 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
     assert code == 0
     samples = heatproof.data.load(DATA).test
     assert f"{(net(samples.x).argmax(1) == samples.y).float().mean():.3f}" in out
+    assert "Outputs one logit a class" in out
     assert "name it with --data" in screen.fails("evaluate", *words, code=2)
+    code, out, _ = screen("explain", *words, "--data", DATA, "--outputs", "logits", "--limit", "4", "--methods", "edge")
+    assert code == 0
+    assert "Outputs one logit a class (as outputs= says)" in out
+    refused = screen.fails("explain", *words, "--data", DATA, "--outputs", "binary-logit", code=2)
+    assert "outputs: binary-logit (outputs=) needs one column" in refused
 
 
 # Misuse
@@ -377,6 +383,7 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
         ("run --target 10", "expected 0 to 9 for 10 classes"),
         ("run --target ten", "unknown class 'ten'"),
         ("run --case-class ten", "unknown class 'ten'"),
+        ("run --outputs head:odds", "expected one of logits, probabilities"),
         ("run --workers many", "workers: got 'many'"),
         ("run --classes a,b", "--classes without --model"),
         ("run --layer conv9 --data mnist1d:samples=100 --recipe fast:epochs=1 -q", "conv9"),

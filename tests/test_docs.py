@@ -98,3 +98,13 @@ def test_the_readmes_example_runs(
     assert 0 <= float(printed[-2]) <= 1
     assert "cam" in printed[-1]
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_page_on_loading_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "loading-a-model.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "loading-a-model.md", "exec"), names)

@@ -69,6 +69,8 @@ def test_several_layers_share_a_pass(how: str) -> None:
 
 def test_gradient_cams_asked_for_together_share_one_forward_and_one_backward_pass() -> None:
     probe, x = Probe(net(2)), inputs(2)
+    probe.survey(x)
+    probe.passes.clear()
     explain(probe, x, ["grad-cam", "grad-cam-plus-plus", "layer-cam", "hires-cam", "xgrad-cam", "eigen-cam"])
     assert (probe.passes["forward"], probe.passes["backward"]) == (3, 3)
 

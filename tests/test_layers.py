@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from heatproof.errors import LayerError
 from heatproof.probe import Probe
-from heatproof.probe.layout import Layout, layout
+from heatproof.probe.layout import Layout
 
 from .toys import CONV, Deaf, Functional, Plain, Residual, Tokens, Twice, inputs, ready
 
@@ -25,7 +25,7 @@ def test_automatic_choice(kind: Any, expected: str, rank: int) -> None:
     said = Probe(model).choice(x)
     assert said.startswith(f"{expected}: the last convolution")
     if "@" not in expected:
-        assert Probe(model, layer=expected).choice(x) == f"{expected}: as asked"
+        assert Probe(model, layer=expected).choice(x).startswith(f"{expected}: as asked")
     (tap,) = Probe(model).tapped(x)
     assert tap.name == expected.partition("@")[0]
 
@@ -51,30 +51,6 @@ def test_transformers_are_explained_at_the_last_norm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "size", "expected"),
-    [
-        ((1, 8, 12), (24,), Layout("first", (12,))),
-        ((1, 8, 5, 6), (10, 12), Layout("first", (5, 6))),
-        ((1, 7, 7, 768), (224, 224), Layout("last", (7, 7))),
-        ((1, 768, 7, 7), (224, 224), Layout("first", (7, 7))),
-        ((1, 197, 192), (224, 224), Layout("tokens", (14, 14), 1)),
-        ((1, 196, 192), (224, 224), Layout("tokens", (14, 14), 0)),
-        ((1, 198, 192), (224, 224), Layout("tokens", (14, 14), 2)),
-        ((1, 25, 192), (64, 96), Layout("tokens", (4, 6), 1)),
-        ((1, 65, 32), (16, 16, 16), Layout("tokens", (4, 4, 4), 1)),
-        ((1, 4, 4, 4, 32), (16, 16, 16), Layout("last", (4, 4, 4))),
-        ((1, 10), (24,), None),
-        ((1, 10), (10, 12), None),
-        ((1, 3, 10), (10, 12), None),
-        ((1,), (24,), None),
-        (None, (24,), None),
-    ],
-)
-def test_layouts(shape: Any, size: tuple[int, ...], expected: Layout | None) -> None:
-    assert layout(shape, size) == expected
-
-
-@pytest.mark.parametrize(
     ("place", "shape"),
     [
         (Layout("first", (2, 3)), (4, 5, 2, 3)),
@@ -82,6 +58,7 @@ def test_layouts(shape: Any, size: tuple[int, ...], expected: Layout | None) -> 
         (Layout("tokens", (2, 3), 0), (4, 6, 5)),
         (Layout("tokens", (2, 3), 2), (4, 8, 5)),
         (Layout("tokens", (2, 1, 3), 1), (4, 7, 5)),
+        (Layout("tokens", (2, 3), 1, 2), (4, 9, 5)),
     ],
 )
 def test_reading_and_writing(place: Layout, shape: tuple[int, ...]) -> None:
@@ -92,8 +69,8 @@ def test_reading_and_writing(place: Layout, shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(place.write(A, out), out)
     changed = place.write(A * 2, out)
     torch.testing.assert_close(place.read(changed), A * 2)
-    if place.prefix:
-        torch.testing.assert_close(changed[:, : place.prefix], out[:, : place.prefix])
+    ends = [*range(place.prefix), *range(out.shape[1] - place.suffix, out.shape[1])]
+    torch.testing.assert_close(changed[:, ends], out[:, ends])
     if place.kind == "tokens" and len(place.grid) == 2:
         torch.testing.assert_close(A[1, 2, 1, 2], out[1, place.prefix + 1 * 3 + 2, 2])
 

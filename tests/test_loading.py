@@ -194,7 +194,7 @@ def test_nothing_is_unpickled(tmp_path: Path, zipped: bool) -> None:
         torch.save(Bomb(mark), file)
     else:
         file.write_bytes(pickle.dumps(Bomb(mark)))
-    with pytest.raises(FileError, match="not a plain state dict"):
+    with pytest.raises(FileError, match=r"not a plain state dict|never loaded"):
         resolve_factory(make, weights=file)
     assert not mark.exists()
 

@@ -524,7 +524,7 @@ def test_heatmaps_have_a_scale_that_reaches_below_zero_only_where_maps_do() -> N
         [tick.get_text() for tick in plots.gallery(x, {"a": maps}).axes[-1].get_xticklabels()]
         for maps in (signed, np.abs(signed))
     ]
-    assert words == [["most against", "none", "most for the class"], ["least", "most for the class"]]
+    assert words == [["most against", "none", "most for"], ["least", "most for"]]
 
 
 def test_images_in_panels_stand_beside_their_maps() -> None:

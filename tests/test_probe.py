@@ -118,9 +118,10 @@ def test_variants_are_streamed(rank: int) -> None:
     """n * count passes in batches of one size, whatever the number of samples and of variants."""
     model, x = ready(Plain(rank)), inputs(rank, 3)
     sizes: list[int] = []
+    model.conv1.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     probe = Probe(model, batch=4, engine="plain")
     goal = probe.goal(x, [0, 1, 2])
-    model.conv1.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    sizes.clear()
     shift = torch.linspace(-1, 1, 7)
 
     def make(samples: Tensor, which: Tensor) -> Tensor:
@@ -139,11 +140,14 @@ def test_passes_are_counted() -> None:
     model, x = ready(Plain(2)), inputs(2, 5)
     probe = Probe(model, layer="relu2")
     probe.logits(x)
-    assert probe.passes == {"forward": 5}
+    assert probe.passes == {"forward": 6}  # the first pass of a model shows how to read it
     probe.gradient(x)
-    assert probe.passes == {"forward": 10, "backward": 5}
+    assert probe.passes == {"forward": 11, "backward": 5}
     probe.taps(x, None)
-    assert probe.passes == {"forward": 15, "backward": 10}
+    assert probe.passes == {"forward": 16, "backward": 10}
+    other = Probe(model, layer="relu2")
+    other.logits(x)
+    assert other.passes == {"forward": 5}
 
 
 def test_the_model_is_left_alone() -> None:
@@ -319,7 +323,7 @@ def test_no_order_of_calls_matters() -> None:
     goal = Goal(torch.tensor([0, 1, 2]))
     first = {
         "scored": lambda probe: probe.scored(x, goal),
-        "stream": lambda probe: next(probe.stream([(x, goal)])),
+        "stream": lambda probe: next(probe.stream(x, 1, [(x, goal)])),
         "variants": lambda probe: probe.variants(x, goal, 1, lambda n, _: x[n])[:, 0],
         "shots": lambda probe: next(probe.shots(x, goal, probe.tapped(x), Wants(tail=True)))[0].score,
         "runner": lambda probe: probe.runner(x).scored(x, goal),
@@ -368,8 +372,11 @@ def test_out_of_memory_the_batch_is_halved_and_stays_so() -> None:
             raise torch.OutOfMemoryError("full")
 
     probe = Probe(model, engine="plain")
-    probe.survey(x)
     model.conv1.register_forward_pre_hook(full)
+    probe.survey(x)
+    assert (sizes, probe.passes) == ([1], {"forward": 1})
+    sizes.clear()
+    probe.passes.clear()
     with pytest.warns(HeatproofWarning, match="out of memory"):
         torch.testing.assert_close(probe.logits(x), want)
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]

@@ -165,18 +165,18 @@ def test_a_curve_holds_the_score_of_the_model_unless_declared_otherwise() -> Non
 
 
 @pytest.mark.parametrize(
-    ("hits", "severity", "kind"),
+    ("skill", "severity", "kind"),
     [
-        ({"samples": 40, "model": 28, "copies": [9, 12]}, "good", "model-has-learnt"),
-        ({"samples": 40, "model": 12, "copies": [9, 12]}, "bad", "model-has-not-learnt"),
+        ({"samples": 40, "measure": "correct", "model": 28, "copies": [9, 12]}, "good", "model-has-learnt"),
+        ({"samples": 40, "measure": "correct", "model": 12, "copies": [9, 12]}, "bad", "model-has-not-learnt"),
     ],
 )
-def test_the_model_is_compared_with_its_copies(hits: dict[str, Any], severity: str, kind: str) -> None:
+def test_the_model_is_compared_with_its_copies(skill: dict[str, Any], severity: str, kind: str) -> None:
     results = study()
-    items = statements(checks.section(content(replace(results, about={**results.about, "hits": hits}))))
+    items = statements(checks.section(content(replace(results, about={**results.about, "skill": skill}))))
     (item,) = (item for item in items if item.findings[0].kind == kind)
     assert item.severity == severity
-    assert item.findings[0].numbers == {"correct": hits["model"], "samples": 40, "best": 12, "copies": 2}
+    assert item.findings[0].numbers == {"correct": skill["model"], "samples": 40, "best": 12, "copies": 2}
 
 
 # Planted truth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,8 +140,8 @@ def test_a_model_is_compared_with_its_copies_once(
     monkeypatch.setattr("heatproof.studies.self_checks.randomised", lambda *_, **__: pytest.fail("copied again"))
     again = study(model, samples(), ["grad-cam"], METRIC, out=tmp_path)
     same(whole, again)
-    assert again.about["hits"] == whole.about["hits"]
-    assert len(again.about["hits"]["copies"]) == 19
+    assert again.about["skill"] == whole.about["skill"]
+    assert len(again.about["skill"]["copies"]) == 19
 
 
 def test_a_folder_of_another_study_is_refused(model: nn.Module, tmp_path: Path) -> None:
@@ -170,13 +171,19 @@ def test_cells_that_cannot_apply_are_skipped_with_a_reason(model: nn.Module) -> 
     assert {skip.metric for skip in logit.skips} == {"average-gain:keep=0.3"}
 
 
-def test_other_failures_are_loud(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> Tensor:
-        raise ZeroDivisionError("broken")
+def test_a_metric_that_raises_is_skipped_with_the_reason(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = judging.measure
+
+    def broken(case: Any, metric: Any) -> Tensor:
+        if metric.name == "deletion":
+            raise ZeroDivisionError("broken")
+        return measure(case, metric)
 
     monkeypatch.setattr(judging, "measure", broken)
-    with pytest.raises(ZeroDivisionError):
-        study(model, samples(), ["grad-cam"], ["deletion"])
+    results = study(model, samples(), ["grad-cam"], ["deletion", "insertion"])
+    assert {skip.metric for skip in results.skips} == {"deletion"}
+    assert "ZeroDivisionError: broken" in results.skips[0].reason
+    assert ("grad-cam", "insertion") in results.scores
 
 
 def test_a_method_that_does_not_apply_is_skipped(model: nn.Module) -> None:
@@ -286,8 +293,8 @@ def test_bad_input(model: nn.Module) -> None:
         study(model, samples(), keep=30)
     with pytest.raises(InputError, match="one class for each of 12"):
         study(model, samples(), target=[0, 1])
-    with pytest.raises(InputError, match="expected None, 'label'"):
-        study(model, samples(), target="b")
+    with pytest.raises(UnknownName, match="unknown class 'z'"):
+        study(model, samples(), target="z")
     with pytest.raises(UsageError, match="workers"):
         study(model, samples(), workers="threads", progress=lambda *_: pytest.fail("begun"))
 
@@ -359,7 +366,7 @@ class TestSeveralFills:
         metrics = ["max-sensitivity:runs=2", "random-logit", "pointing-game"]
         passes = []
         for fills in (["mean"], FILLS):
-            probe = hp.Probe(model)
+            probe = hp.Probe(copy.deepcopy(model))
             studies(probe, samples(), ["ablation-cam"], metrics, fills, self_checks=False)
             passes.append(dict(probe.passes))
         assert passes[0] == passes[1]
@@ -426,7 +433,7 @@ def test_self_checks_can_be_left_out(model: nn.Module, tmp_path: Path) -> None:
     )
     same(full, bare)
     assert bare.self_checks is None
-    assert bare.about["hits"] is None
+    assert bare.about["skill"] is None
     assert bare.verdict().text
     assert probes[1].passes["forward"] < probes[0].passes["forward"]
     assert bare.about["passes"] == dict(probes[1].passes)

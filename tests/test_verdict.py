@@ -82,7 +82,7 @@ def learnt(results: Results, *, correct: float, hits: dict[str, Any] | None = No
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 10, size=len(results))
     predictions = np.where(rng.random(len(y)) < correct, y, rng.integers(0, 10, size=len(y)))
-    return replace(results, y=y, predictions=predictions, about={**results.about, "hits": hits})
+    return replace(results, y=y, predictions=predictions, about={**results.about, "skill": hits})
 
 
 def tried(results: Results, change: dict[str, float], *, noise: dict[str, float] | None = None) -> Results:
@@ -295,7 +295,7 @@ def test_a_model_that_knows_nothing_has_no_winner() -> None:
 
 def test_a_model_no_better_than_its_random_copies_has_no_winner() -> None:
     clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
-    lucky = {"samples": 60, "model": 20, "copies": [3, 20, 5]}
+    lucky = {"measure": "correct", "samples": 60, "model": 20, "copies": [3, 20, 5]}
     found = verdict(learnt(clear, correct=0.3, hits=lucky))
     assert found.winner is None
     assert [f.reason for f in found.findings if f.kind == "model-has-not-learnt"] == ["random-weights"]

@@ -60,6 +60,7 @@ EXAMPLES = {
     ),
     "more-samples-needed": Finding("more-samples-needed", "note", ("a", "b"), numbers={"needed": 2903, "samples": 60}),
     "more-samples-will-not-separate": Finding("more-samples-will-not-separate", "note", ("a", "b")),
+    "rows-are-pairs": Finding("rows-are-pairs", "note", numbers={"pairs": 30, "samples": 20, "left_out": 1}),
     "undefined-scores": Finding("undefined-scores", "note", metric="deletion", numbers={"share": 0.2}),
     "skipped": Finding("skipped", "note", numbers={"combinations": 3}),
     "constant-maps": Finding("constant-maps", "note", ("a",), numbers={"constant": 3, "maps": 60}),
@@ -100,7 +101,7 @@ def test_findings_that_differ_in_their_metric_alone_share_a_sentence() -> None:
 def studies() -> tuple[Results, ...]:
     """Studies of very different outcomes."""
     clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
-    lucky = {"samples": 60, "model": 20, "copies": [3, 20, 5]}
+    lucky = {"measure": "correct", "samples": 60, "model": 20, "copies": [3, 20, 5]}
     return (
         clear,
         built({"one": 0.5, "two": 0.5, "poor": -0.5, **CONTROLS}),

@@ -156,7 +156,9 @@ def test_a_study_by_workers_is_the_serial_one_to_the_last_bit(tmp_path: Path, mo
             np.testing.assert_array_equal(results.scores[cell], scores)
         for kind in ("methods", "metrics"):
             assert set(results.about["seconds"][kind]) == set(want.about["seconds"][kind])
-        assert results.about["passes"] == want.about["passes"]
+        passes, serial = results.about["passes"], want.about["passes"]
+        assert {**passes, "forward": 0} == {**serial, "forward": 0}
+        assert abs(passes["forward"] - serial["forward"]) <= 4  # each process looks at the model once
         assert steps[-1] == ("judging", 20 * 6 * 2, 20 * 6 * 2)
     assert not any(p.is_shared() for p in model.parameters())
     assert not x.is_shared()

@@ -6,14 +6,15 @@ Nothing in the package imports this module but the package itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from heatproof.preprocessing import Preprocessing
 from heatproof.probe import Probe
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
@@ -123,13 +124,15 @@ def load(
     *,
     factory: str | Callable[[], nn.Module] | None = None,
     classes: Sequence[str] = (),
+    preprocessing: str | Mapping[str, Any] | Preprocessing | None = None,
 ) -> nn.Module | Results:
     """The model (evaluation mode, its card as ``.card``) or the study's Results at ``path``.
 
-    A model is a folder that `hp.save` wrote, either of its two files, the folder of a run, a Keras file (.h5, .keras)
-    or an exported program (.pt2). Bare weights (.safetensors, .pt) need ``factory``, a callable or
-    "package.module:name" that builds the network. ``classes`` names the model's outputs in their order. Results are a
-    folder with ``results.json``.
+    A model is a folder that `hp.save` wrote, either of its two files, the folder of a run, a folder of Hugging Face
+    (config.json and model.safetensors; "hf:FOLDER"), a bundle of MONAI ("monai:FOLDER"), a Keras file (.h5, .keras) or
+    an exported program (.pt2). Bare weights (.safetensors, .pt, .ckpt) need ``factory``, a callable or
+    "package.module:name" that builds the network. ``classes`` names the model's outputs in their order;
+    ``preprocessing`` replaces what the card says of its inputs. Results are a folder with ``results.json``.
 
     Raises: FileError where nothing is there, or it is truncated, foreign or of a newer format; UsageError where there
         are more or fewer names than outputs.
@@ -140,4 +143,4 @@ def load(
     place = Path(path)
     if (place / storage.MANIFEST).exists():
         return Results.of(storage.load_all(place))
-    return folder.load(place, factory=factory, classes=classes)
+    return folder.load(path, factory=factory, classes=classes, preprocessing=preprocessing)

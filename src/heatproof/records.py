@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from heatproof.annotations import Annotations, Task, annotated, overview, rows_of, task_of
 from heatproof.errors import InputError
 
 Direction = Literal["higher", "lower"]
 Severity = Literal["bad", "note", "good"]
+_ASKED: Mapping[Task, str] = {"classes": "classes", "labels": "labels", "regression": "real numbers"}
 
 
 @runtime_checkable
@@ -46,18 +48,20 @@ class Lazy(Protocol):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Samples:
-    """Labelled inputs, with the positions that decide the class where these are known.
+    """Inputs with what is true of them, and the positions that decide it where these are known.
 
     Attributes:
         x: inputs (N, C, *S), float; in memory, or Lazy: then take it in slices, ``x[start:stop]``.
-        y: true labels (N,), int64, each in [0, len(classes)).
+        y: true classes (N,), int64, each in [0, len(classes)); or labels (N, L) of 0 and 1, int64; or, for a
+            regression, real numbers (N,), float64.
         mask: planted truth (N, *S), bool, or None.
-        classes: a name a class.
+        classes: a name a class or label; for a regression one, that of the quantity, whose unit is in ``about``.
         name: what the samples are called in reports.
         ids: a name a sample (a file name, say), or empty.
-        about: source, licence, citation and transform, shown in reports.
+        about: source, licence, citation and preprocessing, shown in reports.
 
-    Inputs, labels and masks may be NumPy arrays or lists; labels of any integer type and masks of 0 and 1.
+    Inputs, labels and masks may be NumPy arrays or lists; classes of any integer type, labels and masks of 0 and 1 of
+    any type. Real numbers (N,) that are all whole are taken for a regression only with one name in ``classes``.
 
     Raises: InputError where shapes, types or values disagree.
 
@@ -66,7 +70,7 @@ class Samples:
     """
 
     x: Float[Tensor, "n c *s"] | Lazy
-    y: Int[Tensor, " n"]
+    y: Annotations
     mask: Bool[Tensor, "n *s"] | None = None
     classes: tuple[str, ...] = ()
     name: str = "samples"
@@ -76,25 +80,20 @@ class Samples:
     def __init__(
         self,
         x: ArrayLike | Tensor | Lazy,
-        y: ArrayLike | Tensor | Sequence[int],
+        y: ArrayLike | Tensor | Sequence[float] | Sequence[Sequence[float]],
         mask: ArrayLike | Tensor | None = None,
         classes: Sequence[str] = (),
         name: str = "samples",
         ids: Sequence[str] = (),
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        inputs, labels = _inputs(x), _labels(y)
+        inputs = _inputs(x)
+        labels, names = annotated(_tensor(y, "labels y"), classes)
         n = len(labels)
         if len(inputs) != n:
             raise InputError(f"got {len(inputs)} inputs and {n} labels; expected one label an input")
         if ids and len(ids) != n:
             raise InputError(f"got {len(ids)} ids for {n} samples; expected one each")
-        lowest, highest = (int(labels.min()), int(labels.max())) if n else (0, -1)
-        names = tuple(classes) or tuple(str(k) for k in range(highest + 1))
-        if lowest < 0 or highest >= len(names):
-            raise InputError(
-                f"labels reach from {lowest} to {highest}; expected 0 to {len(names) - 1} for {len(names)} classes"
-            )
         planted = None if mask is None else _planted(mask, (n, *inputs.shape[2:]))
         record = {"x": inputs, "y": labels, "mask": planted, "classes": names, "name": name, "ids": tuple(ids)}
         for attribute, value in (record | {"about": about or {}}).items():
@@ -108,11 +107,16 @@ class Samples:
         truth = "without" if self.mask is None else "with"
         return (
             f"Samples({brief(self.name)!r}, {len(self):,} inputs of shape {tuple(self.x.shape[1:])}, {dtype}, "
-            f"{len(self.classes):,} classes, {truth} planted truth)"
+            f"{overview(self.y, self.classes)}, {truth} planted truth)"
         )
 
     def _repr_html_(self) -> str:
         return _page((self,), ("",))
+
+    @property
+    def task(self) -> Task:
+        """What is asked of a model: one of the classes, which of the labels are present, or a number."""
+        return task_of(self.y)
 
     def take(self, index: Sequence[int] | Int[Tensor, " k"] | slice) -> Samples:
         """The samples at the given positions, in that order."""
@@ -130,15 +134,30 @@ class Samples:
 
 @dataclass(frozen=True, repr=False)
 class Splits:
-    """The training and the test samples of one data set."""
+    """The training and the test samples of one data set.
+
+    Raises: InputError where one part has classes and the other labels or real numbers.
+    """
 
     train: Samples
     test: Samples
 
+    def __post_init__(self) -> None:
+        if self.train.task != self.test.task:
+            raise InputError(
+                f"got training samples with {_ASKED[self.train.task]} and test samples with {_ASKED[self.test.task]}; "
+                "expected the same in both"
+            )
+
     @property
     def classes(self) -> tuple[str, ...]:
-        """A name a class."""
+        """A name a class or label, or that of the quantity."""
         return self.train.classes
+
+    @property
+    def task(self) -> Task:
+        """What is asked of a model."""
+        return self.train.task
 
     def __iter__(self) -> Iterator[Samples]:
         return iter((self.train, self.test))
@@ -146,7 +165,7 @@ class Splits:
     def __repr__(self) -> str:
         return (
             f"Splits({brief(self.train.name)!r}, {len(self.train):,} training and {len(self.test):,} test inputs "
-            f"of shape {tuple(self.train.x.shape[1:])}, {len(self.classes):,} classes)"
+            f"of shape {tuple(self.train.x.shape[1:])}, {overview(self.train.y, self.classes)})"
         )
 
     def _repr_html_(self) -> str:
@@ -272,14 +291,6 @@ def _inputs(x: Any) -> Tensor | Lazy:
     return inputs
 
 
-def _labels(y: Any) -> Tensor:
-    labels = _tensor(y, "labels y")
-    whole = not (labels.is_floating_point() or labels.is_complex()) or not labels.numel()
-    if labels.ndim != 1 or not whole:
-        raise InputError(f"labels y: got {labels.dtype} of shape {tuple(labels.shape)}, expected whole numbers (N,)")
-    return labels.to(torch.int64)
-
-
 def _planted(mask: Any, shape: tuple[int, ...]) -> Tensor:
     planted = _tensor(mask, "mask")
     if tuple(planted.shape) != shape:
@@ -293,19 +304,16 @@ def _planted(mask: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def _page(parts: Sequence[Samples], heads: Sequence[str], most: int = 20) -> str:
-    """An HTML table of samples, a column each: how many, their shape, and how many of each class."""
-    classes = parts[0].classes
-    counts = [torch.bincount(part.y, minlength=len(part.classes)).tolist() for part in parts]
+    """An HTML table of samples, a column each: how many, their shape, and what is true of them."""
+    truths = [rows_of(part.y, part.classes, most) for part in parts]
     rows: list[tuple[str, list[str]]] = [("", list(heads))] if any(heads) else []
     rows += [
         ("name", [part.name for part in parts]),
         ("samples", [f"{len(part):,}" for part in parts]),
         ("shape", [str(tuple(part.x.shape[1:])) for part in parts]),
         ("planted truth", ["no" if part.mask is None else "yes" for part in parts]),
-        *((f"class {name}", [f"{count[k]:,}" for count in counts]) for k, name in enumerate(classes[:most])),
+        *((name, [truth[k][1] for truth in truths]) for k, (name, _) in enumerate(truths[0])),
     ]
-    if len(classes) > most:
-        rows.append((f"{len(classes) - most:,} more classes", [f"{sum(count[most:]):,}" for count in counts]))
     lines = [
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
         for name, values in rows

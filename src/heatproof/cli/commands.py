@@ -23,8 +23,8 @@ EXAMPLES = {
     "compare": "heatproof compare runs/mnist1d runs/mnist1d-paper",
 }
 TRAIN = ("data", "path", "net", "recipe", "strict", "seed")
-EVALUATE = ("data", "path", "model", "weights", "classes", "strict", "seed")
-EXPLAIN = (*EVALUATE, "limit", "methods", "layer", "target")
+EVALUATE = ("data", "path", "model", "weights", "classes", "outputs", "preprocessing", "strict", "seed")
+EXPLAIN = (*EVALUATE, "limit", "methods", "layer", "layout", "target")
 TRAINING = ("net", "recipe")  # fields that a study of a trained model has no use for
 
 
@@ -73,10 +73,14 @@ def evaluate(plan: Plan, out: Out = None) -> None:
     """How good a classifier is on the test samples: accuracy, AUC, calibration, confusions, each with an interval."""
     from heatproof.cli import tables
     from heatproof.pipeline import stages
+    from heatproof.probe import SEVERAL
 
     _check_model(plan)
     network = stages.classifier(plan)
-    tables.performance(stages.assess(network, stages.splits(plan, network).test, out=out, seed=plan.seed))
+    samples = stages.splits(plan, network).test
+    asked = stages.probe(plan, network, samples)
+    messages.say(f"Outputs {asked.outputs_for(samples.x[:SEVERAL])}")
+    tables.performance(stages.assess(asked, samples, out=out, seed=plan.seed))
     if out is not None:
         messages.place("Numbers", out / stages.PERFORMANCE)
 
@@ -85,12 +89,13 @@ def explain(plan: Plan, out: Out = None, quiet: Quiet = False) -> None:
     """Attribution maps of the test samples, as one tensor a method in a safetensors file."""
     from heatproof.cli import tables
     from heatproof.pipeline import stages
+    from heatproof.probe import SEVERAL
 
     _check_model(plan)
     folder = out or Path("runs", plan.name)
     network = stages.classifier(plan)
     samples = stages.chosen(plan, stages.splits(plan, network).test)
-    messages.say(f"Layer {stages.probe(plan, network).choice(samples.x[:2])}")
+    messages.say(str(stages.probe(plan, network, samples).describe(samples.x[:SEVERAL])))
     with progress.bars(quiet=quiet) as watch:
         maps = stages.maps(plan, network, samples, out=folder, watch=watch)
     tables.maps(maps)

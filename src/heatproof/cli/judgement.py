@@ -23,12 +23,11 @@ REASONS = 4  # why cells were skipped
 
 def outcome(finished: Outcome) -> None:
     """The short summary at the end of a run."""
-    accuracy, count = finished.performance.intervals["accuracy"], len(finished.performance)
+    from heatproof.performance.wording import headline
+
+    measured = finished.performance
     study(finished.judgement)
-    ends = ""
-    if math.isfinite(accuracy.low):
-        ends = f" (95 % CI {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})"
-    say(f"Test accuracy {100 * accuracy.mean:.1f} %{ends} on {count:,} samples.")
+    say(f"Test set: {headline(measured.task, measured.intervals, len(measured))}.")
     place("Report", finished.report)
 
 

@@ -17,7 +17,7 @@ from heatproof.cli.messages import out, say
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from heatproof.performance import Performance
+    from heatproof.performance import Assessment, LabelPerformance, Performance
     from heatproof.records import Estimate
     from heatproof.registry import Entry, Registry
 
@@ -97,22 +97,35 @@ def trained(model: nn.Module) -> None:
     out().print(rows)
 
 
-def performance(measured: Performance) -> None:
-    """The classifier's single numbers, one row a class, and the findings."""
+def performance(measured: Assessment) -> None:
+    """The model's single numbers, one row a class or label, and the findings."""
+    from heatproof.performance import LabelPerformance, Performance
     from heatproof.performance.wording import sentence
 
     columns = ("Number", "Value", "95 % interval")
-    rows = table(f"Classifier on {len(measured):,} samples of {measured.name}", *columns, right=columns[1:])
+    model = "Model" if measured.task == "regression" else "Classifier"
+    rows = table(f"{model} on {len(measured):,} samples of {measured.name}", *columns, right=columns[1:])
     for key, interval in measured.intervals.items():
         rows.add_row(spoken(key), *estimate(interval))
     out().print(rows)
-    keys = ("accuracy", "precision", "f1", "auc")
-    rows = table("Class by class", "Class", "Samples", *map(spoken, keys), right=["Samples", *map(spoken, keys)])
+    if isinstance(measured, (Performance, LabelPerformance)):
+        out().print(_classwise(measured))
+    say(*map(sentence, measured.findings))
+
+
+def _classwise(measured: Performance | LabelPerformance) -> Table:
+    """A row a class or label."""
+    heads = ["Class by class", "Class", "Samples"]
+    keys = ["accuracy", "precision", "f1", "auc"]
+    if measured.task == "labels":
+        heads = ["Label by label", "Label", "Positive"]
+        keys = ["auc", "average_precision", "precision", "recall", "f1"]
+    title, *columns = *heads, *map(spoken, keys)
+    rows = table(title, *columns, right=columns[1:])
     for k, name in enumerate(measured.classes):
         numbers = (number(measured.class_intervals[key][k].mean) for key in keys)
         rows.add_row(escape(name), str(measured.support[k]), *numbers)
-    out().print(rows)
-    say(*map(sentence, measured.findings))
+    return rows
 
 
 def maps(tensors: Mapping[str, Tensor]) -> None:
@@ -129,7 +142,7 @@ def maps(tensors: Mapping[str, Tensor]) -> None:
 def spoken(key: str) -> str:
     """The name of a number as it heads a column."""
     words = key.replace("_", " ")
-    for short in ("auc", "ece", "f1"):
+    for short in ("auc", "ece", "f1", "r2", "mae", "rmse"):
         words = re.sub(rf"\b{short}\b", short.upper(), words)
     return words[:1].upper() + words[1:]
 

@@ -6,7 +6,7 @@ import csv
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from heatproof.annotations import QUANTITY, Task
 from heatproof.data.catalogue import dataset
-from heatproof.data.folder import stratified
+from heatproof.data.strata import stratified
 from heatproof.errors import FileError, InputError, UsageError
+from heatproof.preprocessing import squashed
 from heatproof.records import Samples, Splits
 
 Channels = Literal["first", "last", "absent"]
@@ -37,9 +39,10 @@ def arrays(
     source: str | Path | Mapping[str, Any],
     *,
     x: str = "x",
-    y: str = "",
+    y: str | tuple[str, ...] = "",
     mask: str = "mask",
     channels: Channels = "first",
+    task: Task | None = None,
     test: float = 0.2,
     seed: int = 0,
 ) -> Splits:
@@ -48,8 +51,10 @@ def arrays(
     Inputs are (N, C, *S); with ``channels`` "last" (N, *S, C), with "absent" (N, *S); of two axes it is always (N, T).
     Files: .npz with arrays x, y, mask, classes or x_train, y_train, x_test, y_test, other names through the options
     ``x``, ``y`` and ``mask``; .npy, with ``y`` the .npy file of the labels; CSV, a signal a row, with ``y`` the column
-    of labels (by default the one called y, label, class or target; without header the last). Labels may be numbers or
-    words. Without a split, the share ``test`` of each class goes to the test samples.
+    of labels (by default the one called y, label, class or target; without header the last), or a+b+c for several
+    labels of 0 and 1. Classes may be numbers or words; y of shape (N, L) are labels, fractions a regression, and
+    ``task`` decides where whole numbers are one. Without a split, the share ``test`` of each class (or combination of
+    labels, or range of values) goes to the test samples.
 
     Raises: FileError for a file that is damaged, foreign or holds Python objects; InputError where arrays do not fit.
     """
@@ -63,13 +68,18 @@ def arrays(
         if (x, mask) != ("x", "mask"):
             raise UsageError(f"{name}: the options x and mask name arrays of an .npz file")
         y = "y"
+    elif not isinstance(y, str):
+        raise UsageError(f"{name}: option y got {'+'.join(y)}; several columns of labels are read from CSV files alone")
     parts = _parts(members, (x, y or "y", mask), "the mapping" if isinstance(source, Mapping) else name)
-    labels, classes = _coded([part.labels for part in parts.values()], members.get("classes"), name)
+    labels, classes = _annotated([part.labels for part in parts.values()], members.get("classes"), y, task, name)
     about = {"source": name, "channels": channels}
     samples = [
-        Samples(
-            *_shaped(part.inputs, part.mask, codes, channels, f"{name}, {split or 'x'}"),
-            classes=classes, name=name, about=about,
+        _described(
+            Samples(
+                *_shaped(part.inputs, part.mask, codes, channels, f"{name}, {split or 'x'}"),
+                classes=classes, name=name, about=about,
+            ),
+            part.inputs,
         )
         for (split, part), codes in zip(parts.items(), labels, strict=True)
     ]  # fmt: skip
@@ -78,7 +88,16 @@ def arrays(
     return _split(samples[0], test, seed)
 
 
-def _read(path: Path, labels: str) -> dict[str, Array]:
+def _described(samples: Samples, inputs: Array) -> Samples:
+    """The samples, of images stored as bytes also saying so: such numbers have not been scaled."""
+    channels, *sides = samples.x.shape[1:]
+    if inputs.dtype != np.uint8 or len(sides) != 2 or channels not in (1, 3):
+        return samples
+    plain = replace(squashed(None, channels), scale=1.0, origin="bytes in an array")
+    return replace(samples, about={**samples.about, "preprocessing": plain.record()})
+
+
+def _read(path: Path, labels: str | tuple[str, ...]) -> dict[str, Array]:
     if not path.is_file():
         raise FileError(f"{path}: no such file; expected a .npz, .npy or .csv file")
     if path.stat().st_size == 0:
@@ -88,7 +107,7 @@ def _read(path: Path, labels: str) -> dict[str, Array]:
     if path.suffix.lower() == ".npz":
         return _load(path)
     if path.suffix.lower() == ".npy":
-        if not labels:
+        if not labels or not isinstance(labels, str):
             raise UsageError(
                 f"{path}: holds one array; name the .npy file of its labels, as in --data arrays:y=labels.npy, "
                 "or use an .npz file with x and y"
@@ -110,7 +129,7 @@ def _load(path: Path) -> dict[str, Array]:
         raise FileError(f"{path}: damaged or truncated ({error})") from None
 
 
-def _read_csv(path: Path, labels: str) -> dict[str, Array]:
+def _read_csv(path: Path, labels: str | tuple[str, ...]) -> dict[str, Array]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if row]
@@ -123,20 +142,39 @@ def _read_csv(path: Path, labels: str) -> dict[str, Array]:
     if uneven is not None:
         raise FileError(f"{path}: line {uneven} has another number of cells than line {rows[0][0]}, which has {width}")
     head = [cell.strip() for cell in rows[0][1]] if not all(map(_is_number, rows[0][1][:-1])) else []
-    column = _column(path, head, width, labels)
+    columns = _columns(path, head, width, labels)
     body = rows[1:] if head else rows
-    x = np.array([[_number(path, line, cell) for i, cell in enumerate(row) if i != column] for line, row in body])
-    return {"x": x.reshape(len(body), width - 1), "y": np.array([row[column].strip() for _, row in body])}
+    x = np.array([[_number(path, line, cell) for i, cell in enumerate(row) if i not in columns] for line, row in body])
+    members: dict[str, Array] = {"x": x.reshape(len(body), width - len(columns))}
+    if isinstance(labels, str):
+        y = np.array([row[columns[0]].strip() for _, row in body])
+        named = {"classes": np.array([head[columns[0]]])} if head and _are_fractions(y) else {}
+        return members | {"y": y} | named
+    y = np.array([[_number(path, line, row[i]) for i in columns] for line, row in body])
+    return members | {"y": y.reshape(len(body), len(columns)), "classes": np.array(labels)}
 
 
-def _column(path: Path, head: Sequence[str], width: int, labels: str) -> int:
-    if width < 2:
-        raise FileError(f"{path}: has one column; expected the values of a signal and its label")
-    if labels:
-        if labels not in head:
-            raise InputError(f"{path}: has no column {labels!r}; columns: {', '.join(head[:12]) or 'no header'}")
-        return head.index(labels)
-    return next((i for i, name in enumerate(head) if name.lower() in _LABELS), width - 1)
+def _columns(path: Path, head: Sequence[str], width: int, labels: str | tuple[str, ...]) -> list[int]:
+    """The columns that hold labels."""
+    names = [labels] if isinstance(labels, str) else list(labels)
+    if width <= len(names):
+        columns = "one column" if width == 1 else f"{width} columns"
+        raise FileError(f"{path}: has {columns}; expected the values of a signal and its label")
+    if names == [""]:
+        return [next((i for i, name in enumerate(head) if name.lower() in _LABELS), width - 1)]
+    for name in names:
+        if name not in head:
+            raise InputError(f"{path}: has no column {name!r}; columns: {', '.join(head[:12]) or 'no header'}")
+    return [head.index(name) for name in names]
+
+
+def _are_fractions(words: Array) -> bool:
+    """Whether the words are numbers and some of them not whole."""
+    return all(map(_is_number, words)) and not all(_is_whole(word) for word in words)
+
+
+def _is_whole(word: str) -> bool:
+    return word.lstrip("+-").isdecimal()
 
 
 def _is_number(cell: str) -> bool:
@@ -194,15 +232,47 @@ def _renaming(members: Mapping[str, Array], x: str, y: str) -> str:
     return f" (or name them with --data arrays:{','.join(options)})"
 
 
+def _annotated(
+    labels: Sequence[Array], classes: Array | None, y: str | tuple[str, ...], task: Task | None, named: str
+) -> tuple[list[Array], tuple[str, ...]]:
+    """Labels of every part as numbers, and the names of the classes or labels, or that of the quantity."""
+    flat = [_numbers(part.reshape(-1) if part.ndim == 2 and part.shape[1] == 1 else part, named) for part in labels]
+    fractions = any(part.ndim == 1 and part.dtype.kind == "f" and not (part == part.round()).all() for part in flat)
+    task = task or ("labels" if flat[0].ndim == 2 else "regression" if fractions else "classes")
+    if task == "classes" and fractions:
+        raise InputError(f"{named}: labels are no whole numbers; expected classes, or leave out task=classes")
+    if task == "classes" and flat[0].ndim == 1:
+        return _coded(flat, classes, named)
+    wanted = 2 if task == "labels" else 1
+    wrong = next((part for part in flat if part.ndim != wanted or part.dtype.kind in "US"), None)
+    if wrong is not None:
+        expected = {"classes": "one number or word a sample", "labels": "0 or 1 for each of several labels (N, L)"}
+        raise InputError(
+            f"{named}: labels of shape {wrong.shape}, {wrong.dtype}; "
+            f"expected {expected.get(task, 'one number a sample')} for task={task}"
+        )
+    names = () if classes is None else tuple(map(str, classes.reshape(-1)))
+    if task == "labels":
+        return flat, names
+    return [part.astype(np.float64) for part in flat], names or (str(y) if y not in ("", "y") else QUANTITY,)
+
+
+def _numbers(y: Array, named: str) -> Array:
+    """The labels of one part as they are, or as numbers where they are numbers written as words."""
+    if y.dtype.kind not in "iubfUS" or not 1 <= y.ndim <= 2:
+        raise InputError(
+            f"{named}: labels of shape {y.shape}, {y.dtype}; expected one number or word a sample, or (N, L) of 0 and 1"
+        )
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        row = int(np.argwhere(~np.isfinite(y))[0, 0])
+        raise InputError(f"{named}: NaN or infinite label, first in sample {row}")
+    text = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+    return text.astype(np.float64) if text.dtype.kind == "U" and _are_fractions(text.reshape(-1)) else text
+
+
 def _coded(labels: Sequence[Array], classes: Array | None, named: str) -> tuple[list[Array], tuple[str, ...]]:
     """Labels of every part as numbers from 0, and the names of the classes."""
-    flat = [y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y for y in labels]
-    for y in flat:
-        if y.ndim != 1 or y.dtype.kind not in "iubfUS":
-            raise InputError(f"{named}: labels of shape {y.shape}, {y.dtype}; expected one number or word a sample")
-        if y.dtype.kind == "f" and not (np.isfinite(y).all() and (y == y.round()).all()):
-            raise InputError(f"{named}: labels such as {y.flat[0]} are no whole numbers; expected classes")
-    whole = [_words(y) if y.dtype.kind in "US" else y.astype(np.int64) for y in flat]
+    whole = [_words(y) if y.dtype.kind == "U" else y.astype(np.int64) for y in labels]
     codes = np.unique(np.concatenate(whole))
     if classes is not None and codes.dtype.kind == "i":
         names = tuple(str(name) for name in classes.reshape(-1))
@@ -215,8 +285,7 @@ def _coded(labels: Sequence[Array], classes: Array | None, named: str) -> tuple[
 
 
 def _words(y: Array) -> Array:
-    text = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
-    return text.astype(np.int64) if all(word.lstrip("-").isdecimal() for word in text) else text
+    return y.astype(np.int64) if all(map(_is_whole, y)) else y
 
 
 def _shaped(
@@ -238,14 +307,17 @@ def _shaped(
     if bad.any():
         raise InputError(f"{named}: NaN or infinite values, first in sample {int(bad.nonzero()[0])}")
     truth = None if mask is None else torch.from_numpy(np.ascontiguousarray(mask != 0))
-    return values, torch.from_numpy(np.ascontiguousarray(y, dtype=np.int64)), truth
+    return values, torch.from_numpy(np.ascontiguousarray(y)), truth
 
 
 def _split(samples: Samples, test: float, seed: int) -> Splits:
-    for label, count in enumerate(torch.bincount(samples.y, minlength=len(samples.classes)).tolist()):
+    counts = torch.bincount(samples.y, minlength=len(samples.classes)).tolist() if samples.task == "classes" else []
+    for label, count in enumerate(counts):
         if count == 1:
             raise InputError(
                 f"class {samples.classes[label]} has one sample; expected two, for training and for testing"
             )
-    share = stratified(samples.y, len(samples.classes), lambda n: min(n - 1, max(1, round(test * n))), seed)
+    if len(samples) == 1:
+        raise InputError(f"{samples.name}: has one sample; expected two, for training and for testing")
+    share = stratified(samples.y, lambda n: min(n - 1, max(1, round(test * n))), seed)
     return Splits(samples.take((~share).nonzero()[:, 0]), samples.take(share.nonzero()[:, 0]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from heatproof.errors import UsageError
+from heatproof.preprocessing import Preprocessing
 from heatproof.records import Splits
 from heatproof.registry import Entry, Registry, Spec
 
@@ -63,8 +64,10 @@ def dataset(
     return register
 
 
-def load(data: str | Spec, path: str | Path | None = None) -> Splits:
+def load(data: str | Spec, path: str | Path | None = None, *, preprocessing: Preprocessing | None = None) -> Splits:
     """The training and test samples named by a spec; ``path`` is where they lie, for those on disk.
+
+    Images on disk are read with ``preprocessing``, that of a model say, unless the spec names another.
 
     Raises: UnknownName, UsageError where the data set or one of its options does not exist, or a path is missing.
 
@@ -77,4 +80,7 @@ def load(data: str | Spec, path: str | Path | None = None) -> Splits:
         raise UsageError(f"--data {spec.name} needs --path, {entry.place}")
     if path is not None and entry.path == "none":
         raise UsageError(f"--data {spec.name} is generated and takes no --path; got {path}")
-    return cast(Splits, entry.function(*(() if path is None else (path,)), **spec.kwargs))
+    options = spec.kwargs
+    if preprocessing is not None and "preprocessing" in entry.options:
+        options = {"preprocessing": preprocessing, **options}
+    return cast(Splits, entry.function(*(() if path is None else (path,)), **options))

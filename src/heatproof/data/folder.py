@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
-from heatproof import draws
 from heatproof.data.catalogue import dataset
-from heatproof.data.images import SUFFIXES, Checked, Normalise, Transform, check_images, side
+from heatproof.data.images import SUFFIXES, Checked, check_images, reading
+from heatproof.data.strata import stratified
 from heatproof.errors import FileError, UsageError
+from heatproof.preprocessing import Preprocessing
 from heatproof.records import Samples, Splits
 
 # Which of the samples are for testing, and how they were picked, for the report.
@@ -27,9 +28,9 @@ _TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "vali
 def folder(
     path: str | Path,
     *,
-    size: int | tuple[int, ...] | None = 224,
-    channels: int = 3,
-    normalise: Normalise = "unit",
+    preprocessing: str | Preprocessing | None = "unit",
+    size: int | tuple[int, ...] | Literal["file"] | None = None,
+    channels: int | None = None,
     test: float = 0.2,
     seed: int = 0,
     strict: bool = False,
@@ -40,22 +41,25 @@ def folder(
     listed in ``about["bad"]``, or with ``strict`` are an error. A single tree gives the share ``test`` of each class to
     the test samples, drawn by ``seed``. Pixels stay on disk until a row of ``x`` is asked for.
 
+    ``preprocessing`` is that of a model (``model.card.preprocessing``), or a scaling, "unit", "signed" or "imagenet",
+    of images resized to 224 x 224; ``size`` and ``channels`` replace its own, and "file" keeps the size of the files.
+
     Raises: FileError where the folder, a class or every image of a class is missing; UsageError for a bad option.
     """
     if not 0 < test < 1:
         raise UsageError(f"folder: option test got {test}, expected a share between 0 and 1")
-    transform = Transform(side(size), channels, normalise)
+    preparation = reading(preprocessing, size=size, channels=channels)
 
     def pick(samples: Samples) -> tuple[Bool[Tensor, " n"], str]:
-        chosen = stratified(samples.y, len(samples.classes), lambda n: min(n - 1, max(1, round(test * n))), seed)
+        chosen = stratified(samples.y, lambda n: min(n - 1, max(1, round(test * n))), seed)
         return chosen, f"{test:.0%} of each class for testing, seed {seed}"
 
-    return tree(Path(path), transform, pick, strict=strict)
+    return tree(Path(path), preparation, pick, strict=strict)
 
 
 def tree(
     root: Path,
-    transform: Transform,
+    preprocessing: Preprocessing,
     pick: Pick,
     *,
     strict: bool = False,
@@ -79,7 +83,7 @@ def tree(
     if train is not None and test is not None:
         classes = _classes(train, test)
         parts = [
-            samples(part, classes, transform, strict=strict, name=root.name, about=facts, names=names)
+            samples(part, classes, preprocessing, strict=strict, name=root.name, about=facts, names=names)
             for part in (train, test)
         ]
         return Splits(parts[0], parts[1])
@@ -88,7 +92,7 @@ def tree(
         raise FileError(
             f"{root}: has {present}/ but no {absent}/; expected both, or the class folders directly in {root.name}/"
         )
-    everything = samples(root, _classes(root), transform, strict=strict, name=root.name, about=facts, names=names)
+    everything = samples(root, _classes(root), preprocessing, strict=strict, name=root.name, about=facts, names=names)
     for label, count in enumerate(torch.bincount(everything.y, minlength=len(everything.classes)).tolist()):
         if count == 1:
             raise FileError(
@@ -105,21 +109,10 @@ def folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
-def stratified(y: Int[Tensor, " n"], classes: int, share: Callable[[int], int], seed: int) -> Bool[Tensor, " n"]:
-    """Which samples are for testing: of each class, ``share(n)`` of its n, drawn by the seed."""
-    chosen = torch.zeros(len(y), dtype=torch.bool)
-    for label in range(classes):
-        rows = (y == label).nonzero()[:, 0]
-        number = torch.tensor([label])
-        order = draws.permutation(draws.seeds(seed, "split", number), len(rows))[0]
-        chosen[rows[order[: max(0, share(len(rows)))]]] = True
-    return chosen
-
-
 def samples(
     path: Path,
     classes: Sequence[str],
-    transform: Transform,
+    preprocessing: Preprocessing,
     *,
     name: str = "",
     strict: bool = False,
@@ -132,7 +125,7 @@ def samples(
     """
     files = {name: image_files(path / name) for name in classes}
     labels = {file: label for label, name in enumerate(classes) for file in files[name]}
-    checked = check_images(labels, transform, strict=strict)
+    checked = check_images(labels, preprocessing, strict=strict)
     y = torch.tensor([labels[file] for file in checked.images.paths], dtype=torch.int64)
     for label, folder_name in enumerate(classes):
         if not bool((y == label).any()):
@@ -146,7 +139,7 @@ def samples(
         classes=tuple((names or {}).get(name, name) for name in classes),
         name=name or path.name,
         ids=tuple(f"{file.parent.name}/{file.name}" for file in checked.images.paths),
-        about={**(about or {}), "transform": transform.record(), **_problems(checked, path)},
+        about={**(about or {}), "preprocessing": preprocessing.record(), **_problems(checked, path)},
     )
 
 

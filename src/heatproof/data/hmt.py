@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from heatproof.data.catalogue import dataset
 from heatproof.data.fetch import HELDOUT, heldout, home, stem
-from heatproof.data.folder import folders, stratified, tree
-from heatproof.data.images import Transform, side
+from heatproof.data.folder import folders, tree
+from heatproof.data.images import reading
+from heatproof.data.strata import stratified
 from heatproof.errors import FileError, UsageError
+from heatproof.preprocessing import Preprocessing
 from heatproof.records import Samples, Splits
 
 CLASSES = ("TUMOR", "STROMA", "COMPLEX", "LYMPHO", "DEBRIS", "MUCOSA", "ADIPOSE", "EMPTY")
@@ -31,16 +34,17 @@ ABOUT = {
 def hmt(
     path: str | Path | None = None,
     *,
-    size: int | tuple[int, ...] | None = 128,
+    preprocessing: str | Preprocessing | None = "unit",
+    size: int | tuple[int, ...] | Literal["file"] | None = None,
     test: int | None = None,
     seed: int = 0,
     strict: bool = False,
 ) -> Splits:
-    """The eight tissue classes, RGB in [0, 1], read from disk as they are asked for.
+    """The eight tissue classes, RGB in [0, 1] of 128 x 128 pixels, read from disk as they are asked for.
 
     ``path`` holds train/ and test/, or the class folders 01_TUMOR to 08_EMPTY, or is where `fetch` puts the tiles. Of
     the class folders ``test`` tiles each, drawn by ``seed``, are for testing; by default those that the shipped network
-    never saw (`heldout`), or where some are missing 62 each.
+    never saw (`heldout`), or where some are missing 62 each. ``preprocessing`` and ``size`` as for `folder`.
 
     Raises: FileError where the tiles are not there, the folders are not the eight classes, or strict and a file is bad.
     """
@@ -56,7 +60,7 @@ def hmt(
         names = [entry.name for entry in folders(part)]
         if set(names) != set(FOLDERS):
             raise FileError(f"{part}: got folders {', '.join(names) or 'none'}; expected {', '.join(FOLDERS)}")
-    transform = Transform(side(size))
+    preparation = reading(preprocessing, size=size, usual=128)
 
     def pick(samples: Samples) -> tuple[Bool[Tensor, " n"], str]:
         listed = set(map(stem, heldout()))
@@ -64,6 +68,6 @@ def hmt(
         if test is None and int(chosen.sum()) == len(listed):
             return chosen, "the tiles held out from the shipped network"
         each = HELDOUT if test is None else test
-        return stratified(samples.y, len(CLASSES), lambda n: min(each, n - 1), seed), f"{each} a class, seed {seed}"
+        return stratified(samples.y, lambda n: min(each, n - 1), seed), f"{each} a class, seed {seed}"
 
-    return tree(root, transform, pick, strict=strict, about=ABOUT, names=FOLDERS)
+    return tree(root, preparation, pick, strict=strict, about=ABOUT, names=FOLDERS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,8 @@ from heatproof.errors import InputError, NotApplicable
 from heatproof.fills.catalogue import FillEntry, fills
 from heatproof.probe import Goal, Probe
 from heatproof.registry import Spec
+
+MANY = 20  # removals a sample that the probe hears of beforehand: from here on a quicker copy of the model may pay
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +91,16 @@ def removal_scores(
     Cost: one pass a removal.
     """
     n, waiting = len(canvas.x), iter(removals)
+    first = list(islice(waiting, MANY))
     step = max(1, probe.rows(canvas.x) // n)
 
     def parts() -> Iterator[tuple[Tensor, Goal]]:
-        while group := list(islice(waiting, step)):
+        while group := list(islice(every, step)):
             rows = torch.arange(n, device=goal.classes.device).repeat(len(group))
             yield canvas.without(torch.stack(group)), goal if len(group) == 1 else goal.take(rows)
 
-    scores = [part.reshape(-1, n) for part in probe.stream(parts())]
+    every = chain(first, waiting)
+    scores = [part.reshape(-1, n) for part in probe.stream(canvas.x, len(first), parts())]
     return torch.cat(scores).T if scores else canvas.x.new_zeros(n, 0)
 
 

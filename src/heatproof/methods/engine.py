@@ -137,7 +137,7 @@ def _cams(
     wants = Wants("G" in asked, "curved" in asked, tail, any(entry.again for entry in cams.values()))
     parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
     start = 0
-    for shots in probe.shots(x, goal, probe.tapped(x), wants):
+    for shots in probe.shots(x, goal, None, wants):
         rows = slice(start, start := start + len(shots[0].x))
         lap([*cams])
         for spec, entry in cams.items():

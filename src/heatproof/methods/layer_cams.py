@@ -6,6 +6,7 @@ an element (n, K, *s) is all that tells most of these methods apart.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from heatproof import draws, spatial
 from heatproof.errors import NotApplicable
 from heatproof.methods.catalogue import cam
-from heatproof.probe import Goal, Shot, Wants
+from heatproof.probe import Shot, Wants
 
 
 @cam("grad-cam", label="Grad-CAM", paper="1610.02391")
@@ -147,14 +148,17 @@ def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tens
         raise NotApplicable(
             "finer-cam sets a class apart from others itself; its target must be a class, not a function or a contrast"
         )
+    task = shot.goal.task
+    if task == "regression":
+        raise NotApplicable("finer-cam sets a class apart from others; a regression has none")
     logits, target = shot.logits, shot.goal.classes[:, None]
     count = min(classes, logits.shape[1] - 1)
     distance = (logits - logits.gather(1, target)).abs().scatter(1, target, float("inf"))
     near = distance.topk(count, dim=1, largest=False).indices
-    share = logits.softmax(1).gather(1, near)
+    share = (logits.sigmoid() if task == "labels" else logits.softmax(1)).gather(1, near)
     share = share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
     mix = torch.zeros_like(logits).scatter(1, near, -alpha * share).scatter(1, target, 1.0)
-    return spatial.mean(shot.gradient_of(Goal(shot.goal.classes, mix=mix)))
+    return spatial.mean(shot.gradient_of(replace(shot.goal, mix=mix)))
 
 
 @cam("ablation-cam", label="Ablation-CAM", paper="10.1109/WACV45572.2020.9093360")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -36,15 +37,18 @@ def rise(
     size = x.shape[2:]
     grid = tuple(min(cells, s) for s in size)
     total = torch.zeros(len(x), *size, dtype=torch.float64)
-    for which in torch.arange(masks).split(max(1, probe.rows(x) // len(x))):
-        own = (seeds[:, None].cpu() * 1009 + which).flatten()
-        veil = _veils(own, grid, size, keep).unflatten(0, (len(x), len(which)))
+    veils: list[Tensor] = []
 
-        def seen(n: Tensor, k: Tensor, veil: Tensor = veil) -> Tensor:
-            return x[n] * veil[n, k, None].to(x)
+    def parts() -> Iterator[tuple[Tensor, Goal]]:
+        for which in torch.arange(masks).split(max(1, probe.rows(x) // len(x))):
+            own = (seeds[:, None].cpu() * 1009 + which).flatten()
+            veils.append(_veils(own, grid, size, keep))
+            samples = torch.arange(len(x), device=x.device).repeat_interleave(len(which))
+            yield x[samples] * veils[-1][:, None].to(x), goal.take(samples.to(goal.classes.device))
 
-        scores = probe.variants(x, goal, len(which), seen).double().cpu()
-        total += torch.einsum("nk,nk...->n...", scores, veil)
+    for scores in probe.stream(x, masks, parts()):
+        veil = veils.pop().unflatten(0, (len(x), -1))
+        total += torch.einsum("nk,nk...->n...", scores.double().cpu().reshape(len(x), -1), veil)
     return total / (masks * keep)
 
 
@@ -87,7 +91,11 @@ def occlusion(
     holes = torch.zeros(math.prod(map(len, starts)), *size, dtype=torch.bool)
     for i, corner in enumerate(product(*starts)):
         holes[i][tuple(slice(a, a + w) for a, w in zip(corner, width, strict=True))] = True
-    whole = probe.scored(x, goal)
-    scores = probe.variants(x, goal, len(holes), lambda n, k: x[n].masked_fill(holes[k, None].to(x.device), fill))
+    runner = probe.runner(x)
+    model = runner.quickest(x, len(holes))
+    whole = runner.scored(x, goal, model)
+    scores = runner.variants(
+        x, goal, len(holes), lambda n, k: x[n].masked_fill(holes[k, None].to(x.device), fill), model
+    )
     lost = (whole[:, None] - scores).double().cpu()
     return F.linear(lost, holes.flatten(1).double().T).reshape(len(x), *size) / holes.double().sum(0)

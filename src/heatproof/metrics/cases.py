@@ -153,6 +153,18 @@ class Case:
         maps = self.explain(probe or self.probe, x, target=goal, index=self.index, seed=seed)
         return maps.to(self.x.device, torch.float32)
 
+    def same_prediction(self, one: Float[Tensor, "n k"], other: Float[Tensor, "n k"]) -> Bool[Tensor, " n"]:
+        """Whether two sets of logits predict the same: the same class, or the label explained in both or neither.
+
+        Always so for a regression, whose outputs have no such limits.
+        """
+        if self.goal.task == "regression":
+            return torch.ones(len(one), dtype=torch.bool, device=one.device)
+        if self.goal.task == "classes":
+            return one.argmax(1) == other.argmax(1)
+        label = self.goal.classes[:, None].to(one.device)
+        return ((one.gather(1, label) >= 0) == (other.gather(1, label) >= 0))[:, 0]
+
     def own(self, key: Any, make: Callable[[], T]) -> T:
         """What ``make`` gives, computed once for this map."""
         return _once(self._own, key, make)

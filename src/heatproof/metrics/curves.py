@@ -133,6 +133,7 @@ def aopc(case: Case, *, steps: int = 20, until: float = 1.0, fill: str | None = 
     "irof",
     better="higher",
     family="faithfulness",
+    needs=("class",),
     range=(None, 1),
     paper="2003.08747",
     label="IROF",
@@ -187,7 +188,13 @@ def road(case: Case, *, steps: int = 10, fill: str = "noisy-linear") -> Curve:
 
 
 @metric(
-    "average-drop", better="lower", family="faithfulness", range=(0, 1), paper="1710.11063", unit="share of the score"
+    "average-drop",
+    better="lower",
+    family="faithfulness",
+    needs=("class",),
+    range=(0, 1),
+    paper="1710.11063",
+    unit="share of the score",
 )
 def average_drop(case: Case, *, keep: float = 0.5, ties: Ties = "random", fill: str | None = None) -> Tensor:
     """The share of the score Y that is lost when only the most relevant fraction ``keep`` stays: max(0, Y - O) / Y.
@@ -207,6 +214,7 @@ def average_drop(case: Case, *, keep: float = 0.5, ties: Ties = "random", fill: 
     "increase-in-confidence",
     better="higher",
     family="faithfulness",
+    needs=("class",),
     range=(0, 1),
     paper="1710.11063",
     binary=True,

@@ -54,6 +54,10 @@ def refuse(case: Case, spec: Spec) -> None:
         )
     if "donors" in needs and case.pool is None:
         raise NotApplicable(f"{spec}: draws from other samples; pass them as fill=tensor (K, C, *S)")
+    if case.goal.task == "regression" and ("class" in needs or "probability" in needs):
+        raise NotApplicable(
+            f"{spec}: is defined for the score of a class; the output of a regression may be 0 or negative"
+        )
     if "probability" in needs and case.probe.score != "probability":
         raise NotApplicable(f"{spec}: is defined for probabilities only, and the probe's score is a logit")
 
@@ -96,6 +100,15 @@ def score(
 
     Raises: UnknownName, InputError, NotApplicable.
     """
+    with torch.inference_mode(False):
+        return _score(model, x, map, metric, target, mask, fill, explain, relearnt, seed, index)
+
+
+def _score(
+    model: nn.Module | Probe, x: Tensor, map: Tensor, metric: str | Spec | Names, target: Target | Goal,
+    mask: Tensor | None, fill: str | Spec | Tensor, explain: Explain | None, relearnt: Relearnt | None, seed: int,
+    index: Tensor | None,
+) -> Tensor | dict[str, Tensor]:  # fmt: skip
     single = isinstance(metric, (str, Spec))
     specs = [metrics.spec(m) for m in ([metric] if isinstance(metric, (str, Spec)) else metric)]
     if not specs:

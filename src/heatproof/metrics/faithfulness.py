@@ -150,7 +150,13 @@ def coherency(case: Case, *, fill: str | None = None) -> Tensor:
 
 
 @metric(
-    "adcc", better="higher", family="faithfulness", needs=("explain",), range=(0, 1), paper="2104.10252", label="ADCC"
+    "adcc",
+    better="higher",
+    family="faithfulness",
+    needs=("explain", "class"),
+    range=(0, 1),
+    paper="2104.10252",
+    label="ADCC",
 )
 def adcc(case: Case, *, fill: str | None = None) -> Tensor:
     """The harmonic mean of coherency, 1 - complexity and 1 - average drop (equation 6).

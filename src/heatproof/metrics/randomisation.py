@@ -5,9 +5,7 @@ Randomised models are copies: the model under question and the global random sta
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -19,7 +17,7 @@ from heatproof.errors import NotApplicable, UsageError
 from heatproof.metrics.cases import Case, Curve
 from heatproof.metrics.catalogue import Axes, metric
 from heatproof.metrics.similarity import Similarity, similarity
-from heatproof.probe import Goal, Probe
+from heatproof.probe import Goal, Probe, duplicate
 
 Order = Literal["cascading", "independent"]
 
@@ -101,7 +99,7 @@ def efficient_parameter_randomisation(case: Case, *, bins: int = 100) -> Tensor:
     unchanged_above=0.9,
 )
 def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
-    """The similarity of the maps of the explained class and of another class, drawn by the sample's seed.
+    """The similarity of the maps of the explained class (or label) and of another, drawn by the sample's seed.
 
     Range: -1 to 1. NaN for a constant map. Cost: one explanation.
     Tells: whether the map depends on the class that is explained.
@@ -110,10 +108,12 @@ def random_logit(case: Case, *, kind: Similarity = "ssim") -> Tensor:
     """
     if case.goal.function is not None:
         raise NotApplicable("random-logit: what is explained is a function of the output, which has no other class")
+    if case.goal.task == "regression":
+        raise NotApplicable("random-logit: a regression has no other class to explain")
     classes = case.shared("logits", lambda: case.probe.logits(case.x)).shape[1]
     step = 1 + (draws.uniform(case.seeds("other class"), ()) * (classes - 1)).long()
     other = (case.goal.classes + step.to(case.goal.classes)) % classes
-    return _still(case.map, case.again(case.x, goal=Goal(other)), kind)
+    return _still(case.map, case.again(case.x, goal=Goal(other, task=case.goal.task)), kind)
 
 
 @metric(
@@ -171,12 +171,12 @@ def of_model(probe: Probe, model: nn.Module, prefix: str = "") -> Probe:
         layer: str | list[str] | None = [name(one) for one in probe.layer]
     else:
         layer = None if probe.layer is None else name(probe.layer)
-    return replace(probe, model=model, layer=layer)
+    return probe.asking(model, layer)
 
 
 def _copy(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        return duplicate(model)
     except Exception as error:  # a model may hold anything that cannot be copied
         raise NotApplicable(f"the model cannot be copied to randomise it ({type(error).__name__}: {error})") from error
 

@@ -25,6 +25,7 @@ PAPER = "1705.07857"
     "region-pointing-game",
     better="higher",
     family="region",
+    needs=("class",),
     range=(0, 1),
     paper=PAPER,
     binary=True,
@@ -43,7 +44,13 @@ def region_pointing_game(case: Case, *, enough: float = 0.5, steps: int = 8, fil
 
 
 @metric(
-    "region-relevance-mass", better="higher", family="region", range=(0, 1), paper=PAPER, unit="share of the relevance"
+    "region-relevance-mass",
+    better="higher",
+    family="region",
+    needs=("class",),
+    range=(0, 1),
+    paper=PAPER,
+    unit="share of the relevance",
 )
 def region_relevance_mass(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
     """The share of the positive relevance in a box that alone keeps enough of the score.
@@ -57,7 +64,15 @@ def region_relevance_mass(case: Case, *, enough: float = 0.5, steps: int = 8, fi
     return relevance_mass(_boxed(case, enough, steps, fill))
 
 
-@metric("region-relevance-rank", better="higher", family="region", range=(0, 1), paper=PAPER, unit="share of the box")
+@metric(
+    "region-relevance-rank",
+    better="higher",
+    family="region",
+    needs=("class",),
+    range=(0, 1),
+    paper=PAPER,
+    unit="share of the box",
+)
 def region_relevance_rank(case: Case, *, enough: float = 0.5, steps: int = 8, fill: str | None = None) -> Tensor:
     """The share of a box that alone keeps enough of the score, covered by the K most relevant positions, K its size.
 

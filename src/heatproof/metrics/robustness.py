@@ -1,7 +1,8 @@
 """How much the map changes when the input changes a little.
 
-Explanations of slightly changed inputs are compared with the map. Changed inputs that the model gives another class are
-left out: there the map should change. NaN where all are, and for a map of zeros.
+Explanations of slightly changed inputs are compared with the map. Changed inputs of which the model predicts something
+else (another class, or the label explained no longer) are left out: there the map should change. NaN where all are, and
+for a map of zeros. A regression has no such limits: all count.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ def shift_equivariance(case: Case, *, share: float = 0.05, kind: Similarity = "p
         moved = case.x.index_select(axis + 1, source)
         again = case.again(moved).narrow(axis, by, length - by)
         alike = similarity(case.map.narrow(axis, 0, length - by), again, kind)
-        similarities.append(torch.where(_predicted(case, moved) == _predicted(case, case.x), alike, torch.nan))
+        same = case.same_prediction(case.probe.logits(moved), case.probe.logits(case.x))
+        similarities.append(torch.where(same, alike, torch.nan))
     return torch.stack(similarities).nanmean(0)
 
 
@@ -220,7 +222,7 @@ def _around(case: Case, radius: float, runs: int) -> Around:
             norm(again - case.map),
             norm(moved - case.x),
             norm(there - logits),
-            there.argmax(1) == logits.argmax(1),
+            case.same_prediction(there, logits),
         ))  # fmt: skip
     stacked = [torch.stack(column, dim=1) for column in zip(*columns, strict=True)]
     return Around(stacked[0], stacked[1], stacked[2], stacked[3], norm(case.map), norm(case.x))
@@ -235,7 +237,3 @@ def _logits(case: Case, recorder: Recorder) -> Float[Tensor, "n k"]:
 def norm(x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
     """The Euclidean norm of each row, float64."""
     return x.flatten(1).double().square().sum(1).sqrt()
-
-
-def _predicted(case: Case, x: Float[Tensor, "n c *s"]) -> Tensor:
-    return case.probe.logits(x).argmax(1)

@@ -15,6 +15,7 @@ from torch import nn
 
 from heatproof import version
 from heatproof.errors import FileError, UsageError
+from heatproof.preprocessing import UNKNOWN, Preprocessing, SignalPreprocessing, from_record, read
 from heatproof.registry import Spec
 
 FORMAT = 1
@@ -33,8 +34,11 @@ class Card:
         architecture: a network of `heatproof.nets.nets` with its options, or ``package.module:factory`` as name.
         input_shape: of one sample (C, *S), None where any length will do; empty where it is unknown.
         classes: a name an output, `numbered` where nobody named them.
+        outputs: what it returns, as `heatproof.Probe` takes ``outputs=``; empty where that is left to its operations
+            and numbers.
         data, recipe, seed: what it was trained on and how.
         metrics: numbers measured when it was saved.
+        preprocessing: what an input goes through before the model; None where it is unknown.
         versions, date: of the software and of the saving (ISO, UTC).
     """
 
@@ -45,6 +49,8 @@ class Card:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     seed: int | None = None
+    preprocessing: Preprocessing | SignalPreprocessing | None = None
+    outputs: str = ""
     versions: Mapping[str, str] = field(default_factory=_versions)
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -65,9 +71,22 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(count))
 
 
-def foreign(architecture: Spec, input_shape: Sequence[int | None], outputs: int) -> Card:
+def foreign(architecture: Spec, input_shape: Sequence[int | None], count: int) -> Card:
     """The card of a model from elsewhere: what its structure shows, and nothing on where it comes from."""
-    return Card(architecture, tuple(input_shape), numbered(outputs), versions={}, date="not recorded")
+    names = numbered(count) if count > 1 else ()  # one column may be two classes
+    return Card(architecture, tuple(input_shape), names, versions={}, date="not recorded")
+
+
+def prepare(model: nn.Module, preprocessing: str | Mapping[str, Any] | Preprocessing) -> None:
+    """Write on the model's card what its inputs go through, given by hand; "none" for nothing that is known.
+
+    Raises: UsageError, UnknownName as `heatproof.preprocessing.read` has it.
+    """
+    value = None if preprocessing == UNKNOWN else read(preprocessing)
+    if value is not None and not value.origin:
+        value = replace(value, origin="the user")
+    card = card_of(model) or Card(Spec(f"{type(model).__module__}:{type(model).__qualname__}"), (), ())
+    attach(model, replace(card, preprocessing=value))
 
 
 def rename(model: nn.Module, classes: Sequence[str]) -> None:
@@ -128,6 +147,8 @@ def _card(page: Mapping[str, Any]) -> Card:
         recipe=dict(page["recipe"]),
         metrics=dict(page["metrics"]),
         seed=page["seed"],
+        preprocessing=from_record(page.get("preprocessing")),
+        outputs=str(page.get("outputs", "")),
         versions=dict(page["versions"]),
         date=str(page["date"]),
     )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+import pickle
+import re
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from heatproof.errors import FileError, UsageError
+
+_STATES = ("state_dict", "model_state_dict", "model", "net", "network")  # where checkpoints keep their tensors
 
 
 def resolve_factory(
@@ -36,25 +41,91 @@ def resolve_factory(
 
 
 def fill(model: nn.Module, weights: Path) -> None:
-    """Give the model the weights in a .safetensors file or a state dict.
+    """Give the model the weights in a .safetensors file, a state dict, or a checkpoint of Lightning.
 
-    Raises: FileError where they are missing, damaged, unsafe or of another network.
+    A prefix that all names of the network have in the file ("model.", "module.") is left out; what stands in the file
+    beside them is not read.
+
+    Raises: FileError where they are missing, damaged, unsafe, of another network, or of several that fit.
     """
+    names = model.state_dict()
+    state = state_dict(weights)
+    prefixes = fitting(state, names)
+    if len(prefixes) > 1:
+        listed = ", ".join(repr(prefix) for prefix in prefixes)
+        raise FileError(f"{str(weights)!r} holds several networks that fit, under {listed}; save one of them alone")
+    prefix = prefixes[0] if prefixes else ""
+    state = {key.removeprefix(prefix): value for key, value in state.items() if not prefix or key.startswith(prefix)}
     try:
-        if weights.suffix == ".safetensors":
+        if weights.suffix == ".safetensors" and not prefix:
             safetensors.torch.load_model(model, weights)
         else:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            model.load_state_dict(state.get("state_dict", state))
-    except FileNotFoundError:
-        raise FileError(f"no weights at {str(weights)!r}") from None
-    except safetensors.SafetensorError as error:
-        raise FileError(f"{str(weights)!r} is truncated or not a safetensors file ({error})") from None
+            model.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FileError(f"the weights in {str(weights)!r} do not fit the network: {reason}") from None
-    except Exception as error:  # torch.load raises UnpicklingError, EOFError, BadZipFile ... for foreign files
-        raise FileError(f"{str(weights)!r} is not a plain state dict of tensors ({type(error).__name__})") from None
+
+
+def state_dict(weights: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """The tensors in a file of weights, by name; nothing is unpickled. On the device "meta" only their shapes are read.
+
+    Raises: FileError where they are missing, damaged or unsafe.
+    """
+    shown = repr(str(weights))
+    try:
+        if weights.suffix == ".safetensors" and device == "meta":
+            with safetensors.safe_open(weights, framework="pt") as file:
+                names = list(file.keys())
+                return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
+        if weights.suffix == ".safetensors":
+            return safetensors.torch.load_file(weights, device)
+        with warnings.catch_warnings(action="ignore"):
+            page = torch.load(weights, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise FileError(f"no weights at {shown}") from None
+    except safetensors.SafetensorError as error:
+        raise FileError(f"{shown} is truncated or not a safetensors file ({error})") from None
+    except pickle.UnpicklingError as error:
+        raise FileError(f"{shown} {_unsafe(str(error))}") from None
+    except Exception as error:  # torch.load raises EOFError, BadZipFile, RuntimeError ... for foreign files
+        raise FileError(f"{shown} is not a plain state dict of tensors ({type(error).__name__})") from None
+    return _tensors(page, shown)
+
+
+def _unsafe(message: str) -> str:
+    """Why a file is not unpickled, from torch's message."""
+    name = re.search(r"(?:GLOBAL|global) ([\w.]+)", message)
+    if name is None:
+        return "is not a plain state dict of tensors (UnpicklingError)"
+    where = "in its hyper_parameters perhaps" if "pytorch-lightning" in message else "beside its tensors"
+    return (
+        f"holds a pickled object ({name[1]}, {where}), which may run code when read and is never loaded; "
+        "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
+    )
+
+
+def _tensors(page: Any, shown: str) -> dict[str, Tensor]:
+    """The state dict that a file holds, itself or under one of the usual names."""
+    for _ in range(2):
+        if isinstance(page, Mapping) and page and all(isinstance(value, Tensor) for value in page.values()):
+            return {str(key): value for key, value in page.items()}
+        if not isinstance(page, Mapping):
+            break
+        inner = next((page[key] for key in _STATES if isinstance(page.get(key), Mapping)), None)
+        if inner is None:
+            break
+        page = {key: value for key, value in inner.items() if isinstance(value, (Tensor, Mapping))}
+    held = ", ".join(map(str, list(page)[:4])) if isinstance(page, Mapping) else type(page).__name__
+    raise FileError(f"{shown} is not a plain state dict of tensors; it holds {held or 'nothing'}")
+
+
+def fitting(state: Mapping[str, Any], names: Mapping[str, Any]) -> list[str]:
+    """The prefixes under which a file has every name of the network; ("",) before all others."""
+    if not names or set(names) <= set(state):
+        return [""]
+    first = max(names, key=len)
+    prefixes = sorted({key.removesuffix(first) for key in state if key.endswith(f".{first}")})
+    return [prefix for prefix in prefixes if all(prefix + name in state for name in names)]
 
 
 def _imported(name: str) -> Callable[[], Any]:

@@ -4,57 +4,78 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from heatproof.errors import UsageError
 from heatproof.models import zoo
-from heatproof.models.card import attach, card_of, rename
+from heatproof.models.card import attach, card_of, prepare, rename
 from heatproof.models.factory import resolve_factory
-from heatproof.models.folder import load
+from heatproof.models.folder import load, place
 from heatproof.models.formats.keras import save_keras
 from heatproof.models.formats.onnx import save_onnx
 from heatproof.models.formats.pt2 import save_exported
+from heatproof.preprocessing import Preprocessing
 
 
-def model(name: str, *, weights: str | os.PathLike[str] | None = None, classes: Sequence[str] = ()) -> nn.Module:
+def model(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] = (),
+    preprocessing: str | Mapping[str, Any] | Preprocessing | None = None,
+) -> nn.Module:
     """The model that ``name`` means, in evaluation mode, its outputs called ``classes`` in their order.
 
-    A name is a path that `heatproof.load` reads; "package.module:factory", with ``weights`` or without; or
-    "torchvision:resnet18", "timm:resnet18" or just "resnet18", with ``weights``, whose shapes
-    decide how many classes there are.
+    A name is a path that `heatproof.load` reads, or "hf:FOLDER", "monai:FOLDER"; "package.module:factory", with
+    ``weights`` or without; or "torchvision:resnet18", "timm:resnet18" or just "resnet18", with ``weights``, whose
+    shapes decide how many classes there are. ``preprocessing`` is what images go through, where the model does not say
+    it: "imagenet:resize=256,crop=224", say, "none", or the name of torchvision's weights, such as IMAGENET1K_V1.
 
     Raises: UsageError, UnknownName, FileError.
     """
-    network = _resolved(name, weights)
+    if not Path(name).exists() and not place(name)[0]:
+        network, chosen = _network(name, weights, preprocessing)
+    elif weights is not None:
+        raise UsageError(
+            f"got --weights, but --model {name!r} is neither package.module:factory "
+            "nor a network of torchvision or timm"
+        )
+    else:
+        return load(name, classes=classes, preprocessing=preprocessing)
+    if chosen is not None:
+        prepare(network, chosen)
     if classes:
         rename(network, classes)
     return network
 
 
-def _resolved(name: str, weights: str | os.PathLike[str] | None) -> nn.Module:
-    if not Path(name).exists():
-        library = zoo.library_of(name)
-        if library is not None:
-            return _network(f"{library}:{name.rpartition(':')[2]}", weights)
+def _network(
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    preprocessing: str | Mapping[str, Any] | Preprocessing | None,
+) -> tuple[nn.Module, str | Mapping[str, Any] | Preprocessing | None]:
+    """The network of a library or a factory, and the preprocessing that is still to be put on its card."""
+    library = zoo.library_of(name)
+    if library is None:
         if re.fullmatch(r"[\w.]+:\w+", name):
-            return resolve_factory(name, weights=weights)
-    if weights is not None:
-        raise UsageError(
-            f"got --weights, but --model {name!r} is neither package.module:factory "
-            "nor a network of torchvision or timm"
-        )
-    return load(name)
-
-
-def _network(name: str, weights: str | os.PathLike[str] | None) -> nn.Module:
+            return resolve_factory(name, weights=weights), preprocessing
+        if weights is not None:
+            raise UsageError(
+                f"got --weights, but --model {name!r} is neither package.module:factory "
+                "nor a network of torchvision or timm"
+            )
+        return load(name, preprocessing=preprocessing), None
+    name = f"{library}:{name.rpartition(':')[2]}"
     if weights is None:
         raise UsageError(f"{name} is untrained without weights; pass a local file of them with --weights")
     network = zoo.build(name, weights=weights, classes=zoo.classes_in(name, weights))
-    attach(network, zoo.card(name, network))
-    return network
+    tag = preprocessing if isinstance(preprocessing, str) and preprocessing in zoo.tags(name) else ""
+    attach(network, zoo.card(name, network, tag, prepared=preprocessing is not None and not tag))
+    return network, None if tag else preprocessing
 
 
 WRITERS = {

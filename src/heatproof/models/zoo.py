@@ -7,16 +7,19 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import nn
 
-from heatproof.errors import UnknownName, UsageError, first_line
+from heatproof.errors import FileError, UnknownName, UsageError, first_line
 from heatproof.models.card import Card, foreign
-from heatproof.models.factory import resolve_factory
+from heatproof.models.factory import fitting, resolve_factory, state_dict
+from heatproof.models.presets import of_timm, of_torchvision
+from heatproof.preprocessing import Preprocessing
+from heatproof.probe.state import note
 from heatproof.registry import Spec
 
 _LIBRARIES = ("timm", "torchvision")
@@ -71,7 +74,13 @@ def library_of(name: str) -> str | None:
 
 def classes_in(name: str, weights: str | os.PathLike[str]) -> int | None:
     """How many classes weights for a network were trained on; None for as many as the library has, or unfit weights."""
-    shapes, usual = _shapes(Path(weights)), build(name).state_dict()
+    usual = build(name).state_dict()
+    try:
+        state = state_dict(Path(weights), "meta")
+    except FileError:  # filling the network with them reports what is wrong
+        return None
+    prefix = next(iter(fitting(state, usual)), "")
+    shapes = {key.removeprefix(prefix): tuple(value.shape) for key, value in state.items() if key.startswith(prefix)}
     sizes = [
         (shape[0], usual[key].shape[0])
         for key, shape in shapes.items()
@@ -80,25 +89,62 @@ def classes_in(name: str, weights: str | os.PathLike[str]) -> int | None:
     return sizes[0][0] if sizes and len(set(sizes)) == 1 else None
 
 
-def card(name: str, network: nn.Module) -> Card:
-    """The card of a network of a library; torchvision's take images of almost any size."""
+def card(name: str, network: nn.Module, tag: str = "", *, prepared: bool = False) -> Card:
+    """The card of a network of a library, with the preprocessing that the library declares for its weights ``tag``.
+
+    Without a tag those of the library's own choice are assumed, which a warning says where the network has weights that
+    expect something else, or another number of classes. With ``prepared`` it is given by hand, and not looked for.
+
+    Raises: UnknownName for a tag that the network does not have; UsageError for a preprocessing that is no image's.
+    """
     last = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
     width = last.out_features if isinstance(last, nn.Linear) else last.out_channels
     usual: Any = getattr(network, "default_cfg", {})
     shape = usual.get("input_size", (3, None, None))
-    count = getattr(network, "num_classes", None)
-    return foreign(Spec(name), shape, count if isinstance(count, int) and count > 1 else width)
+    held = getattr(network, "num_classes", None)
+    count = held if isinstance(held, int) and held > 1 else width
+    declared = None if prepared else _declared(name, tag)
+    if declared is None:
+        return foreign(Spec(name), shape, count)
+    preprocessing, others = declared
+    trained = usual.get("num_classes", 1000)
+    if not tag and (others or count != trained):
+        reason = f"weights such as {others[0]} expect another" if others else f"weights of {trained} classes expect it"
+        note(
+            f"{name}: images go through the preprocessing of {preprocessing.origin} ({preprocessing.geometry}; "
+            f"{preprocessing.scaling}); {reason}. State another with preprocessing= or --preprocessing"
+        )
+    return replace(foreign(Spec(name), shape, count), preprocessing=preprocessing)
 
 
-def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        if weights.suffix == ".safetensors":
-            with safetensors.safe_open(weights, framework="pt") as file:
-                return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        state = torch.load(weights, map_location="meta", weights_only=True)
-        return {key: tuple(value.shape) for key, value in state.get("state_dict", state).items()}
-    except Exception:  # filling the network with them reports what is wrong
-        return {}
+def tags(name: str) -> tuple[str, ...]:
+    """The names of the weights that torchvision offers for a network; empty for networks of timm."""
+    library, _, network = name.partition(":")
+    if library == "timm":
+        return ()
+    return tuple(_library("torchvision.models").get_model_weights(network).__members__)
+
+
+def _declared(name: str, tag: str) -> tuple[Preprocessing, tuple[str, ...]] | None:
+    """The preprocessing of a network, and weights that expect another; None where the library declares none."""
+    library, _, network = name.partition(":")
+    if library == "torchvision":
+        members = _library("torchvision.models").get_model_weights(network).__members__
+        return of_torchvision({key: weights.transforms() for key, weights in members.items()}, tag) if members else None
+    timm, data = _library("timm"), _library("timm.data")
+    stem, dot, _ = network.partition(".")
+    configs = {key: timm.get_pretrained_cfg(key) for key in timm.list_pretrained(f"{stem}.*")}
+    records = {
+        key: of_timm(data.resolve_data_config(pretrained_cfg=config.to_dict()), key)
+        for key, config in configs.items()
+        if config.crop_mode != "border"
+    }
+    config = timm.get_pretrained_cfg(network)
+    if config is None:
+        return None
+    label = f"{stem}.{config.tag}" if config.tag else stem
+    chosen = of_timm(data.resolve_data_config(pretrained_cfg=config.to_dict()), label)
+    return chosen, () if dot else tuple(key for key, record in records.items() if record != chosen)
 
 
 def _library(module: str) -> Any:

@@ -1,9 +1,9 @@
-"""The `Performance` of a model on samples; numbers by class and curves are scikit-learn's."""
+"""The performance of a model on samples; numbers by class and curves are scikit-learn's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -14,43 +14,72 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from heatproof.errors import InputError
+from heatproof.models.inputs import check_inputs
+from heatproof.performance.curves import BINS, mean_roc, reliability_of, roc_of
 from heatproof.performance.findings import findings_of
-from heatproof.performance.record import Performance, Reliability, Roc
-from heatproof.performance.resamples import AVERAGES, CLASS_NUMBERS, NUMBERS, Resampled
+from heatproof.performance.label_evaluation import measure_labels
+from heatproof.performance.labels import LabelPerformance
+from heatproof.performance.record import Performance
+from heatproof.performance.regression import RegressionPerformance, measure_regression
+from heatproof.performance.resamples import AVERAGES, CLASS_NUMBERS, NUMBERS, Resampled, resamples_of
+from heatproof.probe import SEVERAL, Probe, probe_for
 from heatproof.records import Estimate, Samples
 from heatproof.stats import bootstrap, proportion
 
-BINS = 15
 CHUNK = 2**24  # numbers of input read at a time
 
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Anything that gives class probabilities; a `heatproof.Probe`, say."""
+    """Anything that gives class probabilities, or those of labels; a `heatproof.Probe`, say."""
 
     def probabilities(self, x: Tensor, /) -> Tensor:
-        """Class probabilities (N, K) of inputs (N, C, *S)."""
+        """Probabilities (N, K) of inputs (N, C, *S)."""
 
 
-def evaluate(model: nn.Module | Predictor, samples: Samples, *, batch: int | None = None, seed: int = 0) -> Performance:
-    """The performance of the classifier on the samples: every number with its 95 % interval over samples.
+def evaluate(
+    model: nn.Module | Predictor, samples: Samples, *, batch: int | None = None, seed: int = 0
+) -> Performance | LabelPerformance | RegressionPerformance:
+    """The performance of the model on the samples: every number with its 95 % interval over samples.
 
-    Inputs on disk are read in chunks. The numbers of a class without samples are NaN and left out of averages.
+    A `Performance` for samples of classes, a `LabelPerformance` for labels (N, L), a `RegressionPerformance` for real
+    numbers. Inputs on disk are read in chunks. Numbers of a class or label that samples do not define are NaN and left
+    out of averages.
 
     Cost: one forward pass a sample.
-    Raises: InputError for no samples, or where the model's outputs do not fit the classes or are not finite.
+    Raises: InputError for no samples, or where the model's outputs do not fit the samples or are not finite.
     """
     if not len(samples):
         raise InputError(f"{samples.name}: got no samples to evaluate on, expected at least one")
-    if isinstance(model, nn.Module) or not isinstance(model, Predictor):
-        from heatproof.probe import Probe
-
-        model = Probe(model, batch=batch)
+    asked = model if isinstance(model, nn.Module) else getattr(model, "model", None)
+    if isinstance(asked, nn.Module):
+        check_inputs(asked, samples)
+    ask = _asked(model, samples, batch)
     width = max(1, math.prod(samples.x.shape[1:]))
     step = max(batch or 1, CHUNK // width)
     with torch.no_grad():
-        parts = [model.probabilities(samples.x[a : a + step]).cpu() for a in range(0, len(samples), step)]
-    return measure(torch.cat(parts), samples.y.cpu(), samples.classes, seed=seed, name=samples.name)
+        outputs = torch.cat([ask(samples.x[a : a + step]).cpu() for a in range(0, len(samples), step)])
+    y, name = samples.y.cpu(), samples.name
+    if samples.task == "labels":
+        return measure_labels(outputs, y, samples.classes, seed=seed, name=name)
+    if samples.task == "regression":
+        unit = str(samples.about.get("unit", ""))
+        return measure_regression(outputs, y, quantity=samples.classes[0], unit=unit, seed=seed, name=name)
+    return measure(outputs, y, samples.classes, seed=seed, name=name)
+
+
+def _asked(model: nn.Module | Predictor, samples: Samples, batch: int | None) -> Callable[[Tensor], Tensor]:
+    """What gives probabilities, or the outputs themselves for a regression.
+
+    Raises: InputError where the model does another task than the samples ask for.
+    """
+    if not isinstance(model, nn.Module) and isinstance(model, Predictor) and not isinstance(model, Probe):
+        if samples.task == "regression":
+            raise InputError(f"{samples.name}: a regression is evaluated on a torch module or a Probe of it")
+        return model.probabilities
+    probe = model if isinstance(model, Probe) else Probe(model, batch=batch)
+    probe = probe_for(probe, samples.x[:SEVERAL], samples.task, len(samples.classes))
+    return probe.logits if samples.task == "regression" else probe.probabilities
 
 
 def measure(
@@ -70,7 +99,7 @@ def measure(
     """
     p, labels, names = _checked(probabilities, y, classes)
     n, k = p.shape
-    draws = max(200, min(resamples, int(resamples * 50_000 / (n * k))))
+    draws = resamples_of(resamples, n * k)
     estimates = bootstrap(Resampled(p, labels, BINS), n, resamples=draws, seed=seed)
     single = dict(zip(NUMBERS, estimates, strict=False))
     rest = estimates[len(NUMBERS) :]
@@ -123,10 +152,10 @@ def _performance(
 
     labels, predicted = list(range(len(classes))), p.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=np.nan)
-    curves = {key: _roc(y == k, p[:, k]) for k, key in enumerate(classes)}
+    curves = {key: roc_of(y == k, p[:, k]) for k, key in enumerate(classes)}
     auc = np.array([curve.auc for curve in curves.values()])
-    micro = _roc((y[:, None] == labels).ravel(), p.ravel())
-    macro = _mean_roc([curve for curve in curves.values() if len(curve.false_positive)])
+    micro = roc_of((y[:, None] == labels).ravel(), p.ravel())
+    macro = mean_roc([curve for curve in curves.values() if len(curve.false_positive)])
     return Performance(
         classes=classes,
         y=y,
@@ -145,43 +174,7 @@ def _performance(
         log_loss=single["log_loss"],
         ece=single["ece"],
         averages={key: estimate for key, estimate in single.items() if key in AVERAGES},
-        reliability=_reliability(p.max(axis=1), predicted == y),
+        reliability=reliability_of(p.max(axis=1), predicted == y),
         class_intervals=classwise,
         name=name,
     )
-
-
-def _roc(positive: np.ndarray, score: Float[np.ndarray, " n"]) -> Roc:
-    from sklearn.metrics import auc, roc_curve
-
-    if positive.all() or not positive.any():
-        return Roc(np.empty(0), np.empty(0), math.nan)
-    false_positive, true_positive, _ = roc_curve(positive, score)
-    return Roc(false_positive, true_positive, float(auc(false_positive, true_positive)))
-
-
-def _mean_roc(curves: list[Roc]) -> Roc:
-    """The mean of the curves along the false positive rate; its AUC is the mean of theirs."""
-    if not curves:
-        return Roc(np.empty(0), np.empty(0), math.nan)
-    grid = np.unique(np.concatenate([curve.false_positive for curve in curves]))
-    both = np.mean([_sides(curve, grid) for curve in curves], axis=0)
-    return Roc(np.repeat(grid, 2), both.ravel(), float(np.mean([curve.auc for curve in curves])))
-
-
-def _sides(curve: Roc, grid: Float[np.ndarray, " g"]) -> Float[np.ndarray, "g 2"]:
-    """The true positive rate just before and just after each false positive rate; they differ where the curve jumps."""
-    x, y = curve.false_positive, curve.true_positive
-    between = np.interp(grid, x, y)
-    first = np.searchsorted(x, grid, "left").clip(max=len(x) - 1)
-    last = np.searchsorted(x, grid, "right") - 1
-    return np.stack([np.where(x[i] == grid, y[i], between) for i in (first, last)], axis=1)
-
-
-def _reliability(probability: Float[np.ndarray, " n"], correct: np.ndarray) -> Reliability:
-    edges = np.linspace(0.0, 1.0, BINS + 1)
-    place = np.clip(np.ceil(probability * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    sums = [np.bincount(place, weights=w, minlength=BINS) for w in (probability, correct.astype(np.float64))]
-    mean = [np.divide(s, count, out=np.full(BINS, np.nan), where=count > 0) for s in sums]
-    return Reliability(edges, mean[0], mean[1], count)

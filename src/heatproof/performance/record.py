@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import html
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from heatproof.annotations import Task
+from heatproof.performance.assessment import as_table, brackets, plain
+from heatproof.performance.curves import Reliability, Roc, thinned_roc
 from heatproof.performance.resamples import AVERAGES, NUMBERS
 from heatproof.records import Estimate, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, eq=False)
-class Roc:
-    """A receiver operating characteristic: false and true positive rates (P,) from 0 to 1; empty if undefined."""
-
-    false_positive: Float[np.ndarray, " p"]
-    true_positive: Float[np.ndarray, " p"]
-    auc: float
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """Accuracy by the probability of the predicted class, in bins of equal width over [0, 1]; NaN in an empty bin.
-
-    Attributes:
-        edges: (B + 1,); probability, accuracy, count: mean probability, share classified correctly and number of
-            samples (B,).
-    """
-
-    edges: Float[np.ndarray, " b1"]
-    probability: Float[np.ndarray, " b"]
-    accuracy: Float[np.ndarray, " b"]
-    count: Int[np.ndarray, " b"]
 
 
 @dataclass(frozen=True)
@@ -108,21 +85,19 @@ class Performance:
     findings: tuple[Finding, ...] = ()
 
     def __repr__(self) -> str:
-        ends = f" ({self.accuracy.low:.3f} to {self.accuracy.high:.3f})" if math.isfinite(self.accuracy.low) else ""
-        size = f"{len(self):,} samples, {len(self.classes)} classes"
+        size, ends = f"{len(self):,} samples, {len(self.classes)} classes", brackets(self.accuracy)
         return f"Performance({self.name}: {size}, accuracy {self.accuracy:.3f}{ends}, ECE {self.ece:.3f})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{key.replace('_', ' ')}</td><td>{e:.3f}</td><td>{e.low:.3f} to {e.high:.3f}</td></tr>"
-            for key, e in self.intervals.items()
-        )
-        caption = html.escape(f"{self.name}: {len(self):,} samples, {len(self.classes)} classes")
-        head = "<tr><th>number</th><th>value</th><th>95 % CI</th></tr>"
-        return f"<table><caption>{caption}</caption>{head}{rows}</table>"
+        return as_table(f"{self.name}: {len(self):,} samples, {len(self.classes)} classes", self.intervals)
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def task(self) -> Task:
+        """That of a classifier of single classes."""
+        return "classes"
 
     @property
     def predictions(self) -> Int[np.ndarray, " n"]:
@@ -197,38 +172,17 @@ class Performance:
         """Everything but the samples themselves, ready for JSON; undefined numbers are None, ROC curves are thinned."""
         parts = {
             "name": self.name,
+            "task": self.task,
             "samples": len(self),
             "classes": self.classes,
             "support": self.support,
             "numbers": {key: asdict(estimate) for key, estimate in self.intervals.items()},
             "classwise": {key: [asdict(e) for e in estimates] for key, estimates in self.class_intervals.items()},
             "confusion": self.confusion,
-            "roc": {key: _thinned(curve) for key, curve in self.roc.items()},
+            "roc": {key: thinned_roc(curve) for key, curve in self.roc.items()},
             "reliability": asdict(self.reliability),
             "examples": [asdict(e) for e in self.examples()],
             "confusions": [asdict(c) for c in self.confusions()],
             "findings": [asdict(finding) for finding in self.findings],
         }
-        return {key: _plain(value) for key, value in parts.items()}
-
-
-def _thinned(curve: Roc, points: int = 200) -> dict[str, Any]:
-    keep = np.unique(np.linspace(0, max(len(curve.false_positive) - 1, 0), points).round().astype(np.int64))
-    keep = keep[: len(curve.false_positive)]
-    return {
-        "false_positive": curve.false_positive[keep],
-        "true_positive": curve.true_positive[keep],
-        "auc": curve.auc,
-    }
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return {key: plain(value) for key, value in parts.items()}

@@ -1,12 +1,13 @@
-"""The sentences for the findings on a classifier; nothing else in this room writes one."""
+"""The sentences for the findings on a model; nothing else in this room writes one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from heatproof.annotations import Task
 from heatproof.performance.findings import STRONG
-from heatproof.records import Finding
+from heatproof.records import Estimate, Finding
 
 SLIGHT = 0.05  # expected calibration error below which a deviation is slight
 
@@ -52,6 +53,86 @@ def _calibration(finding: Finding) -> str:
     return f"Calibration: {state} (ECE {ece:.2f}; {means}, accuracy {_percent(finding.numbers['accuracy'])})."
 
 
+def _labels_accuracy(finding: Finding) -> str:
+    labels, samples = (int(finding.numbers[key]) for key in ("labels", "samples"))
+    auc = f"{finding.numbers['auc']:.3f}{_ends(finding.numbers)}"
+    if not math.isfinite(finding.numbers["auc"]):
+        auc = "undefined"
+    exact = f"all {labels} labels are predicted correctly in {_percent(finding.numbers['exact'])}"
+    return f"The mean AUC of {labels} labels is {auc}; {exact} of {_count(samples, 'sample')}."
+
+
+def _labels_lowest(finding: Finding) -> str:
+    positive = _count(int(finding.numbers["positive"]), "positive sample")
+    auc = f"{finding.numbers['auc']:.3f}{_ends(finding.numbers)}"
+    return f"The label with the lowest AUC is {finding.subjects[0]}: {auc}, {positive}."
+
+
+def _labels_calibration(finding: Finding) -> str:
+    numbers = finding.numbers
+    ece = f"mean ECE over labels {numbers['ece']:.2f}"
+    if finding.reason == "calibrated":
+        return f"Calibration: the mean probability of every label is consistent with its share of positives ({ece})."
+    off, labels = int(numbers["off"]), int(numbers["labels"])
+    means = f"mean probability {_percent(numbers['probability'])}, share of positives {_percent(numbers['share'])}"
+    return (
+        f"Calibration: the mean probability differs significantly from the share of positives for {off} of {labels} "
+        f"labels ({ece}); most for {finding.subjects[0]}, which is {finding.reason} ({means})."
+    )
+
+
+def _of_labels(finding: Finding, one: str, several: str) -> str:
+    """A sentence on labels, with the form for one of them or for several."""
+    count = len(finding.subjects)
+    return (one if count == 1 else several).format(_listed(finding.subjects, noun="labels"))
+
+
+def _fit(finding: Finding) -> str:
+    numbers, unit = finding.numbers, _unit(finding)
+    r2 = (
+        f"R2 {numbers['r2']:.3f}{_ends(numbers)}" if math.isfinite(numbers["r2"]) else "R2 undefined (all values equal)"
+    )
+    error = f"mean absolute error {numbers['mae']:.3g}{unit}"
+    return f"Prediction of {finding.subjects[0]}: {r2}, {error}, on {_count(int(numbers['samples']), 'sample')}."
+
+
+def _bias(finding: Finding) -> str:
+    side = "high" if finding.reason == "too-high" else "low"
+    numbers, unit = finding.numbers, _unit(finding)
+    return (
+        f"The outputs are too {side} on average: bias {numbers['bias']:.3g}{unit} "
+        f"(95 % CI {numbers['low']:.3g} to {numbers['high']:.3g})."
+    )
+
+
+def _unit(finding: Finding) -> str:
+    return f" {finding.objects[0]}" if finding.objects and finding.objects[0] else ""
+
+
+def _ends(numbers: Mapping[str, float]) -> str:
+    return f" (95 % CI {numbers['low']:.3f} to {numbers['high']:.3f})" if math.isfinite(numbers["low"]) else ""
+
+
+def headline(task: Task, intervals: Mapping[str, Estimate], samples: int) -> str:
+    """How good a model is, in one phrase without a full stop.
+
+    >>> headline("classes", {"accuracy": Estimate(0.65, 0.61, 0.7, 200)}, 200)
+    '65.0 % (95 % CI 61.0 to 70.0) of 200 samples classified correctly'
+    """
+    among = _count(samples, "sample")
+    if task == "classes":
+        accuracy = intervals["accuracy"]
+        ends = (
+            f" (95 % CI {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})" if math.isfinite(accuracy.low) else ""
+        )
+        return f"{_percent(accuracy.mean)}{ends} of {among} classified correctly"
+    name, key = ("mean AUC of the labels", "auc_macro") if task == "labels" else ("R2", "r2")
+    number = intervals[key]
+    value = f"{number.mean:.3f}" if math.isfinite(number.mean) else "undefined"
+    ends = _ends({"low": number.low, "high": number.high})
+    return f"{name} {value}{ends} on {among}"
+
+
 SENTENCES: Mapping[str, Callable[[Finding], str]] = {
     "classifier-accuracy": _accuracy,
     "classifier-hard-class": _hard_class,
@@ -66,6 +147,40 @@ SENTENCES: Mapping[str, Callable[[Finding], str]] = {
     "classifier-absent-classes": lambda f: (
         f"There are no samples of {_listed(f.subjects)}, so nothing is measured for "
         f"{'this class' if len(f.subjects) == 1 else 'these classes'}."
+    ),
+    "labels-accuracy": _labels_accuracy,
+    "labels-lowest": _labels_lowest,
+    "labels-calibration": _labels_calibration,
+    "labels-at-chance": lambda f: _of_labels(
+        f,
+        "The AUC of label {} is not significantly above 0.5, the value of a model that knows nothing.",
+        "The AUCs of labels {} are not significantly above 0.5, the value of a model that knows nothing.",
+    ),
+    "labels-never-predicted": lambda f: _of_labels(
+        f,
+        "Label {} is never predicted: its probability stays below 0.5.",
+        "Labels {} are never predicted: their probabilities stay below 0.5.",
+    ),
+    "labels-absent": lambda f: _of_labels(
+        f,
+        "No sample has label {}, so its AUC, recall and average precision are not defined.",
+        "No sample has any of the labels {}, so their AUC, recall and average precision are not defined.",
+    ),
+    "labels-in-all": lambda f: _of_labels(
+        f, "All samples have label {}, so its AUC is not defined.", "All samples have the labels {}: no AUC is defined."
+    ),
+    "labels-exclusive": lambda f: (
+        f"Each of the {_count(int(f.numbers['samples']), 'sample')} has exactly one label; if the labels exclude each "
+        "other, pass class numbers (N,) instead."
+    ),
+    "regression-fit": _fit,
+    "regression-bias": _bias,
+    "regression-unbiased": lambda f: (
+        f"No significant bias: outputs and true values differ by {f.numbers['bias']:.3g}{_unit(f)} on average "
+        f"(95 % CI {f.numbers['low']:.3g} to {f.numbers['high']:.3g})."
+    ),
+    "regression-no-better-than-mean": lambda f: (
+        f"R2 is not significantly above 0: the mean of {f.subjects[0]} predicts it as well as this model."
     ),
 }
 
@@ -94,6 +209,6 @@ def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = [*names[:most], *([f"{len(names) - most} more classes"] if len(names) > most else [])]
+def _listed(names: Sequence[str], most: int = 5, noun: str = "classes") -> str:
+    shown = [*names[:most], *([f"{len(names) - most} more {noun}"] if len(names) > most else [])]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

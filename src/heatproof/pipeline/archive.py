@@ -32,7 +32,7 @@ def report(folder: Path, out: Path | None = None) -> Path:
     plan, studies = read_plan(folder), studies_in(folder / stages.STUDY)
     model = stages.classifier(plan, out=folder)
     samples = stages.splits(plan, model).test
-    performance = stages.assess(model, samples, seed=plan.seed)
+    performance = stages.assess(stages.probe(plan, model, samples), samples, seed=plan.seed)
     return stages.write_report(
         folder, studies, plan=plan, model=model, samples=samples, performance=performance, out=out
     )

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from heatproof.errors import UnknownName
 from heatproof.pipeline.defaults import fills_of, keep_of
 from heatproof.pipeline.plan import Plan
-from heatproof.probe import Probe
+from heatproof.probe import Probe, probe_for
 from heatproof.records import Samples
 
 if TYPE_CHECKING:
-    from heatproof.performance import Performance
+    from heatproof.performance import Assessment
     from heatproof.report import Cases
 
 
@@ -25,12 +25,14 @@ def cases(
     plan: Plan,
     model: nn.Module,
     samples: Samples,
-    performance: Performance,
+    performance: Assessment,
     *,
     maps: Mapping[str, Tensor] | None = None,
     rows: Int[Tensor, " n"] | None = None,
 ) -> Cases | None:
     """Of one class the images whose class has the highest, a middling and the lowest probability; None for no images.
+
+    Of a multi-label model those that have one label, which is explained. None for a regression.
 
     Args:
         maps: those of the samples at the places ``rows``, which are not computed again.
@@ -39,28 +41,42 @@ def cases(
     """
     from heatproof.fills import Canvas
     from heatproof.masks import mask
+    from heatproof.performance import LabelPerformance, Performance
     from heatproof.report import Cases, choose
 
     check_class(plan, samples)
     label = samples.classes[0] if plan.case_class is None else plan.case_class
-    members = (samples.y == samples.classes.index(label)).nonzero()[:, 0]
+    if not isinstance(performance, (Performance, LabelPerformance)):
+        return None
+    number, labels = samples.classes.index(label), samples.task == "labels"
+    members = (samples.y[:, number] if labels else samples.y == number).nonzero()[:, 0]
     keep, fill = keep_of(plan, samples), fills_of(plan, samples)[0]
     if samples.x.ndim != 4 or not len(members) or keep is None:
         return None
-    probability = np.asarray(performance.probabilities).max(axis=1)
+    probability = np.asarray(performance.probabilities)
+    probability = probability[:, number] if labels else probability.max(axis=1)
     picked = members[choose(probability[members.numpy()])]
-    probe = Probe(model, layer=plan.layer or None)
     few = samples.take(picked)
+    probe = probe_for(
+        Probe(model, layer=plan.layer or None, layout=plan.layout, outputs=plan.outputs),
+        few.x[:2],
+        samples.task,
+        len(samples.classes),
+    )
     x = probe.check(few.x[:])
-    target = probe.logits(x).argmax(1)
-    shown = _explained(plan, probe, x, target, picked, maps or {}, [] if rows is None else rows.tolist())
+    target = torch.full((len(x),), number) if labels else probe.logits(x).argmax(1)
+    mapped = [] if rows is None or labels else rows.tolist()
+    shown = _explained(plan, probe, x, target, picked, maps or {}, mapped)
     canvas = Canvas(x, fill=fill, seeds=picked, pool=x)
     kept = {name: canvas.without(~mask(heat, at=keep)[None]) for name, heat in shown.items()}
     after = {name: probe.probabilities(left).gather(1, target[:, None])[:, 0] for name, left in kept.items()}
     return Cases(
         label=label,
         ids=few.ids or tuple(f"#{i}" for i in picked.tolist()),
-        predictions=tuple(samples.classes[i] for i in target.tolist()),
+        predictions=tuple(
+            f"not {label}" if labels and p < 0.5 else samples.classes[i]
+            for i, p in zip(target.tolist(), probability[picked.numpy()], strict=True)
+        ),
         probability=tuple(probability[picked.numpy()].tolist()),
         x=x.numpy(force=True),
         maps={name: heat.numpy(force=True) for name, heat in shown.items()},
@@ -68,6 +84,7 @@ def cases(
         after={name: tuple(map(float, left)) for name, left in after.items()},
         keep=keep,
         fill=str(fill),
+        task=samples.task,
     )
 
 

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from heatproof import version
+from heatproof.annotations import Task
 from heatproof.errors import FileError
 from heatproof.files import writing
+from heatproof.models.folder import place
 from heatproof.pipeline.plan import Plan, display, identity
 from heatproof.records import Estimate
 
@@ -29,10 +31,11 @@ STUDY_PAGE = "study.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """The classifier's numbers as its finished run left them, each with its interval, and on how many samples."""
+    """The model's numbers as its finished run left them, each with its interval, its task, and on how many samples."""
 
     intervals: Mapping[str, Estimate]
     samples: int
+    task: Task
 
     def __len__(self) -> int:
         return self.samples
@@ -40,8 +43,8 @@ class Measured:
 
 def provenance(plan: Plan) -> dict[str, Any]:
     """What decides a run: the version, the plan, and the state of the files it names."""
-    places = {"path": plan.path, "model": plan.model, "weights": plan.weights}
-    files = {name: _state(Path(place)) for name, place in places.items() if place}
+    places = {"path": plan.path, "model": plan.model and place(plan.model)[1], "weights": plan.weights}
+    files = {name: _state(Path(file)) for name, file in places.items() if file}
     return {"version": version.__version__, "plan": identity(plan), "files": files}
 
 
@@ -82,7 +85,8 @@ def measured(path: Path) -> Measured:
     Raises: FileError where it is damaged.
     """
     estimates = numbers(path)
-    return Measured(estimates, int(json.loads(path.read_text(encoding="utf-8"))["samples"]))
+    page = json.loads(path.read_text(encoding="utf-8"))
+    return Measured(estimates, int(page["samples"]), page["task"])
 
 
 def numbers(path: Path) -> dict[str, Estimate]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from heatproof.errors import InputError, UnknownName
 from heatproof.models.card import CARD, read_card
 from heatproof.pipeline.plan import Plan
 from heatproof.pipeline.registries import registry
@@ -30,21 +29,6 @@ def keep_of(plan: StudyOptions, samples: Samples) -> float | None:
     from heatproof.studies.plan import keep_of as by_default
 
     return by_default(samples) if plan.keep is None else plan.keep
-
-
-def target_of(plan: StudyOptions, samples: Samples) -> Any:
-    """The class explained, as `heatproof.studies` takes it: one named by its name as its number.
-
-    Raises: UnknownName, InputError for a class that the samples do not have.
-    """
-    target, classes = plan.target, samples.classes
-    if isinstance(target, str) and target != "label":
-        if target not in classes:
-            raise UnknownName("class", target, classes)
-        return classes.index(target)
-    if isinstance(target, int) and not 0 <= target < len(classes):
-        raise InputError(f"target: got class {target}, expected 0 to {len(classes) - 1} for {len(classes)} classes")
-    return target
 
 
 def net_of(plan: Plan, samples: Samples) -> Spec | None:

@@ -10,27 +10,41 @@ from torch import nn
 
 from heatproof.errors import InputError
 from heatproof.models.card import Card, card_of, listed, numbered, rename
+from heatproof.models.inputs import check_inputs, prepared
 from heatproof.nets import nets
 from heatproof.pipeline.registries import registry
+from heatproof.preprocessing import Preprocessing
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 
 
-def sized(data: Spec, model: nn.Module | None) -> Spec:
-    """The data set at the size of image and with the channels that the model takes, where the spec leaves them open."""
+def preprocessing_for(model: nn.Module | None) -> Preprocessing | None:
+    """What images go through before the model, as its card says; None where it does not."""
     card = None if model is None else card_of(model)
-    if card is None or len(card.input_shape) != 3:
+    wanted = None if card is None else card.preprocessing
+    return wanted if isinstance(wanted, Preprocessing) else None
+
+
+def sized(data: Spec, model: nn.Module | None) -> Spec:
+    """The data set at the size of image and with the channels that the model takes, where the spec leaves them open.
+
+    A preprocessing on the model's card decides them instead.
+    """
+    card = None if model is None else card_of(model)
+    if card is None or len(card.input_shape) != 3 or card.preprocessing is not None:
+        return data
+    options = registry("data")[data.name].options
+    if "preprocessing" not in options:  # no images read from disk
         return data
     channels, *size = card.input_shape
-    wanted: dict[str, Any] = {"channels": channels} if channels in (1, 3) else {}
+    wanted: dict[str, Any] = {"channels": 1} if channels == 1 else {}
     wanted |= {"size": tuple(size)} if None not in size else {}
-    options = registry("data")[data.name].options
-    added = {k: v for k, v in wanted.items() if k in options and k not in data.kwargs and v != options[k]}
+    added = {k: v for k, v in wanted.items() if k in options and k not in data.kwargs}
     return Spec(data.name, tuple(sorted({**added, **data.kwargs}.items())))
 
 
 def matched(splits: Splits, model: nn.Module) -> Splits:
-    """The splits with their labels in the order of the model's outputs.
+    """The splits with their labels in the order of the model's outputs, arrays scaled as its card says.
 
     Classes go by their names; a model whose outputs have none takes those of the samples.
 
@@ -39,7 +53,12 @@ def matched(splits: Splits, model: nn.Module) -> Splits:
     card = card_of(model)
     if card is None:
         return splits
+    train, test = prepared(splits.train, model), prepared(splits.test, model)
+    splits = splits if train is splits.train and test is splits.test else Splits(train, test)
+    check_inputs(model, splits.test)
     _check_shape(splits.test, card)
+    if splits.task == "regression":
+        return splits
     if card.classes and card.classes == numbered(len(card.classes)):
         if len(splits.classes) != len(card.classes):
             raise InputError(
@@ -60,12 +79,18 @@ def _ordered(samples: Samples, classes: tuple[str, ...], splits: Splits) -> Samp
             f"{_labels(splits)}, and the model has no output {listed(unknown)} but {listed(classes)}; "
             "say what its outputs are, in order, with --classes a,b,c"
         )
+    absent = [name for name in classes if name not in samples.classes]
+    if samples.task == "labels" and absent:
+        raise InputError(
+            f"{_labels(splits)}, and says nothing of the model's {listed(absent)}; expected every label of the model"
+        )
     place = torch.tensor([classes.index(name) for name in samples.classes], dtype=torch.int64)
-    return replace(samples, y=place[samples.y], classes=classes)
+    y = samples.y[:, place.argsort()] if samples.task == "labels" else place[samples.y]
+    return replace(samples, y=y, classes=classes)
 
 
 def _labels(splits: Splits) -> str:
-    return f"{splits.test.name}: has {len(splits.classes)} classes ({listed(splits.classes)})"
+    return f"{splits.test.name}: has {len(splits.classes)} {splits.task} ({listed(splits.classes)})"
 
 
 def _check_shape(samples: Samples, card: Card) -> None:

@@ -22,18 +22,26 @@ DATA = Setting(
 )  # fmt: skip
 PATH = Setting("Folder of the data, for data sets that are read from disk.", "FOLDER", WORK)
 MODEL = Setting(
-    "A run, a model folder, a Keras file (.h5, .keras), an exported program (.pt2), package.module:factory, "
-    "or a network of torchvision or timm such as resnet18.",
+    "A run, a model folder, a folder of Hugging Face (hf:FOLDER), a bundle of MONAI (monai:FOLDER), a Keras file "
+    "(.h5, .keras), an exported program (.pt2), package.module:factory, or a network of torchvision or timm such as "
+    "resnet18.",
     "MODEL", WORK,
 )  # fmt: skip
 WEIGHTS = Setting(
-    "Weights (.safetensors, or a plain state dict) for a --model named as package.module:factory or like resnet18.",
+    "Weights (.safetensors, a plain state dict, or a checkpoint of Lightning) for a --model named as "
+    "package.module:factory or like resnet18.",
     "FILE", WORK,
 )  # fmt: skip
 CLASSES = Setting(
     "Classes of the outputs of --model, in order; by default those of the model, else of the data. A name with a comma "
     "stands in double quotes: 'a,\"b, c\"'.",
     "A,B", WORK,
+)  # fmt: skip
+PREPROCESSING = Setting(
+    "What images go through before --model, where it does not say so itself or was trained otherwise: unit, signed or "
+    "imagenet, with options as in imagenet:resize=256,crop=224; the name of torchvision's weights (IMAGENET1K_V1); "
+    "none for nothing that is known.",
+    "TEXT", WORK,
 )  # fmt: skip
 NET = Setting("Network to train; by default one that suits the data.", "NAME", WORK, names="nets")
 RECIPE = Setting(
@@ -60,6 +68,7 @@ class Source:
         model, weights: a trained model, see `heatproof.models.names.model`; None for the one that ships for the data,
             or to train ``net`` by ``recipe`` where either is named or none ships.
         classes: those of the model's outputs, in order; empty for those of its card, else of the data.
+        preprocessing: what images go through before the model; None for what its card says.
         limit: how many test samples are explained and judged; None for all.
         strict: whether a file that cannot be read is an error.
     """
@@ -69,6 +78,7 @@ class Source:
     model: str | None = setting(None, MODEL)
     weights: str | None = setting(None, WEIGHTS)
     classes: tuple[str, ...] = setting((), CLASSES)
+    preprocessing: str | None = setting(None, PREPROCESSING)
     net: Spec | None = setting(None, NET)
     recipe: Spec | None = setting(None, RECIPE)
     limit: int | None = setting(None, LIMIT)
@@ -152,6 +162,8 @@ def _check_source(plan: Plan) -> None:
     processes(plan.workers)
     if plan.classes and plan.model is None:
         raise UsageError("got --classes without --model; they name the outputs of a model")
+    if plan.preprocessing is not None and plan.model is None:
+        raise UsageError("got --preprocessing without --model; it says what images go through before a model")
     if plan.weights is not None and plan.model is None:
         raise UsageError(
             "got --weights without --model; name the network with --model, as package.module:factory or resnet18"

@@ -20,7 +20,7 @@ from heatproof.pipeline.stages import MAPS, PERFORMANCE, REPORT, STUDY, Watch
 from heatproof.records import Splits
 
 if TYPE_CHECKING:
-    from heatproof.performance import Performance
+    from heatproof.performance import Assessment
     from heatproof.results.record import Results
     from heatproof.verdict import Judgement
 
@@ -34,12 +34,12 @@ class Outcome:
     """What a run leaves.
 
     Attributes:
-        performance: the classifier's numbers; of a run that was finished before, those in its file.
+        performance: the model's numbers; of a run that was finished before, those in its file.
         judgement: of the study in ``results``, and of the same study with other fills in ``others``.
     """
 
     folder: Path
-    performance: Performance | completion.Measured
+    performance: Assessment | completion.Measured
     results: Results
     others: tuple[Results, ...]
     judgement: Judgement
@@ -69,7 +69,7 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
     with _keeping(folder, "evaluating"):
         if shipped is not None:
             announce_shipped(shipped, samples)
-        performance = stages.assess(model, samples, out=folder, seed=plan.seed)
+        performance = stages.assess(stages.probe(plan, model, samples), samples, out=folder, seed=plan.seed)
     few, explained = stages.chosen(plan, samples), folder / STUDY / KEPT
     with _keeping(folder, "explaining and judging"):
         studies = stages.judge(plan, model, Splits(learn, few), out=folder / STUDY, explained=explained, watch=watch)
@@ -77,7 +77,7 @@ def run(plan: Plan, out: Path | None = None, *, watch: Watch | None = None) -> O
             if (folder / STUDY / name).exists():
                 (folder / STUDY / name).replace(folder / name)
     with _keeping(folder, "writing the maps"):
-        if not (folder / MAPS).exists() and not _collected(plan, explained, folder / MAPS, len(few)):
+        if not (folder / MAPS).exists() and not _collected(plan, explained, folder / MAPS, len(studies[0])):
             stages.maps(_judged(plan, studies[0]), model, few, out=folder, watch=watch)
         shutil.rmtree(explained, ignore_errors=True)
     with _keeping(folder, "writing the report"):

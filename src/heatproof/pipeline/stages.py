@@ -25,20 +25,19 @@ from heatproof.pipeline.defaults import (
     net_of,
     recipe_for,
     shipped_for,
-    target_of,
     with_all_bad_files,
 )
 from heatproof.pipeline.mapfile import map_writer, read_maps
-from heatproof.pipeline.match import matched, sized
+from heatproof.pipeline.match import matched, preprocessing_for, sized
 from heatproof.pipeline.plan import Plan
-from heatproof.probe import Probe
+from heatproof.probe import SEVERAL, Probe, parsed, probe_for
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.settings import options
 from heatproof.studies.options import StudyOptions
 
 if TYPE_CHECKING:
-    from heatproof.performance import Performance
+    from heatproof.performance import Assessment
     from heatproof.results.record import Results
     from heatproof.verdict import Judgement
 
@@ -70,7 +69,7 @@ def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
 
     name = data_of(plan)
     name = sized(name, model) if name is not None else _trained_on(model)
-    parts = with_all_bad_files(data.load(name, plan.path))
+    parts = with_all_bad_files(data.load(name, plan.path, preprocessing=preprocessing_for(model)))
     return parts if model is None else matched(parts, model)
 
 
@@ -94,7 +93,7 @@ def classifier(plan: Plan, samples: Splits | None = None, *, out: Path | None = 
     Raises: UsageError, UnknownName, FileError, Interrupted.
     """
     if plan.model is not None:
-        return model_named(plan.model, weights=plan.weights, classes=plan.classes)
+        return model_named(plan.model, weights=plan.weights, classes=plan.classes, preprocessing=plan.preprocessing)
     shipped = shipped_for(plan)
     if shipped is not None:
         from heatproof.nets import weights
@@ -114,14 +113,18 @@ def check(plan: Plan, model: nn.Module | None, samples: Splits) -> None:
 
     Raises: UnknownName, InputError, LayerError, UsageError.
     """
+    from heatproof.studies.targets import explained
+
     check_class(plan, samples.test)
-    target_of(plan, samples.test)
-    if plan.layer:
+    explained(plan.target, chosen(plan, samples.test))
+    if plan.layer or plan.layout is not None:
         if model is None:
             from heatproof.training import untrained
 
             model = untrained(samples.train, net_of(plan, samples.train))
-        probe(plan, model).choice(samples.test.x[:2])
+        probe(plan, model, samples.test).choice(samples.test.x[:2])
+    if plan.outputs is not None:
+        parsed(plan.outputs)
 
 
 def chosen(plan: Plan, samples: Samples) -> Samples:
@@ -135,13 +138,24 @@ def places(plan: Plan, samples: Samples) -> Int[Tensor, " k"]:
     return torch.linspace(0, len(samples) - 1, min(plan.limit or len(samples), len(samples))).round().long()
 
 
-def probe(plan: StudyOptions, model: nn.Module) -> Probe:
-    """The model with the plan's layers."""
-    return Probe(model, layer=plan.layer or None)
+def probe(plan: StudyOptions, model: nn.Module, samples: Samples) -> Probe:
+    """The model with the plan's layers, its outputs read as the samples need them.
+
+    Raises: InputError where outputs and samples contradict each other.
+    """
+    asked = Probe(model, layer=plan.layer or None, layout=plan.layout, outputs=plan.outputs)
+    return probe_for(asked, samples.x[:SEVERAL], samples.task, len(samples.classes))
 
 
-def assess(model: nn.Module, samples: Samples, *, out: Path | None = None, seed: int = 0) -> Performance:
-    """How good the classifier is; with ``out`` also as performance.json there."""
+def rows_of(plan: StudyOptions, samples: Samples) -> Samples:
+    """The rows of a study of the samples: these, or one for every positive label where those are explained."""
+    from heatproof.studies.targets import explained
+
+    return explained(plan.target, samples).samples
+
+
+def assess(model: nn.Module | Probe, samples: Samples, *, out: Path | None = None, seed: int = 0) -> Assessment:
+    """How good the model is; with ``out`` also as performance.json there."""
     from heatproof.performance import evaluate
 
     performance = evaluate(model, samples, seed=seed)
@@ -160,15 +174,19 @@ def maps(
     out: Path | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Tensor]:
-    """The maps (N, *S) of the plan's methods, and the controls if asked for; with ``out`` read from a file there."""
-    from heatproof.methods import explain
+    """The maps (N, *S) of the plan's methods, and the controls if asked for; with ``out`` read from a file there.
 
-    specs = methods_of(plan, controls=controls)
-    asked, target, parts = probe(plan, model), target_of(plan, samples), list[dict[str, Tensor]]()
+    Where all positive labels are explained, N is the number of pairs of a sample and such a label.
+    """
+    from heatproof.methods import explain
+    from heatproof.studies.targets import explained, is_array
+
+    specs, chosen = methods_of(plan, controls=controls), explained(plan.target, samples)
+    asked, samples, parts = probe(plan, model, samples), chosen.samples, list[dict[str, Tensor]]()
     with nullcontext(None) if out is None else map_writer(out / MAPS, len(samples)) as file:
         for rows in torch.arange(len(samples)).split(max(1, min(CHUNK, ELEMENTS // samples.x.shape[1:].numel()))):
             x = samples.x[int(rows[0]) : int(rows[-1]) + 1]
-            goal = samples.y[rows] if target == "label" else target
+            goal = chosen.target[rows] if is_array(chosen.target) else chosen.target
             heat = explain(asked, x, specs, target=goal, seed=plan.seed, index=rows)
             if file is None:
                 parts.append(heat)
@@ -192,7 +210,7 @@ def methods_of(plan: StudyOptions, *, controls: bool = True) -> list[Spec]:
 def study_options(plan: StudyOptions, samples: Samples) -> StudyOptions:
     """The options of the plan's study, with what suits the samples where the plan leaves it open."""
     shared = {name: getattr(plan, name) for name in options(StudyOptions)}
-    return StudyOptions(**{**shared, "fills": fills_of(plan, samples), "target": target_of(plan, samples)})
+    return StudyOptions(**{**shared, "fills": fills_of(plan, samples)})
 
 
 def judge(
@@ -219,7 +237,7 @@ def judge(
             watch(Step(stage, done, total, "samples" if stage == "explaining" else "scores"))
 
     chosen_options = study_options(plan, samples.test if isinstance(samples, Splits) else samples)
-    study = plan_of(probe(plan, model), samples, chosen_options)
+    study = plan_of(Probe(model, layer=plan.layer or None, outputs=plan.outputs), samples, chosen_options)
     return run_plan(study, out, maps=explained, workers=plan.workers, progress=progress)
 
 
@@ -240,7 +258,7 @@ def write_report(
     plan: Plan,
     model: nn.Module,
     samples: Samples,
-    performance: Performance,
+    performance: Assessment,
     out: Path | None = None,
 ) -> Path:
     """The report of the run in a folder as one HTML file there, or at ``out``; its figures and tables beside it.
@@ -254,7 +272,7 @@ def write_report(
     heat = read_maps(folder / MAPS) if (folder / MAPS).exists() else {}
     pictures = Pictures(
         evaluated=samples,
-        judged=chosen(plan, samples),
+        judged=rows_of(plan, chosen(plan, samples)),
         maps=heat,
         cases=cases(plan, model, samples, performance, maps=heat, rows=places(plan, samples)),
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 from heatproof.plots.classifier import confusion, examples, history, per_class, reliability, roc
 from heatproof.plots.evaluation import agreement, critical_difference, curves, intervals, metric_table, ranking, times
 from heatproof.plots.files import png, save, svg
+from heatproof.plots.labels import label_reliability, precision_recall
 from heatproof.plots.maps import gallery, panels
+from heatproof.plots.regression import predicted_against_true
 from heatproof.plots.show import show
 from heatproof.plots.style import INK, PALETTE, STYLE
 
@@ -24,10 +26,13 @@ __all__ = [
     "gallery",
     "history",
     "intervals",
+    "label_reliability",
     "metric_table",
     "panels",
     "per_class",
     "png",
+    "precision_recall",
+    "predicted_against_true",
     "ranking",
     "reliability",
     "roc",

@@ -15,8 +15,8 @@ from heatproof.plots.style import BLUE, DASHES, FAINT, GREY, INK, ORANGE, WIDTH,
 from heatproof.plots.tables import cells
 from heatproof.records import Estimate
 
-ClassNumber = Literal["accuracy", "precision", "f1", "auc"]
-NAMED = {"accuracy": "accuracy", "precision": "precision", "f1": "F1", "auc": "AUC"}
+ClassNumber = Literal["accuracy", "precision", "recall", "f1", "auc", "average_precision"]
+NAMED = {"f1": "F1", "auc": "AUC", "average_precision": "average precision"}
 CURVES = 12  # classes drawn one by one in a ROC figure
 
 
@@ -75,17 +75,35 @@ class Examples(Protocol):
 
 
 @runtime_checkable
-class Classified(Protocol):
-    """What a figure needs of a classifier's performance on N samples of K classes; `heatproof.evaluate` returns one."""
+class Scored(Protocol):
+    """Numbers of each class or label with their intervals."""
 
     @property
     def classes(self) -> Sequence[str]: ...
     @property
+    def intervals(self) -> Mapping[str, Estimate]: ...
+    @property
+    def class_intervals(self) -> Mapping[str, Sequence[Estimate]]: ...
+
+
+@runtime_checkable
+class Ranked(Scored, Protocol):
+    """The ROC curves of classes or labels."""
+
+    @property
+    def auc(self) -> np.ndarray: ...
+    @property
+    def roc(self) -> Mapping[str, Curve]: ...
+
+
+@runtime_checkable
+class Classified(Ranked, Protocol):
+    """What a figure needs of a classifier's performance on N samples of K classes; `heatproof.evaluate` returns one."""
+
+    @property
     def y(self) -> np.ndarray: ...
     @property
     def probabilities(self) -> np.ndarray: ...
-    @property
-    def auc(self) -> np.ndarray: ...
     @property
     def class_accuracy(self) -> np.ndarray: ...
     @property
@@ -93,22 +111,21 @@ class Classified(Protocol):
     @property
     def confusion_normalised(self) -> np.ndarray: ...
     @property
-    def roc(self) -> Mapping[str, Curve]: ...
-    @property
     def reliability(self) -> Bins: ...
-    @property
-    def intervals(self) -> Mapping[str, Estimate]: ...
-    @property
-    def class_intervals(self) -> Mapping[str, Sequence[Estimate]]: ...
     def examples(self, count: int = 3) -> Sequence[Examples]: ...
 
 
 @styled
 def history(epochs: Sequence[Epoch], *, best: int | None = None) -> Figure:
-    """Loss and accuracy over the epochs, training and validation; ``best`` marks the epoch that was kept."""
+    """Loss and accuracy over the epochs, training and validation; ``best`` marks the epoch that was kept.
+
+    A regression has no accuracy.
+    """
     drawn = figure(height=2.5)
     x = [row.epoch for row in epochs]
-    for axes, quantity in zip(drawn.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    classified = any(math.isfinite(row.train_accuracy) for row in epochs)
+    quantities = ("loss", "accuracy") if classified else ("loss",)
+    for axes, quantity in zip(drawn.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
         for part, name, colour in (("train", "training", BLUE), ("val", "validation", ORANGE)):
             y = np.array([getattr(row, f"{part}_{quantity}") for row in epochs], dtype=np.float64)
             if np.isfinite(y).any():
@@ -124,8 +141,8 @@ def history(epochs: Sequence[Epoch], *, best: int | None = None) -> Figure:
 
 
 @styled
-def roc(performance: Classified) -> Figure:
-    """ROC curves of each class against the rest (of the worst, where there are many), their mean, and all pooled.
+def roc(performance: Ranked) -> Figure:
+    """ROC curves of each class or label (of the worst, where there are many), their mean, and all pooled.
 
     Good classifiers get a second panel that enlarges the corner.
     """
@@ -138,13 +155,13 @@ def roc(performance: Classified) -> Figure:
     for axes, size in zip(squares, (1.0, 0.25), strict=False):
         for i, name in enumerate(names):
             curve = performance.roc[name]
-            x, y = _few(curve.false_positive, curve.true_positive)
+            x, y = few(curve.false_positive, curve.true_positive)
             axes.plot(x, y, linewidth=1.0, label=f"{fold(name, 24)}: {curve.auc:.3f}", **line_style(i))
         for name, dash in (("macro", DASHES[0]), ("micro", DASHES[2])):
             curve, interval = performance.roc[name], performance.intervals[f"auc_{name}"]
             if len(curve.false_positive):
-                x, y = _few(curve.false_positive, curve.true_positive)
-                axes.plot(x, y, color=INK, linewidth=2, linestyle=dash, label=f"{name}: {_interval(interval)}")
+                x, y = few(curve.false_positive, curve.true_positive)
+                axes.plot(x, y, color=INK, linewidth=2, linestyle=dash, label=f"{name}: {bracketed(interval)}")
         axes.plot([0, 1], [0, 1], color=INK, alpha=FAINT, linewidth=0.8)
         axes.set(xlabel="false positive rate", xlim=(-0.012 * size, size), ylim=(1.0 - size, 1.0 + 0.02 * size))
         axes.set_box_aspect(1)
@@ -172,7 +189,7 @@ def confusion(performance: Classified) -> Figure:
 
 
 @styled
-def per_class(performance: Classified, value: ClassNumber = "accuracy") -> Figure:
+def per_class(performance: Scored, value: ClassNumber = "accuracy") -> Figure:
     """One number a class with its interval, worst first, and the line of their mean; at most the 40 worst."""
     estimates = performance.class_intervals[value]
     defined = [k for k, estimate in enumerate(estimates) if math.isfinite(estimate.mean)]
@@ -186,8 +203,8 @@ def per_class(performance: Classified, value: ClassNumber = "accuracy") -> Figur
     for y, k in enumerate(order):
         axes.hlines(y, estimates[k].low, estimates[k].high, color=BLUE, linewidth=2.2, alpha=0.7)
         axes.plot(estimates[k].mean, y, marker="o", color=BLUE, markersize=5.5, linestyle="none")
-        axes.text(1.02, y, _interval(estimates[k]), va="center", transform=axes.get_yaxis_transform(), fontsize=8)
-    axes.set_xlabel(NAMED[value])
+        axes.text(1.02, y, bracketed(estimates[k]), va="center", transform=axes.get_yaxis_transform(), fontsize=8)
+    axes.set_xlabel(NAMED.get(value, value))
     axes.locator_params(axis="x", nbins=6)
     axes.set_yticks(range(len(order)), [fold(performance.classes[k], 34) for k in order])
     axes.set_ylim(len(order) - 0.4, -0.6)
@@ -230,7 +247,7 @@ def reliability(performance: Classified) -> Figure:
     upper.plot([0, 1], [0, 1], color=INK, alpha=FAINT, linewidth=0.8)
     upper.bar(middle[full], bins.accuracy[full], width[full] * 0.94, color=BLUE, alpha=0.3)
     upper.plot(bins.probability[full], bins.accuracy[full], color=BLUE, marker="o", markersize=4)
-    title = f"ECE {_interval(performance.intervals['ece'])}"
+    title = f"ECE {bracketed(performance.intervals['ece'])}"
     upper.set(ylabel="accuracy", ylim=(0, 1.02), xlim=(0, 1), title=title)
     upper.grid()
     lower.bar(middle, bins.count, width * 0.94, color=GREY, alpha=0.6)
@@ -239,12 +256,14 @@ def reliability(performance: Classified) -> Figure:
     return drawn
 
 
-def _few(x: np.ndarray, y: np.ndarray, points: int = 400) -> tuple[Any, Any]:
+def few(x: np.ndarray, y: np.ndarray, points: int = 400) -> tuple[Any, Any]:
+    """A curve at no more than so many of its points."""
     keep = np.unique(np.linspace(0, len(x) - 1, points).round().astype(np.int64))
     return x[keep], y[keep]
 
 
-def _interval(estimate: Estimate) -> str:
+def bracketed(estimate: Estimate) -> str:
+    """A number with its interval in square brackets."""
     if not math.isfinite(estimate.low):
         return f"{estimate.mean:.3f}"
     return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -36,7 +36,7 @@ def scale(axes: Axes, *, signed: bool) -> None:
         clip_on=False,
     )  # fmt: skip
     axes.set_yticks([])
-    names = {-1.0: "most against", 0.0: "none" if signed else "least", 1.0: "most for the class"}
+    names = {-1.0: "most against", 0.0: "none" if signed else "least", 1.0: "most for"}
     axes.set_xticks([at for at in names if at >= low], [name for at, name in names.items() if at >= low])
     axes.tick_params(length=0, labelsize=7.5, pad=2)
     for spine in axes.spines.values():

@@ -110,6 +110,11 @@ class Ablation:
                 late.add(node)
                 self.mixed.append(node)
 
+    @property
+    def unablated(self) -> int:
+        """How many rows were run to the end as they are, for changes to be added to."""
+        return self.n if self._base else 0
+
     def outputs(self, chunk: int) -> Iterator[tuple[Tensor, Tensor, Any]]:
         """(samples, channels, what the model returns) for all N * K ablations, ``chunk`` rows at a time."""
         device, chunk = self.device, self._rows_at_once(chunk)

@@ -1,111 +1,359 @@
-"""The attention of vision transformers, however it is computed.
-
-Attention is read where `scaled_dot_product_attention` is called (it is computed openly for the time of the pass) and
-where a module named like ``attn_drop`` is given a softmax over tokens.
-"""
+"""The attention of transformers, however it is computed: softmaxes over tokens, and the values that they weigh."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from heatproof.errors import NotApplicable
 from heatproof.probe.goals import Goal
-from heatproof.probe.layout import Layout, layout
+from heatproof.probe.layout import Layout
+from heatproof.probe.outputs import checked
+from heatproof.probe.products import Product, ProductWatch, stochastic, transparent
 from heatproof.probe.runner import Runner
-from heatproof.probe.state import Hook
+
+_gradient = transparent(torch.autograd.grad)
+NONE = "the model has no attention over one grid of tokens"
 
 
 @dataclass(frozen=True)
 class Heads:
-    """One layer's attention (n, heads, T, T), rows summing to one; its gradient or None; where the positions are."""
+    """One layer's attention (n, heads, q, T), rows summing to one, and its gradient, None without a goal."""
 
-    weights: Float[Tensor, "n h t t"]
-    gradient: Float[Tensor, "n h t t"] | None
+    weights: Float[Tensor, "n h q t"]
+    gradient: Float[Tensor, "n h q t"] | None
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention of a model for one batch.
+
+    Attributes:
+        layers: from first to last, each of T tokens to T tokens.
+        pool: of the one query that gathers the tokens behind the last layer (SigLIP); None without.
+        reads: how much each token behind the last layer counts for the output, rows sum to one: all tokens that the
+            output depends on count the same. Where tokens that are no positions (a class token) matter by far more than
+            positions do, the two groups count one half each. With a pool, not used.
+        layout: which of the tokens are positions.
+    """
+
+    layers: tuple[Heads, ...]
+    pool: Heads | None
+    reads: Float[Tensor, "n t"]
     layout: Layout
 
 
-def look(runner: Runner, x: Float[Tensor, "n c *s"], goal: Goal | None) -> list[Heads]:
+class _Apart(Exception):
+    """The samples of a batch cannot be told apart in a product."""
+
+
+def look(runner: Runner, x: Float[Tensor, "n c *s"], goal: Goal | None, *, first: int = 0) -> Attention:
     """The attention of every layer for one batch, with the gradient of the goal's logit by it.
 
-    Raises: NotApplicable where there is none over one grid of tokens.
+    Cost: one forward pass, and a backward pass: to the first layer for a goal, else to the last layer.
+    Raises: NotApplicable where there is none over one grid of tokens; InputError where the model returns NaN or
+        infinite values, the samples being numbered from ``first``.
     """
-    attention: list[Tensor] = []
-    hooks: dict[nn.Module, Hook] = {
-        module: lambda _, inputs, out: _keep(attention, inputs[0] if inputs else None, out)
-        for name, module in runner.model.named_modules()
-        if isinstance(module, (nn.Dropout, nn.Identity)) and "attn" in name.rsplit(".", 1)[-1]
-    }
-    with runner.borrowed(hooks) as run, _open_attention(attention), torch.enable_grad():
-        raw = runner.model(x.detach().clone().requires_grad_())
-        logits = run.read(raw, goal)
-        grids = [layout((len(x), w.shape[-1], 1), x.shape[2:]) for w in attention]
-        fits = [grid is not None and len(w) == len(x) for grid, w in zip(grids, attention, strict=True)]
-        if not fits or not all(fits):
-            raise NotApplicable("the model has no attention over one grid of tokens; attention methods need a vision "
-                                "transformer with global attention (ViT, DeiT)")  # fmt: skip
-        slopes: Any = [None] * len(attention)
-        if goal is not None:
-            slopes = torch.autograd.grad(goal.score(logits, "logit", raw).sum(), attention, allow_unused=True)
+    try:
+        return _look(runner, x, goal, first)
+    except _Apart:
+        rows = [slice(i, i + 1) for i in range(len(x))]
+        return _joined([_look(runner, x[r], None if goal is None else goal.take(r), first + r.start) for r in rows])
+
+
+def _joined(parts: Sequence[Attention]) -> Attention:
+    def cat(heads: Sequence[Heads]) -> Heads:
+        slopes = [h.gradient for h in heads if h.gradient is not None]
+        return Heads(torch.cat([h.weights for h in heads]), torch.cat(slopes) if slopes else None)
+
+    if len({(len(p.layers), p.pool is None, p.layout) for p in parts}) > 1:
+        raise NotApplicable(f"{NONE}: the samples of a batch take different ways through the model")
+    pools = [p.pool for p in parts if p.pool is not None]
+    layers = tuple(cat([p.layers[i] for p in parts]) for i in range(len(parts[0].layers)))
+    return Attention(layers, cat(pools) if pools else None, torch.cat([p.reads for p in parts]), parts[0].layout)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A product that is attention, and the order that brings its leading axis to (n, heads)."""
+
+    product: Product
+    order: Tensor
+
+    def heads(self, tensor: Tensor) -> Tensor:
+        return self.product.weights(tensor)[self.order]
+
+    @property
+    def queries(self) -> int:
+        return int(self.product.weights(self.product.used).shape[-2])
+
+    @property
+    def keys(self) -> int:
+        return int(self.product.weights(self.product.used).shape[-1])
+
+
+def _look(runner: Runner, x: Tensor, goal: Goal | None, first: int) -> Attention:
+    layers: list[_Layer] = []
+
+    def keep(product: Product) -> None:
+        order = _order(product, len(x))
+        if isinstance(order, Tensor):
+            layers.append(_Layer(product, order))
+        elif product.softmax:
+            raise NotApplicable(f"{NONE}: {order}")
+
+    watch = ProductWatch(keep)
+    with runner.borrowed() as run, observable(runner.model), torch.enable_grad():
+        raw = _observed(runner.model, x, watch)
+        if watch.idle is not None:
+            raise NotApplicable(f"{NONE}: a softmax among {watch.idle} tokens does not weigh values by a product")
+        squares, pool = _sorted(layers)
+        logits = run.read(raw, len(x), goal)
+        if goal is not None and goal.function is None:
+            checked(logits.detach(), first)
+        with watch:
+            sizes = _sizes(squares[-1], logits, keep=goal is not None)
+            slopes: list[Tensor | None] = [None] * len(layers)
+            if goal is not None:
+                slopes = _slopes(goal.score(logits, "logit", raw), [layer.product.used for layer in layers])
+    layout = _layout(runner, sizes)
     runner.count("forward", len(x))
-    runner.count("backward", len(x) * (goal is not None))
-    return [
-        Heads(w.detach().float(), _float(slope, w, goal), grid)
-        for w, slope, grid in zip(attention, slopes, grids, strict=True)
-        if grid is not None
+    runner.count("backward", len(x))
+    heads = [
+        Heads(
+            layer.heads(layer.product.used.detach()).float(),
+            None if slope is None else layer.heads(slope).float(),
+        )
+        for layer, slope in zip(layers, slopes, strict=True)
     ]
+    return Attention(tuple(heads[: len(squares)]), heads[-1] if pool else None, _reads(sizes, layout), layout)
 
 
-def _float(slope: Tensor | None, weights: Tensor, goal: Goal | None) -> Tensor | None:
-    if goal is None:
-        return None
-    return torch.zeros_like(weights).float() if slope is None else slope.float()
+def _observed(model: nn.Module, x: Tensor, watch: ProductWatch) -> Any:
+    """What the model returns for a batch, all of whose operations are watched, with gradients.
+
+    Raises: NotApplicable where an operation has no gradient.
+    """
+    try:
+        with watch:
+            return model(x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise NotApplicable(f"the model's attention cannot be observed: {_line(error)}") from error
+    finally:
+        watch.keep = lambda _: None  # gradients may compute parts of the model again, by the same steps
 
 
-def _keep(attention: list[Tensor], weights: Any, out: Tensor) -> None:
-    """Keeps what a dropout made of its input, if that is a softmax over tokens."""
-    if not isinstance(weights, Tensor) or weights.ndim != 4 or not weights.requires_grad:
-        return
-    if weights.shape[-1] == weights.shape[-2]:
-        attention.append(out)
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
-def _open_attention(attention: list[Tensor]) -> Iterator[None]:
-    def attend(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if is_causal or enable_gqa or query.shape[-2] != key.shape[-2]:
-            return fused(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-        products = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-        if attn_mask is not None:
-            lowest = (
-                torch.zeros_like(products).masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else 0
-            )
-            products = products + (lowest if attn_mask.dtype == torch.bool else attn_mask)
-        weights = products.softmax(-1)
-        if weights.ndim == 4:
-            attention.append(weights)
-        return weights @ value
+def observable(model: nn.Module) -> Iterator[None]:
+    """Compiled parts of the model run as they were written, until the block ends.
 
-    fused = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = attend
-    try:
+    Raises: NotApplicable where a scripted part may hold attention.
+    """
+    compiled = "torch.nn.attention.flex_attention" in sys.modules  # which compiles itself
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and _hides(module):
+            raise NotApplicable(
+                f"{NONE} that can be observed: {f'its part {name!r}' if name else 'it'} is scripted and holds a softmax"
+            )
+        compiled = compiled or hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+    with ExitStack() as stack:
+        if compiled:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-    finally:
-        F.scaled_dot_product_attention = fused
+
+
+def _hides(module: nn.Module) -> bool:
+    try:
+        text = str(module.inlined_graph)
+    except (RuntimeError, AttributeError):  # a scripted container without a forward of its own
+        return False
+    return "softmax" in text or "attention" in text
+
+
+# Which products are attention
+
+
+def _order(product: Product, n: int) -> Tensor | str:
+    """The order of the leading axis that makes it (n, heads), or why the product is no attention among tokens."""
+    weights = product.weights(product.used)
+    queries, keys = weights.shape[-2:]
+    if keys < 2:
+        return "each token attends to itself alone"
+    if queries not in (1, keys):
+        return f"in one of its layers {queries} tokens attend to {keys}"
+    if not stochastic(weights):
+        return "the weights of its values do not sum to one for each token, as they would behind a softmax over them"
+    rows, source = product.rows(), product.source
+    if source is not None and queries > 1 and len(source.shape) > 1:
+        origin = source.rows(weights.device)
+        if origin.ndim == len(product.axes.weights) and _flat(product.weights(origin)):
+            return "one of its softmaxes runs over channels"
+    if rows is None:
+        return _plain(product, n)
+    if rows.shape[-1] > 1 and not torch.equal(rows.amin(-1), rows.amax(-1)):
+        return "one of its softmaxes runs over channels"
+    lead = product.trace.lead if product.trace is not None else ()
+    total = math.prod(lead)
+    if total != n * keys:
+        parts = total / (n * keys)
+        return (
+            f"its attention runs within {total // (n * keys)} groups of {keys} tokens a sample"
+            if parts >= 2 and parts.is_integer()
+            else f"{keys} tokens attend to each other, where a sample has {total / n:g}"
+        )
+    rows = rows[..., 0]
+    if n == 1:
+        samples, tokens = torch.zeros_like(rows), rows
+    elif (lead[0] == n) == (lead[-1] == n):
+        raise _Apart
+    elif lead[0] == n:
+        samples, tokens = rows // keys, rows % keys
+    else:
+        samples, tokens = rows % n, rows // n
+    if not torch.equal(tokens, torch.arange(keys, device=rows.device).expand_as(tokens)):
+        return "its attention takes the tokens in another order than its other layers"
+    counts = samples[:, 0].bincount(minlength=n)
+    if not bool((samples == samples[:, :1]).all()) or bool((counts != counts[0]).any()):
+        return "its attention mixes the samples of a batch"
+    return samples[:, 0].argsort(stable=True).reshape(n, -1)
+
+
+def _flat(rows: Tensor) -> bool:
+    """Whether the rows are the same along one of the last two axes, which are channels then."""
+    return torch.equal(rows.amin(-1), rows.amax(-1)) or torch.equal(rows.amin(-2), rows.amax(-2))
+
+
+def _plain(product: Product, n: int) -> Tensor | str:
+    """The order, where it was not seen where the values came from: samples first."""
+    lead = product.used.permute(product.axes.weights).shape[:-2]
+    count = math.prod(lead)
+    if n > 1 and not (len(lead) > 1 and lead[0] == n and n not in lead[1:]):
+        raise _Apart
+    if n == 1 and len(lead) > 1 and 1 not in lead:
+        return f"its attention runs within {lead[0]} groups of {product.used.shape[-1]} tokens"
+    return torch.arange(count, device=product.used.device).reshape(n, -1)
+
+
+def _sorted(layers: Sequence[_Layer]) -> tuple[list[_Layer], bool]:
+    """The layers among tokens, and whether a pool follows.
+
+    Raises: NotApplicable where they do not follow each other over the same tokens.
+    """
+    squares = [layer for layer in layers if layer.queries > 1]
+    if not squares:
+        raise NotApplicable(
+            f"{NONE}: no softmax over tokens weighs their values; attention methods need a transformer with global "
+            "attention (ViT, DeiT)"
+        )
+    counts = list(dict.fromkeys(layer.keys for layer in squares))
+    if len(counts) > 1:
+        raise NotApplicable(f"{NONE}: its layers have {', '.join(map(str, counts[:-1]))} and {counts[-1]} tokens")
+    single = [i for i, layer in enumerate(layers) if layer.queries == 1]
+    if single and (single != [len(layers) - 1] or layers[-1].keys != counts[0]):
+        raise NotApplicable(
+            f"{NONE}: a single query attends to {layers[single[0]].keys} tokens, as in class attention, whose roll-out "
+            "is not defined"
+        )
+    for before, after in pairwise(layers):
+        if not after.product.past:
+            raise NotApplicable(f"{NONE} with gradients: a part of the model runs under torch.no_grad or detached")
+        if not _follows(after.product, before.product):
+            raise NotApplicable(f"{NONE}: two of its attentions run side by side, not one after the other")
+    return squares, bool(single)
+
+
+def _follows(after: Product, before: Product) -> bool:
+    """Whether a product was computed from an earlier one."""
+    todo, seen, end = list(after.past), set(after.past), before.out.grad_fn
+    while todo:
+        node = todo.pop()
+        if node is end:
+            return True
+        for parent, _ in node.next_functions:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    return False
+
+
+# Which tokens are positions, and which are read
+
+
+def _sizes(last: _Layer, logits: Tensor, *, keep: bool) -> Float[Tensor, "n t"]:
+    """How strongly the output depends on what each token is behind the last layer; 0 for tokens that are not read."""
+    product = last.product
+    # Any direction in which no two logits cancel.
+    value = logits @ torch.cos(torch.arange(1.0, logits.shape[1] + 1)).to(logits)
+    (slope,) = _slopes(value, [product.out], keep=keep)
+    return product.outputs(slope)[last.order].float().abs().amax((1, 3))
+
+
+def _layout(runner: Runner, sizes: Float[Tensor, "n t"]) -> Layout:
+    """Which of the tokens are positions, as the model's layers with as many tokens have it.
+
+    Where no layer has as many, the last one with up to 8 less, if the others are read alone, at one end.
+    """
+    survey, total = runner.prepared.survey, sizes.shape[1]
+    grids = [grid for call in survey.calls if (grid := call.layout(survey.size)) is not None]
+    same = [grid for grid in grids if _tokens(grid) == total and grid.kind in ("first", "last", "tokens")]
+    votes = Counter([grid for grid in same if grid.kind == "tokens"] or same)
+    if votes:
+        best = votes.most_common(1)[0][0]
+        return Layout("tokens", best.grid, best.prefix, best.suffix)
+    fewer = [grid for grid in grids if max(2, total - 8) <= _tokens(grid) == math.prod(grid.grid) < total]
+    if fewer:
+        extra = total - math.prod(fewer[-1].grid)
+        before, after = not bool(sizes[:, extra:].any()), not bool(sizes[:, :-extra].any())
+        if before != after:
+            return Layout("tokens", fewer[-1].grid, extra if before else 0, extra if after else 0)
+    raise NotApplicable(f"{NONE}: no layer shows which positions its {total} tokens are")
+
+
+def _tokens(layout: Layout) -> int:
+    return layout.prefix + math.prod(layout.grid) + layout.suffix
+
+
+def _reads(sizes: Float[Tensor, "n t"], layout: Layout) -> Float[Tensor, "n t"]:
+    """How much each token behind the last layer counts for the output; see `Attention`."""
+    special = torch.ones(sizes.shape[1], dtype=torch.bool, device=sizes.device)
+    special[layout.prefix : layout.prefix + math.prod(layout.grid)] = False
+    live = (sizes > 0).float()
+    blind = live.sum(1, keepdim=True) == 0  # a head whose weights are zero
+    live = torch.where(blind, special.float() if bool(special.any()) else torch.ones_like(live), live)
+    outside, inside = live * special, live * ~special
+    n_out, n_in = outside.sum(1, keepdim=True), inside.sum(1, keepdim=True)
+    ratio = (sizes * outside).sum(1, keepdim=True) / n_out * n_in / (sizes * inside).sum(1, keepdim=True)
+    halves = (outside / n_out + inside / n_in) / 2
+    return torch.where((n_out > 0) & (n_in > 0) & (ratio > n_in.sqrt()), halves, live / (n_out + n_in))
+
+
+def _slopes(value: Tensor, at: Sequence[Tensor], *, keep: bool = False) -> list[Any]:
+    """The gradients of a value, summed over the samples.
+
+    Raises: NotApplicable where none is to be had.
+    """
+    try:
+        slopes = _gradient(value.sum(), list(at), retain_graph=keep, allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise NotApplicable(f"no gradient by the model's attention can be taken: {_line(error)}") from error
+    if all(slope is None for slope in slopes):
+        raise NotApplicable("the output does not depend on the model's attention by a path that has a gradient")
+    return [torch.zeros_like(a) if slope is None else slope for a, slope in zip(at, slopes, strict=True)]

@@ -15,6 +15,7 @@ from heatproof.probe.state import note
 from heatproof.probe.weights import Versions, versions
 
 MOST = 1024  # rows a pass
+ONE_IS_TOO_MUCH = "out of memory with a single sample; use a smaller input"
 NUMBERS = 2_500_000  # of an input, a pass
 
 
@@ -41,7 +42,7 @@ class Capacity:
         Raises: HeatproofError where one row is too much.
         """
         if rows <= 1:
-            raise HeatproofError("out of memory with a single sample; use a smaller input") from error
+            raise HeatproofError(ONE_IS_TOO_MUCH) from error
         self.fits = rows // 2
         note(f"out of memory with {rows} samples a pass; going on with {rows // 2}")
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import operator
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -18,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from heatproof.probe.ends import end
+from heatproof.probe.entries import tensors
 from heatproof.probe.layers import Tap
-from heatproof.probe.outputs import tensors
+from heatproof.probe.stamp import loose
 from heatproof.probe.state import borrowed, note
 
 
@@ -46,13 +50,11 @@ class Cut:
     Attributes:
         kinds: what becomes of each live value in another batch: "rows" (one row a sample), "size" (the number of rows),
             "fixed", or a list of these for a tuple or list.
-        apart: whether ablation channel by channel agrees with the model; None before it was compared.
     """
 
     head: fx.GraphModule
     tail: fx.GraphModule
     kinds: list[Any]
-    apart: bool | None = None
 
     def live(self, values: Sequence[Any], rows: Tensor) -> list[Any]:
         """Copies of the live values for some rows of a batch; rows may repeat."""
@@ -86,17 +88,18 @@ def _kind(two: Any, three: Any) -> Any:
     raise ValueError("a value of the graph changes with the batch in a way that cannot be followed")
 
 
-def cut(model: nn.Module, tap: Tap, x: Tensor) -> Cut | None:
+def cut(model: nn.Module, tap: Tap, x: Tensor, passes: Counter[str], obstacle: str = "") -> Cut | None:
     """The model cut behind the tap, checked on ``x``; None where it cannot be followed, which is said once.
 
-    The graph is that of torch.fx, or where that fails that of torch.export.
+    The graph is that of torch.fx, or where that fails that of torch.export. ``obstacle`` says why none is to be
+    trusted, if so; ``passes`` counts the rows that the check takes.
     """
-    reasons = []
-    for follow in (_traced, _exported):
+    reasons = [obstacle] if obstacle else []
+    for follow in () if obstacle else (_traced, _exported):
         try:
             with borrowed(model), _silence():
                 halves = follow(_shell(model), tap, x)
-                reason = _trouble(model, tap, halves, x)
+                reason = _trouble(model, tap, halves, x, passes)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # tracing runs the user's own code, which may raise anything
@@ -127,19 +130,26 @@ def _silence() -> Iterator[None]:
 
 def _shell(model: nn.Module) -> nn.Module:
     """New modules around the same tensors: tracing leaves attributes on the modules it runs."""
-    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
+    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers(), *loose(model))})
 
 
 def _traced(model: nn.Module, tap: Tap, _: Tensor) -> Cut:
     tracer = _Tracer()
     graph = tracer.trace(model)
-    return _split(model, graph, tracer.ends[model.get_submodule(tap.name)][tap.call - 1])
+    node = tracer.ends[model.get_submodule(tap.name)][tap.call - 1]
+    takes = [user for user in node.users if user.target is operator.getitem]
+    first = [user for user in takes if user.args[1] == 0]
+    return _split(model, graph, first[0] if len(first) == 1 and len(takes) == len(node.users) else node)
 
 
 def _exported(model: nn.Module, tap: Tap, x: Tensor) -> Cut:
     batch = x[:1].expand(2, *x.shape[1:]).clone()
     program = torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim("n")},), strict=False)
+    if program.call_spec.out_spec is None or not program.call_spec.out_spec.is_leaf():
+        raise ValueError("the model returns more than one tensor")
     module = program.module(check_guards=False)
+    output = next(node for node in module.graph.nodes if node.op == "output")
+    output.args = (output.args[0][0],)  # the one tensor, that an exported graph holds in a tuple
     label = tap.name if tap.call == 1 else f"{tap.name}@{tap.call - 1}"
     inside = [
         n for n in module.graph.nodes if label in (path for path, _ in n.meta.get("nn_module_stack", {}).values())
@@ -181,24 +191,36 @@ def _split(model: nn.Module, graph: fx.Graph, node: fx.Node) -> Cut:
     return Cut(fx.GraphModule(model, head), fx.GraphModule(model, tail), [])
 
 
-def _trouble(model: nn.Module, tap: Tap, halves: Cut, x: Tensor) -> str:
+def _trouble(model: nn.Module, tap: Tap, halves: Cut, x: Tensor, passes: Counter[str]) -> str:
     """Why the cut must not be used: it must agree with the model, twice over, and for repeated rows."""
     shown: list[Tensor] = []
-    handle = tap.module.register_forward_hook(lambda _, __, out: shown.append(out.clone()))
+
+    def keep(_: nn.Module, __: Any, returned: Any) -> None:
+        tensor = end(returned)
+        if tensor is not None:
+            shown.append(tensor.clone())
+
+    handle = tap.module.register_forward_hook(keep)
     try:
         want = list(tensors(model(x)))
     finally:
         handle.remove()
     out, live = halves.head.forward(x)
+    passes["forward"] += 2 * len(x)
+    if not isinstance(out, Tensor):
+        return "the layer returns more than one tensor"
     if live:
+        passes["forward"] += 5
         two, three = (halves.head.forward(x[:1].expand(n, *x.shape[1:]).clone())[1] for n in (2, 3))
         halves.kinds = [_kind(a, b) for a, b in zip(two, three, strict=True)]
     kept = out.clone()
     if out.shape != shown[tap.call - 1].shape or not torch.allclose(out, shown[tap.call - 1], rtol=1e-3, atol=1e-5):
         return "the traced graph gives another output for the layer than the model"
     rows = torch.arange(len(x), device=x.device).repeat(2)
+    passes["tail"] -= len(x)  # those that go on where the first head ended are no passes of their own
     for _ in range(2 if live else 1):
-        got = list(tensors(halves.tail.forward(out.clone()[rows], *halves.live(live, rows))))
+        got = list(tensors(halves.tail.forward(tap.layout.take(out, rows), *halves.live(live, rows))))
+        passes["tail"] += len(rows)
         close = len(got) == len(want) and all(_twice(a, b) for a, b in zip(want, got, strict=True))
         if not close or not torch.equal(kept, out):
             return "the traced graph gives other values than the model"

@@ -1,4 +1,4 @@
-"""The layer to look at: by name, by module, or the last convolution."""
+"""The layers to look at: by name, by module, or the one that is chosen."""
 
 from __future__ import annotations
 
@@ -11,77 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof.errors import LayerError, UnknownName
-from heatproof.probe.layout import Layout
-from heatproof.probe.survey import Survey
+from heatproof.probe.choice import CONVOLUTIONS, choose, coarse, early, is_map
+from heatproof.probe.layout import Layout, parsed
+from heatproof.probe.state import holding_weakly, note
+from heatproof.probe.survey import Call, Survey
 
-CONVOLUTIONS = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-)  # fmt: skip
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def choose(seen: Survey) -> tuple[str, str]:
-    """The layer to explain by default, and why: the last convolution, after its normalisation and activation.
-
-    The last convolution with more than one position; then the last module that ends behind it with the same positions
-    (its activation, its residual block, its stage). Without a convolution, the same from the last token grid.
-
-    Raises: LayerError where no layer has positions.
-    """
-    grids = [call.layout(seen.size) for call in seen.calls]
-    useful = [i for i, g in enumerate(grids) if g is not None and math.prod(g.grid) > 1 and seen.calls[i].name]
-    convolutions = [i for i in useful if isinstance(seen.calls[i].module, CONVOLUTIONS)]
-    tokens = [i for i in useful if grids[i] is not None and _kind(grids[i]) != "first"]
-    if convolutions and not (tokens and _is_embedding(seen, convolutions[-1], tokens)):
-        start, what = convolutions[-1], "the last convolution"
-    elif tokens:
-        return _before_the_last_block(seen, tokens, grids)
-    else:
-        raise LayerError(
-            "the model has no convolution and no layer whose output has positions; name a layer, "
-            "or use a method that needs none (occlusion, rise, saliency)"
-        )
-    here = grids[start]
-    ends = [i for i in useful if i >= start and grids[i] == here]
-    best = ends[-1]
-    name = seen.calls[best].label
-    grid = "x".join(map(str, here.grid if here else ()))
-    source = "" if best == start else f", {what} being {seen.calls[start].name}"
-    return name, f"{name}: {what} and what follows it at {grid} positions{source}"
-
-
-def _kind(grid: Layout | None) -> str:
-    return grid.kind if grid is not None else ""
-
-
-def _is_embedding(seen: Survey, convolution: int, tokens: Sequence[int]) -> bool:
-    """Whether a convolution only cuts patches: attention follows it, or normed tokens and no further map."""
-    attention = _attention(seen)
-    if attention:
-        return convolution < attention[-1] and tokens[-1] > convolution
-    later = [(c.module, c.layout(seen.size)) for c in seen.calls[convolution + 1 :]]
-    maps = any(grid is not None and grid.kind == "first" and math.prod(grid.grid) > 1 for _, grid in later)
-    return not maps and any(isinstance(m, nn.LayerNorm) and grid is not None for m, grid in later)
-
-
-def _attention(seen: Survey) -> list[int]:
-    return [i for i, call in enumerate(seen.calls) if "attention" in type(call.module).__name__.lower()]
-
-
-def _before_the_last_block(seen: Survey, tokens: Sequence[int], grids: Sequence[Layout | None]) -> tuple[str, str]:
-    """In a transformer the last block's patch tokens may not reach the output: take the first norm of that block."""
-    norms = [i for i in tokens if isinstance(seen.calls[i].module, nn.LayerNorm) and grids[i] == grids[tokens[-1]]]
-    attention = _attention(seen)
-    before = [i for i in norms if attention and i < attention[-1]]
-    if not attention:  # the last norm, but one earlier where only a class token is read from it
-        last = grids[tokens[-1]]
-        before = norms[:-1] if last is not None and last.prefix else norms
-    best = before[-1] if before else tokens[-1]
-    name = seen.calls[best].label
-    here = grids[best]
-    return name, f"{name}: the tokens that enter the last attention, {'x'.join(map(str, here.grid if here else ()))}"
-
-
+@holding_weakly("module")
 @dataclass(frozen=True)
 class Tap:
     """A layer that can be read: its name, module, which call of it, and its layout."""
@@ -92,8 +30,11 @@ class Tap:
     layout: Layout
 
 
-def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
+def find(model: nn.Module, layer: str | nn.Module, seen: Survey, layout: str | None = None) -> Tap:
     """The tap for a layer, by module or by name; ``name@2`` is the second call of a layer that runs twice.
+
+    Args:
+        layout: how its output is read, in the notation of `heatproof.probe.layout.parsed`; None to go by evidence.
 
     Raises: UnknownName, LayerError.
     """
@@ -121,23 +62,73 @@ def find(model: nn.Module, layer: str | nn.Module, seen: Survey) -> Tap:
         )
     if call > len(runs):
         raise LayerError(f"layer {name!r} runs {len(runs)} times, there is no call {call}")
-    shape = runs[max(call, 1) - 1].shape
-    grid = runs[max(call, 1) - 1].layout(seen.size)
-    if grid is None:
-        if runs[0].rows > 1:
+    run = runs[max(call, 1) - 1]
+    if layout is not None:
+        if run.shape is None:
             raise LayerError(
-                f"layer {name!r} runs on {runs[0].rows} rows for one sample, so its output is no map of a sample; "
-                f"choose one of: {_offer(seen)}"
+                f"layer {name!r} has no tensor as output, so no layout fits; choose one of: {_offer(seen)}"
             )
-        what = f"an output of shape (N, {', '.join(map(str, shape[1:]))})" if shape else "no single tensor as output"
-        raise LayerError(
-            f"layer {name!r} has {what}, which has no positions to draw a map on; choose one of: {_offer(seen)}"
-        )
-    return Tap(name, module, max(call, 1), grid)
+        place: Layout | None = parsed(layout, run.shape, len(seen.size), run.label, run.layout(seen.size))
+    else:
+        place = run.layout(seen.size)
+    if place is None:
+        raise LayerError(_refusal(run, seen))
+    return Tap(name, module, max(call, 1), place)
+
+
+def _refusal(run: Call, seen: Survey) -> str:
+    tail = f"choose one of: {_offer(seen)}"
+    if run.shape is None:
+        return f"layer {run.name!r} has no tensor as output; {tail}"
+    if run.seen.merged or (not run.seen.certain and run.shape[0] > 1 and run.fact is not None):
+        rows = f"runs on {run.shape[0]} rows for one sample, so its output is no map of a sample"
+        return f"layer {run.name!r} {rows}; {tail}"
+    what = f"an output of shape (N, {', '.join(map(str, run.shape[1:]))})"
+    if run.seen.certain:
+        return f"layer {run.name!r} has {what}, which has no positions to draw a map on; {tail}"
+    return (
+        f"layer {run.name!r} has {what}, in which nothing follows the place where the input is disturbed; if it has "
+        f"positions all the same, say where with layout=, else {tail}"
+    )
+
+
+def described(seen: Survey, taps: Sequence[Tap], layout: str | None) -> str:
+    """Which layers are looked at because somebody named them, and how each is read."""
+    parts = []
+    for tap in taps:
+        call = next(c for c in seen.calls if c.module is tap.module and c.number == tap.call)
+        how = f"read as {tap.layout}, as layout= says" if layout is not None else f"by {call.evidence}"
+        notes = [
+            f"as asked, {'x'.join(map(str, tap.layout.grid))} positions ({how})",
+            coarse(tap.layout, seen),
+            early(seen, call),
+        ]
+        parts.append(f"{call.label}: {'; '.join(text for text in notes if text)}")
+    return ", ".join(parts)
+
+
+def warn(seen: Survey, tap: Tap) -> None:
+    """Says once where later operations look at no position of a layer, or at one, so that its map is empty."""
+    call = next((c for c in seen.calls if c.module is tap.module and c.number == tap.call), None)
+    if call is None or call.fact is None or call.fact.flow not in ("one", "none") or call.label in seen.noted:
+        return
+    seen.noted.add(call.label)
+    try:
+        offer = f"; take {choose(seen).layer!r} instead"
+    except LayerError:
+        offer = ""
+    what = "one position" if call.fact.flow == "one" else "no position"
+    behind = (
+        "only its last or first step is read" if call.fact.flow == "one" else "only a class token is read behind it"
+    )
+    note(
+        f"layer {call.label!r} is blind: the output depends on {what} of it ({behind}), so that maps by its gradient "
+        f"are zero elsewhere{offer}"
+    )
 
 
 def _offer(seen: Survey) -> str:
-    fit = [c.label for c in seen.calls if c.name and (g := c.layout(seen.size)) and math.prod(g.grid) > 1]
+    fit = [c.label for c in seen.calls if c.name and is_map(c, seen)]
     return ", ".join(dict.fromkeys(fit[-6:])) or "none has positions"
 
 
@@ -149,7 +140,9 @@ def biases(seen: Survey) -> list[tuple[Tap, Float[Tensor, " k"]]]:
     parts = []
     for call in seen.calls:
         added, grid = _added(call.module), call.layout(seen.size)
-        if added is not None and grid is not None:
+        if added is not None and grid is not None and call.shape is not None:
+            channels = [n for n, place in zip(call.shape, grid.places, strict=True) if not place]
+            added = added.repeat_interleave(math.prod(channels) // len(added))
             parts.append((Tap(call.name, call.module, call.number, grid), added))
     return parts
 

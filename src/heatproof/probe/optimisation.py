@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from itertools import repeat
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 
+from heatproof.probe.entries import tensors
 from heatproof.probe.graph import Cut
-from heatproof.probe.outputs import class_scores
-from heatproof.probe.state import borrowed
-from heatproof.probe.weights import Digest
+from heatproof.probe.weights import Digest, duplicate
 
+FEW = 20  # passes a sample, below which no copy is made or used
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MAKERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _LAID_OUT: dict[int, type[nn.Module]] = {3: nn.Conv1d, 4: nn.Conv2d}  # by the axes of the input
@@ -28,80 +29,88 @@ class Copies:
 
     Attributes:
         weights: the digest of the weights that all copies were made of.
-        whole: the copy of the model, or None. tails: the copies of cuts.
+        whole: the copies of the model by the number of axes of an input; None where there is nothing to gain.
+        tails: the copies of cuts, alike.
     """
 
     weights: Digest | None = None
-    whole: nn.Module | None = None
-    tails: dict[Cut, Cut] = field(default_factory=dict)
+    whole: dict[int, nn.Module | None] = field(default_factory=dict)
+    tails: dict[Cut, Cut | None] = field(default_factory=dict)
 
-    def of_model(self, model: nn.Module, weights: Digest, x: Tensor) -> nn.Module:
-        """The copy of the model for such inputs; the model itself where there is nothing to gain."""
+    def of_model(self, model: nn.Module, weights: Digest, x: Tensor) -> nn.Module | None:
+        """The copy of the model for such inputs, or None. Whether it agrees is for the caller to see."""
         self._renew(weights)
-        if self.whole is None:
+        if x.ndim not in self.whole:
             with torch.inference_mode(False):
-                self.whole = optimised(model, x.clone())
-        return self.whole
+                self.whole[x.ndim] = _attempt(lambda: optimised(model, x.ndim, x.device))
+        return self.whole[x.ndim]
 
-    def of_cut(self, cut: Cut, weights: Digest, out: Tensor, live: Sequence[Any]) -> Cut:
-        """The cut with a quicker tail; the cut itself where there is nothing to gain."""
+    def of_cut(self, cut: Cut, weights: Digest, device: torch.device) -> Cut | None:
+        """The cut with a quicker tail, or None. Whether it agrees is for the caller to see."""
         self._renew(weights)
         if cut not in self.tails:
             with torch.inference_mode(False):
-                self.tails[cut] = quickened(cut, out, live)
+                self.tails[cut] = _attempt(lambda: quickened(cut, device))
         return self.tails[cut]
 
     def _renew(self, weights: Digest) -> None:
         if weights != self.weights:
-            self.weights, self.whole = weights, None
+            self.weights = weights
+            self.whole.clear()
             self.tails.clear()
 
 
-def optimised(model: nn.Module, x: Tensor) -> nn.Module:
-    """A copy with BatchNorm folded into the convolutions and, for signals and images on the CPU, channels-last memory.
-
-    The model itself where nothing can be gained, or where the copy's class scores differ from the model's by more than
-    1e-5 of their scale.
-    """
-    norms = any(isinstance(module, _NORMS) for module in model.modules())
-    kind = _LAID_OUT.get(x.ndim) if x.device.type == "cpu" else None
-    convolutions = kind is not None and any(isinstance(module, kind) for module in model.modules())
-    if not (norms or convolutions):
-        return model
-    with borrowed(model):
-        try:
-            want = class_scores(model(x[:2]))
-            fast = copy.deepcopy(model)
-            fast = _folded(fast)
-            if convolutions and kind is nn.Conv1d:
-                fast = _widened(fast, {})
-            elif convolutions:
-                fast = fast.to(memory_format=torch.channels_last)
-            got = class_scores(fast(x[:2]))
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # copying and tracing run the user's own code, which may raise anything
-            return model
-    scale = float(want.abs().max()) + 1
-    return fast if got.shape == want.shape and bool((got - want).abs().max() <= 1e-5 * scale) else model
+T = TypeVar("T")
 
 
-def quickened(cut: Cut, out: Tensor, live: Sequence[Any]) -> Cut:
-    """The cut with an optimised copy of its tail, under the same conditions."""
-    if not any(isinstance(module, nn.Conv2d) for module in cut.tail.modules()):
-        return cut
-    first = torch.arange(min(2, len(out)), device=out.device)
+def _attempt(make: Callable[[], T | None]) -> T | None:
     try:
-        tail = _folded(copy.deepcopy(cut.tail))
-        if out.device.type == "cpu":
-            tail = tail.to(memory_format=torch.channels_last)
-        want, got = (class_scores(t(out[first], *cut.live(live, first))).detach() for t in (cut.tail, tail))
+        return make()
     except torch.OutOfMemoryError:
         raise
     except Exception:  # copying and tracing run the user's own code, which may raise anything
-        return cut
-    agrees = bool((got - want).abs().max() <= 1e-5 * (float(want.abs().max()) + 1))
-    return replace(cut, tail=tail) if agrees and isinstance(tail, fx.GraphModule) else cut
+        return None
+
+
+def optimised(model: nn.Module, axes: int, device: torch.device) -> nn.Module | None:
+    """A copy with BatchNorm folded into the convolutions and, for signals and images on the CPU, channels-last memory.
+
+    None where nothing can be gained.
+    """
+    norms = any(isinstance(module, _NORMS) for module in model.modules())
+    kind = _LAID_OUT.get(axes) if device.type == "cpu" else None
+    convolutions = kind is not None and any(isinstance(module, kind) for module in model.modules())
+    if not (norms or convolutions):
+        return None
+    fast = _folded(duplicate(model))
+    if convolutions and kind is nn.Conv1d:
+        return _widened(fast, {})
+    return fast.to(memory_format=torch.channels_last) if convolutions else fast
+
+
+def quickened(cut: Cut, device: torch.device) -> Cut | None:
+    """The cut with an optimised copy of its tail, under the same conditions."""
+    if not any(isinstance(module, nn.Conv2d) for module in cut.tail.modules()):
+        return None
+    tail = _folded(copy.deepcopy(cut.tail))
+    if device.type == "cpu":
+        tail = tail.to(memory_format=torch.channels_last)
+    return replace(cut, tail=tail) if isinstance(tail, fx.GraphModule) else None
+
+
+def agree(want: Any, got: Any, *, within: float = 1e-5) -> bool:
+    """Whether what a copy returned is what the model returned, up to a share of its scale."""
+    wanted, copied = list(tensors(want)), list(tensors(got))
+    return 0 < len(wanted) == len(copied) and all(map(_close, wanted, copied, repeat(within)))
+
+
+def _close(want: Tensor, got: Tensor, within: float) -> bool:
+    if want.shape != got.shape or want.dtype != got.dtype:
+        return False
+    if not want.is_floating_point() or not want.numel():
+        return torch.equal(want, got)
+    gap, scale = (got.double() - want.double()).abs().max(), float(want.double().abs().max()) + 1
+    return bool(gap <= within * scale)
 
 
 def _folded(model: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,12 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError
+from heatproof.probe.endings import EndingWatch
+from heatproof.probe.forms import gradient_obstacle
 from heatproof.probe.goals import Goal, Score
 from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
-from heatproof.probe.outputs import Outputs
+from heatproof.probe.optimisation import FEW, agree
+from heatproof.probe.outputs import Outputs, checked
 from heatproof.probe.prepared import Prepared, Store
-from heatproof.probe.state import Hook, SoftmaxWatch, borrowed
+from heatproof.probe.state import Ground, Hook, borrowed
 from heatproof.probe.weights import Digest, digest
 
 Engine = Literal["auto", "plain", "optimised"]
@@ -54,15 +58,14 @@ class Pass:
     """A model that is borrowed at the moment, and how its output is read."""
 
     outputs: Outputs
-    softmax: SoftmaxWatch | None = None
+    watch: EndingWatch | None = None
 
-    def read(self, raw: Any, goal: Goal | None = None) -> Float[Tensor, "n k"]:
+    def read(self, raw: Any, rows: int, goal: Goal | None = None) -> Float[Tensor, "n k"]:
         """The logits in what the model returned; zeros where the goal is a function and there are no class scores.
 
         Raises: InputError where there are no class scores.
         """
-        last = None if self.softmax is None else self.softmax.last
-        return self.outputs.read(raw, last, needed=goal is None or goal.function is None)
+        return self.outputs.read(raw, rows, self.watch, needed=goal is None or goal.function is None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,29 +90,49 @@ class Runner:
     # Passes
 
     def logits(self, x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n k"]:
-        """The class scores before the softmax."""
-        return torch.cat(list(self.each(x, lambda part, _: self._run(part)[1])))
+        """What the model says of each input, as `Outputs.read` has it.
 
-    def scored(self, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tensor, " n"]:
-        """The score of each input, by the quicker copy where there is one."""
+        Raises: InputError where that is NaN or infinite.
+        """
+        model = self.model
+        if self.engine == "optimised":
+            model = self.quickest(x[: self._at_once], math.ceil(len(x) / self._at_once))
+        return checked(torch.cat(list(self.each(x, lambda part, _: self._run(part, model=model)[1]))))
+
+    def scored(self, x: Float[Tensor, "n c *s"], goal: Goal, model: nn.Module | None = None) -> Float[Tensor, " n"]:
+        """The score of each input, by the model or by a copy of it.
+
+        Raises: InputError where one is NaN or infinite.
+        """
+        goal = goal.for_task(self.prepared.outputs.task)
 
         def work(rows: slice) -> Tensor:
-            return self._score(self.prepared.bring(x[rows]), goal.take(rows))
+            return self._score(self.prepared.bring(x[rows]), goal.take(rows), model or self.model)
 
-        return torch.cat(list(self.batches(len(x), work)))
+        scores = torch.cat(list(self.batches(len(x), work)))
+        return scores if goal.function is not None else checked(scores)
 
     def variants(
-        self, x: Float[Tensor, "n c *s"], goal: Goal, count: int, make: Callable[[Tensor, Tensor], Tensor]
+        self,
+        x: Float[Tensor, "n c *s"],
+        goal: Goal,
+        count: int,
+        make: Callable[[Tensor, Tensor], Tensor],
+        model: nn.Module | None = None,
     ) -> Float[Tensor, "n count"]:
-        """The score of ``count`` variants of every sample; see `Probe.variants`."""
+        """The score of ``count`` variants of every sample, by the given or the quickest model; see `Probe.variants`."""
+        model = model or self.quickest(x, count)
+
+        goal = goal.for_task(self.prepared.outputs.task)
 
         def work(rows: slice) -> Tensor:
             pairs = torch.arange(rows.start, rows.stop)
             samples = pairs // count
             part = self.prepared.bring(make(samples, pairs % count))
-            return self._score(part, goal.take(samples.to(goal.classes.device)))
+            return self._score(part, goal.take(samples.to(goal.classes.device)), model)
 
-        return torch.cat(list(self.batches(len(x) * count, work))).reshape(len(x), count)
+        scores = torch.cat(list(self.batches(len(x) * count, work))).reshape(len(x), count)
+        return scores if goal.function is not None else checked(scores)
 
     def gradient(self, x: Float[Tensor, "n c *s"], goal: Goal | None) -> Float[Tensor, "n c *s"]:
         """The gradient of the goal's logit by the input; None is the predicted class.
@@ -117,38 +140,67 @@ class Runner:
         Raises: HeatproofError where the output does not depend on the input.
         """
 
+        goal = None if goal is None else goal.for_task(self.prepared.outputs.task)
+
         def work(part: Tensor, rows: slice) -> Tensor:
-            leaf = part.detach().clone().requires_grad_()
             with self.borrowed() as run, torch.enable_grad():
+                leaf = part.detach().clone().requires_grad_()
                 raw = self.model(leaf.clone())
-                logits = run.read(raw, goal)
-                here = Goal.of(None, logits.detach()) if goal is None else goal.take(rows)
+                logits = run.read(raw, len(part), goal)
+                here = Goal.of(None, logits.detach(), run.outputs.task) if goal is None else goal.take(rows)
                 value = here.score(logits, "logit", raw)
+                if here.function is None:
+                    checked(logits.detach(), rows.start)
                 slope = torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0] if value.requires_grad else None
             self.witness(part, logits)
             if slope is None:
-                raise HeatproofError("the model's output depends on its input by no path that has a gradient")
+                reason = gradient_obstacle(self.model)
+                raise HeatproofError(f"the model's output depends on its input by no path that has a gradient{reason}")
             self.count("forward", len(part))
             self.count("backward", len(part))
             return slope.detach().float()
 
         return torch.cat(list(self.each(x, work)))
 
-    def _score(self, part: Tensor, goal: Goal) -> Tensor:
-        raw, logits = self._run(part, goal, many=True)
+    def _score(self, part: Tensor, goal: Goal, model: nn.Module) -> Tensor:
+        raw, logits = self._run(part, goal, model=model)
         return goal.score(logits, self.score, raw)
 
-    def _run(self, part: Tensor, goal: Goal | None = None, *, many: bool = False) -> tuple[Any, Tensor]:
-        fast = self.engine == "optimised" or (many and self.engine == "auto")
+    def _run(self, part: Tensor, goal: Goal | None = None, *, model: nn.Module) -> tuple[Any, Tensor]:
         with self.borrowed() as run:
-            model = self.store.copies.of_model(self.model, self.weights, part) if fast else self.model
             with torch.inference_mode():
                 raw = model(part)
-            logits = run.read(raw, goal)
-        if not fast:
+            logits = run.read(raw, len(part), goal)
+        if model is self.model:
             self.witness(part, logits)
         self.count("forward", len(part))
         return raw, logits
+
+    def quickest(self, x: Float[Tensor, "n c *s"], passes: int) -> nn.Module:
+        """What to run for so many passes of each sample: a quicker copy where it pays and agrees, else the model.
+
+        The copy is as old as the weights, by their digest, and gives what the model gives for every sample of ``x``.
+        Cost: for a copy, two passes of each sample.
+        """
+        if self.engine == "plain" or passes < FEW or self.prepared.obstacle:
+            return self.model
+        with self.store.memory.lock, self.borrowed():
+            fast = self.store.memory.copies.of_model(self.model, self.weights, self.prepared.bring(x[:1]))
+        if fast is None:
+            return self.model
+
+        def work(part: Tensor, _: slice) -> bool:
+            with self.borrowed(), torch.inference_mode():
+                want = self.model(part)
+                self.count("forward", 2 * len(part))
+                try:
+                    return agree(want, fast(part))
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception:  # what a traced graph may do wrong is open
+                    return False
+
+        return fast if all(self.each(x, work)) else self.model
 
     # The loop
 
@@ -165,7 +217,8 @@ class Runner:
         while start < count:
             rows = slice(start, min(start + self._at_once, count))
             try:
-                part = work(rows)
+                with torch.inference_mode(False), torch.no_grad():
+                    part = work(rows)
             except torch.OutOfMemoryError as error:
                 self.store.capacity.halve(rows.stop - rows.start, error)
                 continue
@@ -189,36 +242,44 @@ class Runner:
         """Hands on the logits of a plain pass to the recorder, and to the watch for scores that depend on the batch."""
         if self.recorder is not None:
             self.recorder.hear(x, logits)
-        if self.store.watch is not None:
-            self.store.watch.compare(self.model, x, logits)
+        if self.prepared.watch is not None:
+            self.prepared.watch.compare(self.model, x, logits)
 
     # The model
 
     @property
     def model(self) -> nn.Module:
         """The model itself."""
-        return self.prepared.model
+        return self.store.model
 
     @contextmanager
     def borrowed(self, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[Pass]:
         """The model in evaluation mode, without gradients, with hooks; yields what reads its output."""
         outputs, kind, on = self.prepared.outputs, self.prepared.device.type, self.autocast is not None
         with ExitStack() as stack:
-            stack.enter_context(borrowed(self.model, hooks))
-            watch = stack.enter_context(SoftmaxWatch()) if outputs.softmax else None
+            stack.enter_context(borrowed(self.model, hooks, self._ground))
+            watch = stack.enter_context(EndingWatch(outputs.watch)) if outputs.watch else None
             if on or torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, dtype=self.autocast, enabled=on))
             yield Pass(outputs, watch)
+
+    @cached_property
+    def _ground(self) -> Ground | None:
+        return self.store.memory.ground()
 
     @cached_property
     def weights(self) -> Digest:
         """The digest of the weights, taken when it is first needed."""
         return digest(self.model)
 
-    def cut(self, tap: Tap) -> Cut | None:
+    def cut(self, tap: Tap, *, anew: bool = False) -> Cut | None:
         """The model cut behind a layer, or None where its graph cannot be followed."""
-        return self.prepared.cut(tap)
+        with self.store.memory.lock:
+            return self.prepared.cut(self.model, tap, self.passes, anew=anew)
 
-    def quick(self, cut: Cut, out: Tensor, live: tuple[Any, ...]) -> Cut:
-        """The cut with a quicker tail, where the engine allows it."""
-        return cut if self.engine == "plain" else self.store.copies.of_cut(cut, self.weights, out, live)
+    def quicker(self, cut: Cut) -> Cut | None:
+        """The cut with a quicker tail, where the engine allows it and there is any; not yet compared."""
+        if self.engine == "plain":
+            return None
+        with self.store.memory.lock:
+            return self.store.memory.copies.of_cut(cut, self.weights, self.prepared.device)

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
-from heatproof.errors import InputError
-from heatproof.probe.layout import Layout, layout
-from heatproof.probe.outputs import Outputs, class_scores
-from heatproof.probe.state import borrowed
+from heatproof.errors import HeatproofError, InputError
+from heatproof.probe.axes import Reading, reading
+from heatproof.probe.disturbance import Trial
+from heatproof.probe.endings import Observation
+from heatproof.probe.ends import end
+from heatproof.probe.entries import columns, entry
+from heatproof.probe.evidence import Statement, decide
+from heatproof.probe.layout import Layout
+from heatproof.probe.outputs import Outputs, checked
+from heatproof.probe.provenance import Fact, Provenance, Reader
+from heatproof.probe.state import borrowed, holding_weakly
 
-CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+SEVERAL = 16  # samples whose numbers are looked at where those of one do not settle how to read them
+UNSAID = Statement()
+SMALL = 2**16  # numbers in an index
+NOTHING = Reading(None)
 
 
+@holding_weakly("module")
 @dataclass(frozen=True)
 class Call:
     """One call of one module in a forward pass of one sample.
 
     Attributes:
-        shape: of its output; None where that is no tensor, or does not hold one row for the sample.
-        number: which call of the module it is, from 1; of how many.
-        rows: how many rows its output has.
+        shape: of its output, or of the first tensor in it; None where there is none.
+        number: which call of the module it is, from 1; of how many. index: which call of the pass, from 0.
+        handed: whether it returns several things, the first of which another layer made.
+        fact: what the operations of the pass say of the output; None where they cannot be followed. seen: the layout
+            that follows from it. trial: where to ask for what they leave open.
     """
 
     name: str
@@ -34,7 +49,11 @@ class Call:
     shape: tuple[int, ...] | None
     number: int = 1
     of: int = 1
-    rows: int = 1
+    index: int = 0
+    handed: bool = False
+    fact: Fact | None = None
+    seen: Reading = NOTHING
+    trial: Trial | None = None
 
     @property
     def label(self) -> str:
@@ -42,10 +61,35 @@ class Call:
         return f"{self.name}@{self.number}" if self.of > 1 else self.name
 
     def layout(self, size: Sequence[int]) -> Layout | None:
-        """How to read its output as positions; None where it has none."""
-        if isinstance(self.module, CHANNELS_LAST) and len(size) == 1 and self.shape and len(self.shape) == 3:
-            return Layout("last", self.shape[1:2])
-        return layout(self.shape, size)
+        """How to read its output as positions; None where it has none.
+
+        Cost: one pass of a few rows, once a model and input shape, if the operations leave it open.
+        """
+        if self.seen.certain or self.trial is None or len(size) != self.trial.sample.ndim - 2:
+            return self.seen.layout
+        return self.trial.layout(self.index)
+
+    @property
+    def evidence(self) -> str:
+        """What its layout was decided by."""
+        return "observed operations" if self.seen.certain else "disturbed input"
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """The surveying pass with its graph: what it returned, the outputs of its calls, and what observed it."""
+
+    raw: Any
+    ends: list[Tensor | None]
+    versions: list[int]
+    seen: Observation
+
+    def end(self, index: int) -> Tensor | None:
+        """The output of a call, by its number in the pass; None where it has no graph, or was written over since."""
+        tensor = self.ends[index]
+        if tensor is None or not tensor.requires_grad or tensor._version != self.versions[index]:
+            return None
+        return tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,51 +101,170 @@ class Survey:
         size: the input's position axes.
         outputs: how the model's class scores are read.
         alone: the class scores of the sample, run by itself; None where there are none.
+        reader: the last operation that reads positions together; None where it was not seen.
+        trial: the pass with a disturbed input. noted: layers of which was said that they are blind.
+        first: the pass itself, where its gradients will be asked for; whoever does takes it out.
     """
 
     calls: tuple[Call, ...]
     size: tuple[int, ...]
     outputs: Outputs
     alone: Float[Tensor, "1 k"] | None = None
+    reader: Reader | None = None
+    trial: Trial | None = None
+    noted: set[str] = field(default_factory=set)
+    first: list[First] = field(default_factory=list)
 
 
-def survey(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Survey:
-    """Run one sample and write down what happens.
+@dataclass(eq=False)
+class Record:
+    """The calls of a pass as they end, with the tensors that they returned.
 
-    Raises: InputError where the model does not accept the input.
+    Attributes:
+        names: of the modules. calls, ends, versions: what ended, its output or None, and how often that was written to.
+        nested: whether the output is one of several. aliases: outputs of recurrent layers and what went into them.
+    """
+
+    names: dict[nn.Module, str]
+    calls: list[Call] = field(default_factory=list)
+    ends: list[Tensor | None] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    aliases: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    nested: list[bool] = field(default_factory=list)
+    times: Counter[nn.Module] = field(default_factory=Counter)
+
+    def __call__(self, module: nn.Module, inputs: Any, out: Any) -> None:
+        """The hook."""
+        self.times[module] += 1
+        tensor, source = end(out), end(inputs)
+        shape = None if tensor is None else tuple(tensor.shape)
+        self.calls.append(Call(self.names[module], module, shape, self.times[module], index=len(self.calls)))
+        self.ends.append(tensor)
+        self.nested.append(tensor is not out)
+        self.versions.append(-1 if tensor is None or tensor.is_inference() else tensor._version)
+        if isinstance(module, nn.RNNBase) and tensor is not None and source is not None and source.grad_fn is not None:
+            self.aliases.append((tensor, source))
+
+    def handed(self, call: Call) -> bool:
+        """Whether a layer returned several things, the first of which it only passes on."""
+        if not self.nested[call.index]:
+            return False
+        inside = f"{call.name}."
+        return any(
+            end is self.ends[call.index] and not earlier.name.startswith(inside)
+            for earlier, end in zip(self.calls[: call.index], self.ends, strict=False)
+        )
+
+
+def survey(
+    model: nn.Module, x: Float[Tensor, "n c *s"], statement: Statement = UNSAID, *, keep: bool = False
+) -> Survey:
+    """Run one sample and write down what happens; a few more where its numbers alone tell how to read the output.
+
+    Args:
+        x: the samples at hand. statement: what was said of the outputs. keep: whether gradients will be asked for of
+            this very pass; otherwise it holds no tensor that they need.
+
+    Raises: InputError where the model does not accept the input, or returns NaN or infinite values for it.
     """
     names = {module: name for name, module in model.named_modules()}
-    calls: list[Call] = []
-    times = Counter[nn.Module]()
+    sample = x[:1].detach()
+    keep = keep and not any(module._backward_hooks for module in names)
+    record, raw, source, seen = _followed(model, sample, names, keep=keep)
+    with torch.no_grad():
+        outputs = decide(raw, 1, seen, statement)
+        if len(x) > 1 and (outputs.choices or not outputs.settled):
+            with borrowed(model):
+                outputs = decide(raw, 1, seen, statement, (_returned(model, x), len(x)))
+        alone = None if outputs.trouble is not None else checked(outputs.read(raw, 1, seen).detach())
+    provenance = None
+    if source is not None:
+        root = columns(entry(raw, outputs.entry), 1) if outputs.trouble is None else None
+        root = end(raw) if root is None else root
+        provenance = Provenance(source, root, [tensor for tensor in record.ends if tensor is not None], record.aliases)
+    facts = [None if provenance is None or tensor is None else provenance.fact(tensor) for tensor in record.ends]
+    size = tuple(x.shape[2:])
+    calls = [
+        replace(
+            call, of=record.times[call.module], fact=fact, seen=_reading(call, fact, size), handed=record.handed(call)
+        )
+        for call, fact in zip(record.calls, facts, strict=True)
+    ]
+    trial = Trial(model, sample, {c.index: c.shape for c in calls if c.shape and not c.seen.certain})
+    reader = None if provenance is None else provenance.reader
+    seen_calls = tuple(replace(call, trial=trial) for call in calls)
+    first = [First(raw, record.ends, record.versions, seen)] if keep and source is not None else []
+    return Survey(seen_calls, size, outputs, alone, reader, trial, first=first)
 
-    def record(module: nn.Module, _: Any, out: Any) -> None:
-        times[module] += 1
-        rows = len(out) if isinstance(out, Tensor) and out.ndim else 0
-        shape = tuple(out.shape) if rows == 1 else None
-        calls.append(Call(names[module], module, shape, times[module], rows=rows))
 
-    with borrowed(model, dict.fromkeys(names, record)):
+def _reading(call: Call, fact: Fact | None, size: tuple[int, ...]) -> Reading:
+    if fact is None:
+        return Reading(None, certain=call.shape is None or len(call.shape) < 2)
+    return reading(fact.tag, size)
+
+
+def _followed(
+    model: nn.Module, sample: Float[Tensor, "1 c *s"], names: dict[nn.Module, str], *, keep: bool
+) -> tuple[Record, Any, Tensor | None, Observation]:
+    """The calls of a pass, what it returned, its input with the graph, and what observed it.
+
+    None for the input where the pass has no graph.
+    """
+    hooked = [module for module in names if module._backward_hooks]
+    for graph in (True, False):
+        record = Record(names)
+        source = _source(sample) if graph else None
         try:
-            raw = model(x[:1])
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            reason = str(error).strip().splitlines()
-            raise InputError(
-                f"the model does not accept inputs of shape (N, {', '.join(map(str, x.shape[1:]))}): "
-                f"{reason[0] if reason else type(error).__name__}"
-            ) from error
-    outputs, alone = _outputs(raw, [call.module for call in calls])
-    return Survey(tuple(replace(call, of=times[call.module]) for call in calls), tuple(x.shape[2:]), outputs, alone)
+            with borrowed(model, dict.fromkeys(names, record)), _unhooked(hooked), Observation() as seen:
+                if source is None:
+                    return record, _returned(model, sample), None, seen
+                with torch.enable_grad(), nullcontext() if keep else saved_tensors_hooks(_kept, _given_back):
+                    raw = model(source)
+            return record, raw, source, seen
+        except (HeatproofError, torch.OutOfMemoryError):
+            raise
+        except Exception:  # the model's own code may raise anything; without a graph it may not
+            if source is None:
+                raise
+    raise RuntimeError("unreachable")
 
 
-def _outputs(raw: Any, modules: Sequence[nn.Module]) -> tuple[Outputs, Tensor | None]:
-    """How the output of one sample is read, and its class scores; ``modules`` in the order in which they ended."""
+def _source(sample: Tensor) -> Tensor:
+    """The sample as the result of an operation with a graph."""
+    with torch.inference_mode(False), torch.enable_grad():
+        return sample.clone().requires_grad_().clone()
+
+
+@contextmanager
+def _unhooked(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """The modules without backward hooks: these make views of outputs, which then cannot be written over."""
+    hooks = [module._backward_hooks for module in modules]
     try:
-        scores = class_scores(raw).float()
-    except InputError as error:
-        return Outputs(0, trouble=error.with_traceback(None)), None
-    single = isinstance(raw, Tensor) and raw.shape[1:].numel() == 1
-    sums = torch.allclose(scores.sum(1), torch.ones(len(scores)).to(scores), atol=2e-3)
-    leaves = [module for module in modules if not any(True for _ in module.children())]
-    sigmoid = single and bool(leaves) and type(leaves[-1]) is nn.Sigmoid
-    softmax = bool((scores >= 0).all()) and sums and not single
-    return Outputs(scores.shape[1], softmax, sigmoid), scores
+        for module in modules:
+            module._backward_hooks = OrderedDict()
+        yield
+    finally:
+        for module, own in zip(modules, hooks, strict=True):
+            module._backward_hooks = own
+
+
+def _kept(tensor: Tensor) -> Tensor | None:
+    """What the graph keeps of a tensor for a backward pass: only small indices, which say where values went."""
+    return None if tensor.is_floating_point() or tensor.numel() > SMALL else tensor
+
+
+def _given_back(tensor: Any) -> Any:
+    return tensor
+
+
+def _returned(model: nn.Module, x: Float[Tensor, "n c *s"]) -> Any:
+    try:
+        return model(x)
+    except (HeatproofError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the model's own code may raise anything
+        reason = str(error).strip().splitlines()
+        raise InputError(
+            f"the model does not accept inputs of shape (N, {', '.join(map(str, x.shape[1:]))}): "
+            f"{reason[0] if reason else type(error).__name__}"
+        ) from error

@@ -1,44 +1,22 @@
-"""Whether a model is still the one that was looked at: its parts, and the values of its weights."""
+"""The values of a model's weights: whether any has changed, by a checksum of every bit of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
 from itertools import chain
-from operator import is_
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from heatproof.probe.state import device_and_dtype
+from heatproof.probe.stamp import loose
 
 Versions: TypeAlias = tuple[tuple[int, int], ...]
-Digest: TypeAlias = tuple[Versions, tuple[float, ...]]
+Digest: TypeAlias = tuple[int, ...]
 
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The modules, parameters and buffers of a model, its device and its type.
-
-    They are held, so that no new part can be mistaken for one that is gone.
-    """
-
-    items: tuple[Any, ...]
-    device: torch.device
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Parts:
-        """The parts of a model as it is now."""
-        items: list[Any] = []
-        for module in model.modules():
-            items += (module, *module._parameters.values(), *module._buffers.values())
-        return cls(tuple(items), *device_and_dtype(model))
-
-    def same(self, other: Parts) -> bool:
-        """Whether these are the very same parts, in the same place; their values may differ."""
-        place = (self.device, self.dtype) == (other.device, other.dtype)
-        return place and len(self.items) == len(other.items) and all(map(is_, self.items, other.items))
+_SMALL = 2**20  # bytes of a tensor that is summed together with others
+_WIDE = 2**12  # numbers of a row
+_FACTORS = (0x1B03738712FAD5C9, 0x5851F42D4C957F2D)  # odd
 
 
 def versions(model: nn.Module) -> Versions:
@@ -47,14 +25,60 @@ def versions(model: nn.Module) -> Versions:
 
 
 def digest(model: nn.Module) -> Digest:
-    """What changes whenever a weight does; values are looked at, since writing through ``.data`` raises no version."""
-    return versions(model), tuple(map(_sum, _weights(model)))
+    """A checksum of every value of all weights, buffers and tensors held as attributes.
+
+    Writing through ``.data``, NumPy or an inference tensor raises no version, so that the values are read. The bits are
+    summed by rows and by columns, and each sum counts by its place: neither a change of one value nor an exchange of
+    two goes unseen.
+    Cost: about 0.7 ms a million weights on one core.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        tensors = [_bytes(t) for t in chain(_weights(model), loose(model)) if t.numel()]
+        sums: list[int] = []
+        for device in dict.fromkeys(t.device for t in tensors):
+            here = [t for t in tensors if t.device == device]
+            small = [t for t in here if len(t) <= _SMALL]
+            large = [t for t in here if len(t) > _SMALL]
+            each = [one for t in ([torch.cat(small)] if small else []) + large for one in _sums(t)]
+            sums += torch.stack(each).tolist()
+        return tuple(sums)
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A copy of the model with weights of its own; tensors that were computed from others are copied as they are."""
+    with torch.inference_mode(False), torch.no_grad():
+        computed = {id(t): t.detach().clone() for t in loose(model) if not t.is_leaf}
+        return copy.deepcopy(model, computed)
 
 
 def _weights(model: nn.Module) -> chain[Tensor]:
     return chain(model.parameters(), model.buffers())
 
 
-def _sum(tensor: Tensor) -> float:
-    flat = tensor.detach().flatten()
-    return float(flat[:: max(1, len(flat) // 64)].double().sum()) if len(flat) else 0.0
+def _bytes(tensor: Tensor) -> Tensor:
+    flat = tensor.detach()
+    if flat.is_quantized:
+        flat = flat.int_repr()
+    if flat.layout is not torch.strided:
+        flat = flat.to_dense()
+    return flat.contiguous().reshape(-1).view(torch.uint8)
+
+
+def _sums(data: Tensor) -> list[Tensor]:
+    """The sums of the bits by rows and by columns, each one whole number of eight bytes."""
+    rest = len(data) % 8
+    if rest or data.storage_offset() % 8 or data.data_ptr() % 8:
+        data = torch.cat([data, data.new_zeros((8 - rest) % 8)])
+    numbers = data.view(torch.int64)
+    wide = len(numbers) // _WIDE * _WIDE
+    table, end = numbers[:wide].view(-1, _WIDE), numbers[wide:]
+    return [_placed(end), _placed(table.sum(1)), _placed(table.sum(0))]
+
+
+def _placed(numbers: Tensor) -> Tensor:
+    """The sum of some numbers, each stirred together with its place; overflow wraps."""
+    places = torch.arange(1, len(numbers) + 1, device=numbers.device, dtype=torch.int64)
+    for factor in _FACTORS:
+        numbers = (numbers + places) * factor
+        numbers = numbers ^ (numbers >> 31)
+    return numbers.sum()

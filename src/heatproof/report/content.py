@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from heatproof.annotations import Task
 from heatproof.models.card import Card
-from heatproof.performance import Performance
+from heatproof.performance import Assessment
 from heatproof.records import Samples
 from heatproof.results.record import Results
 from heatproof.training.history import Epoch
@@ -22,8 +23,10 @@ from heatproof.verdict.judgement import Judgement
 class Cases:
     """Up to three inputs of one class, the most probable prediction first, with the maps of each method.
 
+    Of a multi-label model they have one label, and the probability is that of the label.
+
     Attributes:
-        label: the class. ids: of the samples. predictions, probability: of each, by the classifier.
+        label: the class or label. ids: of the samples. predictions, probability: of each, by the classifier.
         x: inputs (K, C, *S). maps: by method (K, *S).
         kept: by method the inputs with only the top ``keep`` positions (K, C, *S); ``fill`` replaces the others.
         after: by method the probability of the predicted class for these inputs (K,).
@@ -39,6 +42,7 @@ class Cases:
     after: Mapping[str, tuple[float, ...]]
     keep: float
     fill: str
+    task: Task = "classes"
 
 
 def choose(probability: Float[np.ndarray, " n"]) -> list[int]:
@@ -75,13 +79,13 @@ class Content:
 
     Attributes:
         results: of a study. others: the same study with other fills.
-        performance, history, card: of the classifier. pictures: inputs and maps to draw.
+        performance, history, card: of the model. pictures: inputs and maps to draw.
         command: what was typed to start the run.
     """
 
     results: Results | None = None
     others: Sequence[Results] = ()
-    performance: Performance | None = None
+    performance: Assessment | None = None
     history: Sequence[Epoch] = ()
     card: Card | None = None
     pictures: Pictures = field(default_factory=Pictures)

@@ -50,10 +50,17 @@ def metric_facts(results: Results, metric: str) -> MetricFacts:
         paper=_text(facts, "paper"),
         unit=_text(facts, "unit"),
         axis=_text(curve, "along", AXIS),
-        values=_text(curve, "shows", f"{results.about.get('score', 'score')} of the explained class"),
+        values=_text(curve, "shows", _score(results)),
         must_change_with=_text(facts, "must_change_with"),
         follows_fill=bool(facts.get("follows_fill", True)),
     )
+
+
+def _score(results: Results) -> str:
+    """What the score of the model is."""
+    if results.task == "regression":
+        return "output of the model"
+    return f"{results.about.get('score', 'score')} of the explained {'class' if results.task == 'classes' else 'label'}"
 
 
 def method_facts(results: Results, method: str) -> MethodFacts:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heatproof.phrases import listed, percent, plural
+from heatproof.performance.wording import headline
+from heatproof.phrases import listed, plural
 from heatproof.records import Severity
 from heatproof.report.content import Content
 from heatproof.report.sections import classifier
@@ -28,7 +29,8 @@ def title(content: Content) -> str:
     """What the page is about."""
     results, performance = content.results, content.performance
     name = str(results.about.get("data", "")) if results is not None else performance.name if performance else ""
-    question = "Which heatmaps can be trusted?" if results is not None else "How good is the classifier?"
+    model = "model" if performance is not None and performance.task == "regression" else "classifier"
+    question = "Which heatmaps can be trusted?" if results is not None else f"How good is the {model}?"
     return f"{name}: {question[0].lower()}{question[1:]}" if name else question
 
 
@@ -37,16 +39,17 @@ def subtitle(content: Content) -> str:
     parts, results, performance = [], content.results, content.performance
     if results is not None:
         controls = f" and {plural(len(results.controls), 'control')}" if results.controls else ""
+        pairs = results.about.get("pairs")
+        rows = plural(len(results), "sample")
+        if pairs:
+            rows = f"{plural(pairs['pairs'], 'positive label')} of {plural(pairs['samples'], 'sample')}"
         parts.append(
-            f"{plural(len(results.methods), 'method')}{controls}, {plural(len(results.metrics), 'metric')}, "
-            f"{plural(len(results), 'sample')}"
+            f"{plural(len(results.methods), 'method')}{controls}, {plural(len(results.metrics), 'metric')}, {rows}"
         )
     if content.card is not None:
         parts.append(f"model {content.card.architecture}")
     if performance is not None:
-        accuracy = performance.intervals["accuracy"]
-        ends = f" (95 % CI {100 * accuracy.low:.1f} to {100 * accuracy.high:.1f})" if np.isfinite(accuracy.low) else ""
-        parts.append(f"{percent(accuracy.mean, 1)}{ends} of {plural(len(performance), 'sample')} classified correctly")
+        parts.append(headline(performance.task, performance.intervals, len(performance)))
     return "; ".join(parts) + "." if parts else ""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from heatproof import stats
+from heatproof.annotations import Task
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
 from heatproof.results.ranking import Ranking, family_ranks, mean_defined, ranking_of, scored
@@ -57,21 +58,24 @@ class Results:
     Attributes:
         scores: for (method, metric) each sample's score (N,), float64, NaN where undefined; no entry where skipped.
         methods, controls, metrics: labels in the order asked for; controls are never ranked.
-        y, predictions, probability: label, predicted class and its probability of each sample (N,).
-        classes, ids: names of the classes, and of the samples or empty.
+        y, predictions, probability: true class, predicted class and its probability of each sample (N,). Of labels: 1
+            or 0 where the label explained is true, and predicted, and its probability. Of a regression: the true value,
+            the output, and NaN.
+        classes, ids: names of the classes or labels, and of the samples or empty.
         curves: those of the metrics that reduce one. skips: cells that were not computed, and why.
         gallery: some samples with their maps.
         about: settings, in plain types; ``about["metrics"][label]`` holds what the metric's registration declares,
             ``about["seconds"]`` how long methods, metrics and self-checks took.
         self_checks: scores of inverted maps and of slightly changed inputs, by which the metrics are checked.
+        task: what the samples ask of the model. explained: the label explained of each row (N,); None without labels.
     """
 
     scores: Mapping[Cell, Float[np.ndarray, " n"]]
     methods: tuple[str, ...]
     controls: tuple[str, ...]
     metrics: tuple[str, ...]
-    y: Int[np.ndarray, " n"]
-    predictions: Int[np.ndarray, " n"]
+    y: Int[np.ndarray, " n"] | Float[np.ndarray, " n"]
+    predictions: Int[np.ndarray, " n"] | Float[np.ndarray, " n"]
     probability: Float[np.ndarray, " n"]
     classes: tuple[str, ...]
     ids: tuple[str, ...] = ()
@@ -80,6 +84,8 @@ class Results:
     gallery: Gallery | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     self_checks: SelfChecks | None = None
+    task: Task = "classes"
+    explained: Int[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -100,9 +106,24 @@ class Results:
         return (*self.methods, *self.controls)
 
     @property
+    def gradable(self) -> bool:
+        """Whether predictions are correct or incorrect; those of a regression are neither."""
+        return self.task != "regression"
+
+    @property
     def correct(self) -> Bool[np.ndarray, " n"]:
-        """Where the prediction is the label."""
+        """Where the predicted class is the true one, or the label explained is predicted as it is.
+
+        Raises: InputError for a regression.
+        """
+        if not self.gradable:
+            raise InputError("a regression has no correct and incorrect predictions; stratum='all' is the only one")
         return np.asarray(self.predictions == self.y)
+
+    @property
+    def groups(self) -> Int[np.ndarray, " n"] | None:
+        """The true class of each sample, or the label explained; None for a regression."""
+        return self.explained if self.task == "labels" else self.y if self.task == "classes" else None
 
     @property
     def level(self) -> float:
@@ -240,17 +261,26 @@ class Results:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a score: sample, id, label, prediction, probability, method, control, metric, value."""
+        """One row a score: sample, id, label, prediction, probability, method, control, metric, value.
+
+        Of labels ``label`` is the one explained, and ``true`` says whether the sample has it; of a regression label and
+        prediction are numbers.
+        """
         import pandas as pd
 
         n, cells = len(self), list(self.scores)
         sample = np.tile(np.arange(n), len(cells))
         names = np.asarray(self.classes, dtype=object)
+        labels, predictions = self.y, self.predictions
+        if self.groups is not None:
+            labels = names[self.groups]
+            predictions = names[self.predictions] if self.task == "classes" else self.predictions
         frame = {
             "sample": sample,
             "id": np.asarray(self.ids or [str(i) for i in range(n)], dtype=object)[sample],
-            "label": names[self.y][sample],
-            "prediction": names[self.predictions][sample],
+            "label": labels[sample],
+            **({"true": self.y[sample]} if self.task == "labels" else {}),
+            "prediction": predictions[sample],
             "probability": self.probability[sample],
             "method": np.repeat([m for m, _ in cells], n),
             "control": np.repeat([m in self.controls for m, _ in cells], n),

@@ -15,7 +15,7 @@ from heatproof.records import Skip
 from heatproof.results.record import Band, Gallery, Results
 from heatproof.results.self_checks import KINDS, SelfChecks
 
-FORMAT = 2
+FORMAT = 3
 FILLS = "fills"
 MANIFEST, ARRAYS, CSV, PARQUET = "results.json", "results.npz", "scores.csv", "scores.parquet"
 
@@ -31,6 +31,7 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
     for i, cell in enumerate(curves):
         arrays[f"at.{i}"], arrays[f"curve.{i}"] = results.curves[cell].at, results.curves[cell].values
     arrays |= {"y": results.y, "predictions": results.predictions, "probability": results.probability}
+    arrays |= {} if results.explained is None else {"explained": results.explained}
     gallery = results.gallery
     if gallery is not None:
         arrays |= {"shown": gallery.index, "shown.x": gallery.x}
@@ -56,6 +57,7 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
         "methods": results.methods,
         "controls": results.controls,
         "metrics": results.metrics,
+        "task": results.task,
         "classes": results.classes,
         "ids": results.ids,
         "cells": cells,
@@ -136,6 +138,8 @@ def _results(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Results:
         gallery=gallery,
         about=page["about"],
         self_checks=_self_checks(page, arrays),
+        task=page["task"],
+        explained=arrays.get("explained"),
     )
 
 

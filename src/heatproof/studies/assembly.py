@@ -6,15 +6,18 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from heatproof import methods as attribution
 from heatproof import metrics as judging
 from heatproof import version
 from heatproof.fills import fills
+from heatproof.preprocessing import Preprocessing, SignalPreprocessing
 from heatproof.records import Skip
 from heatproof.registry import Spec
 from heatproof.results import record
@@ -25,15 +28,55 @@ from heatproof.studies.plan import Plan
 from heatproof.studies.self_checks import checked_rows
 from heatproof.studies.timing import total_costs
 
+SPREAD = 8  # samples of a regression in a gallery
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is true and what is predicted of each row of a study.
+
+    Attributes:
+        y, predictions: the true and the predicted class; of labels 1 where the label explained is true, or predicted,
+            else 0; of a regression the true value and the output.
+        probability: of the predicted class, or of the label explained; NaN for a regression.
+        explained: the label explained; None for classes and a regression.
+    """
+
+    y: Tensor
+    predictions: Tensor
+    probability: Tensor
+    explained: Tensor | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, logits: Tensor) -> Judged:
+        """The truth in the samples and the predictions in the logits (or outputs) of all rows."""
+        y = plan.samples.y
+        if plan.task == "regression":
+            return cls(y, logits[:, 0].double(), torch.full_like(y, torch.nan))
+        if plan.task == "classes":
+            probability, classes = logits.softmax(1).max(1)
+            return cls(y, classes, probability)
+        label = plan.goal(torch.arange(len(y)), logits).classes
+        z, true = (values.gather(1, label[:, None])[:, 0] for values in (logits, y))
+        return cls(true, (z >= 0).long(), z.sigmoid(), label)
+
 
 def gallery_rows(plan: Plan, predictions: Predictions) -> tuple[int, ...]:
-    """The places of the first correctly and the first incorrectly classified sample of each class, within limits."""
-    correct = (predictions.logits.argmax(1) == plan.samples.y).tolist()
-    first: dict[tuple[int, bool], int] = {}
-    for place, key in enumerate(zip(plan.samples.y.tolist(), correct, strict=True)):
-        first.setdefault(key, place)
-    size = math.prod(plan.samples.x.shape[1:])
+    """The places of the first correct and the first incorrect prediction of each class or label, within limits.
+
+    Of a regression those of evenly spread true values.
+    """
+    judged, size = Judged.of(plan, predictions.logits), math.prod(plan.samples.x.shape[1:])
     most = max(4, min(2 * len(plan.samples.classes), 24, 2**24 // max(size, 1)))
+    if plan.task == "regression":
+        order = judged.y.argsort(stable=True)
+        spread = torch.linspace(0, len(order) - 1, min(SPREAD, len(order))).round().long()
+        return tuple(sorted(set(order[spread].tolist())))
+    correct = (judged.predictions == judged.y).tolist()
+    groups = (judged.y if judged.explained is None else judged.explained).tolist()
+    first: dict[tuple[int, bool], int] = {}
+    for place, key in enumerate(zip(groups, correct, strict=True)):
+        first.setdefault(key, place)
     return tuple(sorted(sorted(first.values(), key=lambda i: (not correct[i], i))[:most]))
 
 
@@ -43,15 +86,15 @@ def results_of(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequenc
     scored = [cell for cell in plan.cells if cell not in {cell for cell, _ in skips}]
     judged = {method for method, _ in scored}  # a method that does not apply at all is a skip, not a candidate
     order = {cell: i for i, cell in enumerate(plan.cells)}
-    probability, classes = predictions.logits.softmax(1).max(1)
+    rows = Judged.of(plan, predictions.logits)
     return Results(
         _joined([chunk.scores for chunk in chunks], scored),
         tuple(str(method) for method in plan.methods if method in judged or not judged),
         tuple(str(method) for method in plan.controls if method in judged or not judged),
         tuple(map(str, plan.metrics)),
-        plan.samples.y.numpy(),
-        classes.numpy(),
-        probability.double().numpy(),
+        rows.y.numpy(),
+        rows.predictions.numpy(),
+        rows.probability.double().numpy(),
         plan.samples.classes,
         plan.samples.ids,
         {_text(cell): _band(chunks, cell) for cell in scored if cell in chunks[0].curves},
@@ -59,6 +102,8 @@ def results_of(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequenc
         _gallery(plan, chunks, gallery_rows(plan, predictions)),
         _about(plan, fill, predictions, chunks),
         _self_checks(plan, chunks, scored) if plan.self_checks else None,
+        plan.task,
+        None if rows.explained is None else rows.explained.numpy(),
     )
 
 
@@ -100,12 +145,14 @@ def _about(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequence[Ch
     seconds, passes = total_costs([predictions.costs, *(chunk.costs for chunk in chunks)])
     page = {
         **plan.identity(fill),
+        "outputs_about": str(plan.outputs),
         "data": plan.samples.name,
-        "data_about": dict(plan.samples.about),
+        "data_about": {key: _plain(value) for key, value in plan.samples.about.items()},
         "method_facts": {str(s): attribution.methods[s.name].facts() for s in plan.all_methods},
         "metrics": {str(s): judging.facts_of(s) for s in plan.metrics},
         "fill_summary": fills[fill.name].summary,
-        "hits": predictions.hits,
+        "pairs": plan.pairs,
+        "skill": predictions.skill,
         "passes": passes,
         "seconds": seconds,
         "versions": {
@@ -116,3 +163,8 @@ def _about(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequence[Ch
         },
     }
     return cast(dict[str, Any], json.loads(json.dumps(page, default=str)))
+
+
+def _plain(value: Any) -> Any:
+    """A preprocessing in the types of JSON; anything else as it is."""
+    return value.record() if isinstance(value, (Preprocessing, SignalPreprocessing)) else value

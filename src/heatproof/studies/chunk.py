@@ -29,24 +29,24 @@ class Predictions:
     """What the model says of all samples.
 
     Attributes:
-        logits: the class scores (N, classes).
-        hits: how many of some samples the model and its randomised copies classify correctly; None where not computed.
+        logits: a logit a class or label, or the outputs of a regression (N, K).
+        skill: how well the model and its randomised copies do on some samples; None where not computed.
         costs: seconds and passes.
     """
 
     logits: Float[Tensor, "n k"]
-    hits: Mapping[str, Any] | None
+    skill: Mapping[str, Any] | None
     costs: Costs
 
     def arrays(self) -> Arrays:
         """The predictions as plain arrays."""
-        return {"logits": self.logits.numpy(), PAGE: _text({"hits": self.hits, "costs": self.costs})}
+        return {"logits": self.logits.numpy(), PAGE: _text({"skill": self.skill, "costs": self.costs})}
 
     @classmethod
     def of(cls, arrays: Arrays) -> Predictions:
         """The predictions in arrays that `arrays` gave."""
         page = json.loads(str(arrays[PAGE]))
-        return cls(torch.from_numpy(arrays["logits"]), page["hits"], page["costs"])
+        return cls(torch.from_numpy(arrays["logits"]), page["skill"], page["costs"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,7 @@ class Cost:
         return f"{self.passes:,} passes for {self.samples:,} samples ({kinds}; {others}), about {self.seconds:,.0f} s"
 
 
+@torch.inference_mode(False)
 def cost(model: nn.Module | Probe, samples: Samples | Splits, options: StudyOptions) -> Cost:
     """How many passes the study of these samples will take: two of them are judged, counted, and scaled up.
 

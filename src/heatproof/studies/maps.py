@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from heatproof.errors import FileError, NotApplicable
 from heatproof.files import writing
 from heatproof.probe import Goal
 from heatproof.registry import Spec
+from heatproof.studies.failures import end_of_study, reason
 from heatproof.studies.plan import Plan
 from heatproof.studies.timing import Clock, Costs
 
@@ -83,18 +85,26 @@ def _computed(plan: Plan, x: Tensor, goal: Goal, rows: Tensor) -> Maps:
         lap = partial(clock.lap, "methods")
         return attribution.attribute(plan.probe, x, specs, target=goal, seed=plan.seed, index=rows, lap=lap)
 
-    maps, skips = dict[Spec, Tensor](), dict[Spec, str]()
+    maps, skips, errors = dict[Spec, Tensor](), dict[Spec, str](), dict[Spec, Exception]()
     cams = [spec for spec in plan.all_methods if attribution.methods[spec.name].family == "cam"]
     groups = [[spec] for spec in plan.all_methods if spec not in cams]
     try:
         maps |= explain(cams) if cams else {}
-    except NotApplicable:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # one of them failed, which one will show
         clock.lap("methods", [])
         groups += [[spec] for spec in cams]
     for group in groups:
         try:
             maps |= explain(group)
-        except NotApplicable as reason:
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a method raises, the others go on
             clock.lap("methods", [])
-            skips[group[0]] = str(reason)
+            skips[group[0]] = reason(group[0], error)
+            errors[group[0]] = error
+    own = {spec: errors[spec] for spec in plan.methods if spec in errors}
+    if len(own) == len(plan.methods) and not all(isinstance(error, NotApplicable) for error in own.values()):
+        raise end_of_study(own)
     return Maps({spec: maps[spec] for spec in plan.all_methods if spec in maps}, skips, clock.costs)

@@ -20,9 +20,18 @@ KEEP = Setting(
     "Share of positions that average-drop and similar metrics keep; by default 0.3 of a signal, 0.9 of an image.",
     "SHARE", PANEL, range=SHARE,
 )  # fmt: skip
-LAYER = Setting("Layer for CAMs, several with commas between them; by default the last convolution.", "NAME", PANEL)
+LAYER = Setting("Layer for CAMs, several with commas between them; by default the last with positions.", "NAME", PANEL)
+LAYOUT = Setting(
+    "How the layer's output is read: nchw, nhwc, ntc or tokens:1+14x14, say; by default as observed.", "AXES", PANEL
+)
+OUTPUTS = Setting(
+    "What the model returns: logits, probabilities, log-probabilities, binary-logit, binary-probability, label-logits, "
+    "label-probabilities or regression; an entry of a nested output; or ENTRY:KIND. By default decided from the model.",
+    "KIND", PANEL,
+)  # fmt: skip
 TARGET = Setting(
-    "Class that is explained: its name or number, or label for the true one; by default the predicted one.",
+    "Class or label that is explained: its name or number, label for the true class, positive for every positive "
+    "label; by default the predicted one.",
     "CLASS", PANEL,
 )  # fmt: skip
 CONTROLS = Setting("Judge random, edge, absolute-input and centre maps too.", "", PANEL)
@@ -47,8 +56,11 @@ class StudyOptions:
         keep: the share of positions that metrics with such an option keep, where their spec does not say; None for 0.3
             of a signal, 0.9 of an image and else the metric's own.
         layer: the layers for CAMs; empty for the probe's own choice.
-        target: the class explained; None for the predicted one, "label" for the true one, a class, one class a sample,
-            or what else `heatproof.Probe` takes as target.
+        layout: how the output of these layers is read; None for the probe's own choice.
+        outputs: what the model returns, as `heatproof.Probe` takes it; None for the probe's own choice.
+        target: the class or label explained; None for the predicted one (of labels the most probable one), a name or
+            number, one number a sample, "label" for the true class, "positive" for every positive label of every
+            sample, each a row of its own, or what else `heatproof.Probe` takes. None for a regression.
         controls: whether random, edge, absolute-input and centre maps are judged too.
         self_checks: whether metrics are tried on inverted maps and noise, and the model against randomised copies.
         level: the confidence level of all intervals and tests. seed: all random draws follow from it.
@@ -61,6 +73,8 @@ class StudyOptions:
     fills: tuple[Spec, ...] = setting((), FILLS)
     keep: float | None = setting(None, KEEP)
     layer: tuple[str, ...] = setting((), LAYER)
+    layout: str | None = setting(None, LAYOUT)
+    outputs: str | None = setting(None, OUTPUTS)
     target: Any = setting(None, TARGET)
     controls: bool = setting(True, CONTROLS)
     self_checks: bool = setting(True, SELF_CHECKS)

@@ -7,22 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from heatproof import methods as attribution
 from heatproof import metrics as judging
 from heatproof import version
+from heatproof.annotations import Task
 from heatproof.errors import InputError
 from heatproof.fills import fills
 from heatproof.fingerprint import model_digest, samples_digest
 from heatproof.methods import default_controls
-from heatproof.probe import Contrast, Goal, Probe, as_probe
+from heatproof.models.inputs import check_inputs
+from heatproof.probe import SEVERAL, Goal, Outputs, Probe, as_probe, probe_for
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.shuffled_labels import epochs_of, training_samples
+from heatproof.studies.targets import explained, is_array
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
 # With three fills, so that a sample for which one of them suffices to change the prediction is judged by the others.
@@ -34,6 +36,10 @@ REGIONS = tuple(
 METRICS = (
     "average-drop", "increase-in-confidence", "deletion", "insertion", "pointing-game", "relevance-mass",
     *REGIONS, "random-logit",
+)  # fmt: skip
+# The outputs of a regression are no shares of anything, and there is no other class.
+REGRESSION_METRICS = (
+    "deletion", "insertion", "faithfulness-correlation", "pointing-game", "relevance-mass", "parameter-randomisation",
 )  # fmt: skip
 FILLS = ("mean",)
 KEEP = {1: 0.3, 2: 0.9}  # the share of positions that metrics keep, by the number of axes of an input
@@ -47,8 +53,10 @@ class Plan:
 
     Attributes:
         methods, controls, metrics, fills: checked specs, without repeats.
-        target: the class explained, as `heatproof.Probe` takes it. target_text: the same in words.
+        target: the class or label explained, as `heatproof.Probe` takes it. target_text: the same in words.
+        pairs: how many samples, and pairs of a sample and a positive label, are studied; None where rows are samples.
         layer: which layers CAMs use, in words; "none" without CAMs.
+        outputs: how the model's output is read.
         pool: samples that fills draw donors from, where one does.
         learn: the training samples, where a metric needs them and they are available. obstacle: why they are not, or
             why no model can be trained on them. shuffled: models trained on shuffled labels, by the number of epochs.
@@ -63,13 +71,20 @@ class Plan:
     target: Any
     target_text: str
     layer: str
+    outputs: Outputs
     self_checks: bool
     level: float
     seed: int
+    pairs: Mapping[str, int] | None = None
     pool: Tensor | None = None
     learn: Samples | None = None
     obstacle: str = ""
     shuffled: Mapping[int, nn.Module] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """What the samples ask of the model."""
+        return self.samples.task
 
     @property
     def all_methods(self) -> tuple[Spec, ...]:
@@ -93,9 +108,9 @@ class Plan:
     def goal(self, rows: Tensor, logits: Tensor) -> Goal:
         """What is explained of a chunk, given its class scores."""
         target = self.target
-        if _is_array(target):
+        if is_array(target):
             target = torch.as_tensor(target)[rows]
-        return Goal.of(target, logits)
+        return Goal.of(target, logits, self.task)
 
     def identity(self, fill: Spec) -> dict[str, Any]:
         """What two studies with one fill must share to be the same one."""
@@ -105,6 +120,7 @@ class Plan:
             "samples": samples_digest(self.samples),
             "score": self.probe.score,
             "layer": self.layer,
+            "outputs": self.outputs.statement,
             "methods": [str(s) for s in self.methods],
             "controls": [str(s) for s in self.controls],
             "metrics": [str(s) for s in self.metrics],
@@ -125,12 +141,17 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
     probe, learn, obstacle = as_probe(model), None, ""
     if options.layer:
         probe = replace(probe, layer=options.layer)
+    if options.outputs is not None:
+        probe = replace(probe, outputs=options.outputs)
+    if options.layout is not None:
+        probe = replace(probe, layout=options.layout)
     if isinstance(samples, Splits):
         learn, samples = samples
     if not len(samples):
         raise InputError("got no samples; a study needs at least one")
     keep = keep_of(samples) if options.keep is None else options.keep
-    metrics = judging.parse(with_keep(metric, keep) for metric in options.metrics or METRICS)
+    by_default = REGRESSION_METRICS if samples.task == "regression" else METRICS
+    metrics = judging.parse(with_keep(metric, keep) for metric in options.metrics or by_default)
     methods = attribution.parse(options.methods or METHODS)
     controls = [spec for spec in methods if attribution.methods[spec.name].control]
     if options.controls:
@@ -144,7 +165,12 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         learn = None
     elif learn is None:
         learn, obstacle = training_samples(probe.model)
-    first = probe.check(samples.x[:2])
+    check_inputs(probe.model, samples)
+    asked = explained(options.target, samples)
+    samples = asked.samples
+    first = probe.check(samples.x[:SEVERAL])
+    probe = probe_for(probe, first, samples.task, len(samples.classes))
+    _check_width(probe, first, samples)
     donors = any(fills[fill.name].donors for fill in chosen_fills) or any(map(judging.needs_donors, metrics))
     return Plan(
         probe,
@@ -153,11 +179,13 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         tuple(controls),
         tuple(metrics),
         chosen_fills,
-        target=_target(options.target, samples),
-        target_text=_target_text(options.target),
+        target=asked.target,
+        target_text=asked.text,
+        pairs=asked.pairs,
         layer=probe.choice(first)
         if any(attribution.methods[spec.name].family == "cam" for spec in methods)
         else "none",
+        outputs=probe.outputs_for(first),
         self_checks=options.self_checks,
         level=options.level,
         seed=options.seed,
@@ -165,6 +193,14 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         learn=learn,
         obstacle=obstacle,
     )
+
+
+def _check_width(probe: Probe, x: Tensor, samples: Samples) -> None:
+    """Refuse a model whose outputs are not one a label, or one for a regression."""
+    width = probe.outputs_for(x).classes
+    if samples.task != "classes" and width != len(samples.classes):
+        wanted = f"{len(samples.classes)} labels" if samples.task == "labels" else "one value each"
+        raise InputError(f"the model has {width} outputs, the samples have {wanted}; expected the same number")
 
 
 def keep_of(samples: Samples) -> float | None:
@@ -183,31 +219,3 @@ def with_keep(metric: str | Spec, keep: float | None) -> Spec:
 def _pool(probe: Probe, samples: Samples) -> Tensor:
     spread = torch.linspace(0, len(samples) - 1, min(POOL, len(samples))).round().long()
     return probe.check(samples.take(spread).x[:])
-
-
-def _is_array(target: Any) -> bool:
-    return isinstance(target, (list, tuple, Tensor, np.ndarray)) and np.ndim(target) > 0
-
-
-def _target(target: Any, samples: Samples) -> Any:
-    """The class explained, with "label" replaced by the labels.
-
-    Raises: InputError.
-    """
-    if isinstance(target, str):
-        if target != "label":
-            raise InputError(f"target: got {target!r}, expected None, 'label', a class, or one class a sample")
-        return samples.y
-    if _is_array(target) and tuple(np.shape(target)) != (len(samples),):
-        raise InputError(f"target: got shape {tuple(np.shape(target))}, expected one class for each of {len(samples)}")
-    return target
-
-
-def _target_text(target: Any) -> str:
-    if isinstance(target, (str, int, type(None))):
-        return str(target)
-    if isinstance(target, Contrast):
-        return repr(target)
-    if callable(target) and not isinstance(target, Tensor):
-        return str(getattr(target, "__qualname__", type(target).__name__))
-    return " ".join(map(str, torch.as_tensor(target).flatten().tolist()))

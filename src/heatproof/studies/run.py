@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from heatproof.errors import FolderInUse, Interrupted, NotApplicable, UsageError
@@ -17,6 +18,7 @@ from heatproof.results.storage import load, save
 from heatproof.studies.assembly import gallery_rows, results_of
 from heatproof.studies.checkpoint import PREDICTIONS, Journal, folder_of
 from heatproof.studies.chunk import Chunk, Predictions
+from heatproof.studies.failures import logged, reason
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.plan import Plan, plan_of
 from heatproof.studies.progress import Progress, reported
@@ -25,6 +27,7 @@ from heatproof.studies.shuffled_labels import MEMORISE, epochs_of, shuffled_mode
 from heatproof.workers import SERIAL, mapped, processes
 
 
+@torch.inference_mode(False)
 def run(
     model: nn.Module | Probe,
     samples: Samples | Splits,
@@ -50,6 +53,7 @@ def run(
     return run_plan(plan, out, resume=resume, workers=workers, progress=progress)
 
 
+@torch.inference_mode(False)
 def run_plan(
     plan: Plan,
     out: Path | None = None,
@@ -71,8 +75,8 @@ def run_plan(
     unfinished = {fill: journal for fill, journal in journals.items() if fill not in finished}
     if unfinished:
         plan = with_shuffled(replace(plan, fills=tuple(unfinished)), out)
-        with reported(progress) as watch:
-            finished |= _Run(plan, unfinished, maps, workers, watch, len(finished)).results(out)
+        with reported(progress) as watch, logged(out):
+            finished |= _Run(plan, unfinished, maps, workers, watch, len(finished), out).results()
     return tuple(finished[fill] for fill in journals)
 
 
@@ -87,8 +91,11 @@ def with_shuffled(plan: Plan, out: Path | None) -> Plan:
             models[epochs] = shuffled_model(plan.probe, plan.learn, recipe=recipe, out=out, seed=plan.seed)
     except FolderInUse:
         raise
-    except (NotApplicable, UsageError) as error:
-        return replace(plan, obstacle=f"a model like this one cannot be trained ({error})")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever its training raises, the other metrics go on
+        failed = error if isinstance(error, (NotApplicable, UsageError)) else reason(Spec("label-randomisation"), error)
+        return replace(plan, obstacle=f"a model like this one cannot be trained ({failed})")
     return replace(plan, shuffled=models)
 
 
@@ -100,14 +107,16 @@ def _journal(plan: Plan, fill: Spec, out: Path | None, resume: bool) -> Journal 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """What all jobs need; sent to each worker once."""
+    """What all jobs need; sent to each worker once. Another process logs by itself, into the same folder."""
 
     plan: Plan
     advance: Advance
+    log: Path | None = None
 
 
 def _compute(task: _Task, job: Job) -> dict[Spec, Chunk]:
-    return chunks_of(task.plan, job, task.advance)
+    with logged(task.log):
+        return chunks_of(task.plan, job, task.advance)
 
 
 def _silent(stage: str, done: int) -> None:
@@ -125,19 +134,25 @@ class _Run:
         workers: str,
         progress: Progress | None,
         finished: int,
+        out: Path | None,
     ) -> None:
         self.plan, self.journals, self.maps, self.workers, self.progress = plan, journals, maps, workers, progress
+        self.out = out
         per_fill = len(plan.samples) * len(plan.cells)
         self.total = {EXPLAINING: len(plan.samples), JUDGING: per_fill * (len(journals) + finished)}
         self.done = {EXPLAINING: 0, JUDGING: per_fill * finished}
 
-    def results(self, out: Path | None) -> dict[Spec, Results]:
+    def results(self) -> dict[Spec, Results]:
         """The results by fill, saved where there is a folder."""
         try:
             predictions = self._predictions()
             chunks = self._chunks(predictions)
         except KeyboardInterrupt as error:
-            hint = f"finished chunks are kept in {str(out)!r}, run again to continue" if out else "nothing was kept"
+            hint = (
+                f"finished chunks are kept in {str(self.out)!r}, run again to continue"
+                if self.out
+                else "nothing was kept"
+            )
             done, total = self.done[JUDGING], self.total[JUDGING]
             raise Interrupted(f"study stopped after {done} of {total} scores; {hint}") from error
         results = {fill: results_of(self.plan, fill, predictions, chunks[fill]) for fill in self.journals}
@@ -178,7 +193,7 @@ class _Run:
                 jobs[number] = Job(rows, predictions.logits[rows], fills, gallery, self.maps)
             else:
                 self._count(EXPLAINING, len(rows))
-        task = _Task(self.plan, self.advance if self.workers == SERIAL else _silent)
+        task = _Task(self.plan, self.advance) if self.workers == SERIAL else _Task(self.plan, _silent, self.out)
         computed = mapped(_compute, task, list(jobs.values()), workers=self.workers)
         for (number, job), parts in zip(jobs.items(), computed, strict=True):
             # The first fill is kept last: what fills share is computed with it, so it is first again where it lacks.

@@ -26,6 +26,7 @@ from heatproof.registry import Spec
 from heatproof.results.record import Band
 from heatproof.studies import self_checks
 from heatproof.studies.chunk import Chunk, Predictions
+from heatproof.studies.failures import reason
 from heatproof.studies.maps import Maps, maps_of
 from heatproof.studies.plan import Plan
 from heatproof.studies.timing import CHANGED, Clock
@@ -55,9 +56,9 @@ def predictions_of(plan: Plan) -> Predictions:
     clock = Clock(plan.probe.passes)
     logits = torch.cat([plan.probe.logits(plan.inputs(rows)).cpu() for rows in plan.chunks()])
     clock.lap("self_checks", [])
-    hits = self_checks.model_hits(plan.probe, plan.samples, plan.seed) if plan.self_checks else None
+    skill = self_checks.model_skill(plan.probe, plan.samples, plan.seed) if plan.self_checks else None
     clock.lap("self_checks", ["model"])
-    return Predictions(logits.float(), hits, clock.costs)
+    return Predictions(logits.float(), skill, clock.costs)
 
 
 def chunks_of(plan: Plan, job: Job, advance: Advance = lambda *_: None) -> dict[Spec, Chunk]:
@@ -152,8 +153,10 @@ def _score(chunk: Chunk, case: judging.Case, method: Spec, metric: Spec, equal: 
         return
     try:
         chunk.scores[cell] = judging.measure(case, metric).numpy()
-    except NotApplicable as reason:
-        chunk.skips[cell] = str(reason)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a metric raises, the others go on
+        chunk.skips[cell] = reason(metric, error)
         return
     curve = case.curves.get(str(metric))
     if curve is not None:

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from heatproof import draws
 from heatproof import metrics as judging
+from heatproof.annotations import Task
 from heatproof.errors import NotApplicable
 from heatproof.metrics.randomisation import randomised
 from heatproof.probe import Probe
 from heatproof.records import Samples
 from heatproof.registry import Spec
+from heatproof.studies.failures import reason
 
 CHECKED = 32  # samples at most that metrics are checked on
 COPIES, SEEN = 19, 64  # randomised copies of the model, and samples at most that they classify
@@ -48,11 +50,11 @@ def upside_down(map: Float[Tensor, "n *s"]) -> Float[Tensor, "n *s"]:
 
 
 def nearby(base: judging.Case) -> tuple[Float[Tensor, "n c *s"], Bool[Tensor, " n"]]:
-    """The inputs changed a little, and whether the model still gives them the same class."""
+    """The inputs changed a little, and whether the model still predicts the same of what is explained."""
     low, high = base.x.flatten(1).aminmax(dim=1)
     drawn = 2 * draws.uniform(base.seeds("trial"), base.x.shape[1:]) - 1
     moved = base.x + (drawn * (REACH * (high - low)).double().reshape(-1, *(1,) * (base.x.ndim - 1))).to(base.x)
-    return moved, base.probe.logits(moved).argmax(1) == base.probe.logits(base.x).argmax(1)
+    return moved, base.same_prediction(base.probe.logits(moved), base.probe.logits(base.x))
 
 
 def metric_checks(
@@ -83,11 +85,20 @@ def metric_checks(
                     if (check, equal, metric) in scores:
                         scores[check, method, metric] = scores[check, equal, metric]
                 continue
-            case = whole.of(upside_down(map) if check == "inverted" else explain(method, moved))
+            try:
+                case = whole.of(upside_down(map) if check == "inverted" else explain(method, moved))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # without maps of changed inputs a metric goes unchecked on them
+                reason(method, error)
+                continue
             for metric in metrics:
                 try:
                     values = judging.measure(case, metric).numpy()
-                except NotApplicable:
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception as error:  # a metric that cannot be checked has no check
+                    reason(metric, error)
                     continue
                 finally:
                     lap([metric])
@@ -97,19 +108,48 @@ def metric_checks(
     return scores
 
 
-def model_hits(probe: Probe, samples: Samples, seed: int) -> dict[str, object] | None:
-    """How many of some samples the model and its randomised copies classify correctly.
+def model_skill(probe: Probe, samples: Samples, seed: int) -> dict[str, object] | None:
+    """How well the model and its randomised copies do on some samples; higher is better.
 
-    None where that says nothing: a single label, or a model that cannot be copied.
+    Of classes the number classified correctly ("correct"), of labels the mean AUC ("auc"), of a regression the
+    correlation of outputs and true values ("correlation"). None where that says nothing: a single class or value, no
+    label that some have and others have not, or a model that cannot be copied.
     """
     rows = torch.linspace(0, len(samples) - 1, min(SEEN, len(samples))).round().long()
     few = samples.take(rows)
-    if not bool((few.y != few.y[0]).any()):
+    if not bool((few.y != few.y[:1]).any()):
         return None
     x = probe.check(few.x[:])
     try:
         copies = [next(randomised(probe, seed=f"{seed}:{copy}", order="cascading", stages=1)) for copy in range(COPIES)]
     except NotApplicable:
         return None
-    hits = [int((each.logits(x).argmax(1).cpu() == few.y).sum()) for each in (probe, *copies)]
-    return {"samples": len(rows), "model": hits[0], "copies": hits[1:]}
+    measure, skill = SKILLS[few.task]
+    values = [skill(each.logits(x).cpu(), few.y) for each in (probe, *copies)]
+    return {"samples": len(rows), "measure": measure, "model": values[0], "copies": values[1:]}
+
+
+def _correct(logits: Float[Tensor, "n k"], y: Int[Tensor, " n"]) -> float:
+    return int((logits.argmax(1) == y).sum())
+
+
+def _auc(logits: Float[Tensor, "n l"], y: Int[Tensor, "n l"]) -> float:
+    """The mean area under the ROC curves of labels that some samples have and others have not."""
+    areas = []
+    for z, present in zip(logits.T.double(), (y == 1).T, strict=True):
+        gap = z[present][:, None] - z[~present]
+        if gap.numel():
+            areas.append(float(((gap > 0).double() + 0.5 * (gap == 0).double()).mean()))
+    return float(np.mean(areas))
+
+
+def _correlation(outputs: Float[Tensor, "n 1"], y: Float[Tensor, " n"]) -> float:
+    pairs = np.stack([outputs[:, 0].double().numpy(), y.numpy()])
+    return float(np.corrcoef(pairs)[0, 1]) if pairs.std(axis=1).all() else 0.0
+
+
+SKILLS: Mapping[Task, tuple[str, Callable[[Tensor, Tensor], float]]] = {
+    "classes": ("correct", _correct),
+    "labels": ("auc", _auc),
+    "regression": ("correlation", _correlation),
+}

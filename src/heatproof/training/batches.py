@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from heatproof import draws
+from heatproof.data.strata import strata
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Samples
 from heatproof.training.images import Augmentation, augmentations, mix
 from heatproof.training.recipes import Recipe
 
-# Classes, or the share of each class in a blended sample.
-Labels = Int[Tensor, " n"] | Float[Tensor, "n k"]
+# Classes, labels, the share of each of them in a blended sample, or the values of a regression.
+Labels = Int[Tensor, " n"] | Int[Tensor, "n k"] | Float[Tensor, "n k"] | Float[Tensor, " n"]
 Batch = tuple[Float[Tensor, "n c *s"], Labels]
 # Its batches differ in length, which one set of axis names could not say.
 Stretch = tuple[tuple[Tensor, Tensor], ...]
@@ -121,12 +122,14 @@ def augment(x: Float[Tensor, "n c *s"], recipe: Recipe, random: torch.Generator)
 
 
 def blend(
-    x: Float[Tensor, "n c *s"], y: Int[Tensor, " n"], classes: int, random: torch.Generator, share: float
+    x: Float[Tensor, "n c *s"], y: Labels, classes: int, random: torch.Generator, share: float
 ) -> tuple[Float[Tensor, "n c *s"], Float[Tensor, "n k"]]:
     """A batch of images blended with itself with probability ``share``, and the share of each class in each."""
     if x.ndim != 4:
         raise InputError(f"blending (mixed={share}) is for images (N, C, H, W); got inputs of shape {tuple(x.shape)}")
-    return mix(x, functional.one_hot(y, classes).float(), random, share)
+    if y.is_floating_point():
+        raise InputError(f"blending (mixed={share}) is for classes and labels; set mixed=0 for a regression")
+    return mix(x, (y if y.ndim == 2 else functional.one_hot(y, classes)).float(), random, share)
 
 
 def _augmentation(name: str, x: Tensor) -> Augmentation:
@@ -138,16 +141,16 @@ def _augmentation(name: str, x: Tensor) -> Augmentation:
 
 
 def hold_out(samples: Samples, share: float, seed: int) -> tuple[Samples, Samples | None]:
-    """The samples to train on and those held out: the share of each class, at least one of a class that has two.
+    """The samples to train on and those held out: the share of each stratum, at least one of two.
 
     Raises: InputError where too few samples are left on either side.
     """
     if share == 0:
         return samples, None
     order = torch.randperm(len(samples), generator=generator(seed, "validation"))
-    held = torch.zeros(len(samples), dtype=torch.bool)
-    for label in range(len(samples.classes)):
-        members = order[samples.y[order] == label]
+    held, codes = torch.zeros(len(samples), dtype=torch.bool), strata(samples.y)
+    for stratum in range(int(codes.max()) + 1 if len(codes) else 0):
+        members = order[codes[order] == stratum]
         if len(members) > 1:
             held[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
     if not held.any():

@@ -200,7 +200,10 @@ def bar(title: str) -> Iterator[Watch]:
             state = ""
             if row is not None:
                 accuracy = row.train_accuracy if math.isnan(row.val_accuracy) else row.val_accuracy
-                state = f"epoch {row.epoch}/{progress.epochs}, accuracy {accuracy:.3f}"
+                measure = f"accuracy {accuracy:.3f}"
+                if math.isnan(accuracy):
+                    measure = f"loss {row.train_loss if math.isnan(row.val_loss) else row.val_loss:.3g}"
+                state = f"epoch {row.epoch}/{progress.epochs}, {measure}"
             rate = f"{speed:.0f} steps/s" if speed else ""
             live.update(line, total=progress.total, completed=progress.done, rate=rate, state=state)
 

@@ -68,7 +68,7 @@ def fit(
         if recipe.keep == "best" and out is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         batches = Shuffled(train, recipe, seed, lambda: task.current_epoch)
-        task = Task(net, recipe, seed, len(batches))
+        task = Task(net, recipe, seed, len(batches), train.task)
         history = History(out / HISTORY if out else None)
         callbacks = [history, *_watchers(recipe, history, watch), *_checkpoints(folder, recipe)]
         if out is not None:

@@ -18,8 +18,10 @@ from heatproof.errors import FileError, FolderInUse, InputError, UsageError
 from heatproof.files import writing
 from heatproof.models.card import Card, attach, card_of
 from heatproof.models.folder import load, save
+from heatproof.models.inputs import preprocessing_of
 from heatproof.nets import build as build_net
 from heatproof.nets import nets
+from heatproof.probe import SEVERAL, Probe, probe_for
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.training.batches import InOrder, hold_out
@@ -28,6 +30,7 @@ from heatproof.training.recipes import Recipe, resolve
 
 PLAN = "training.json"
 MODEL = "model"
+PROBABILITIES = ("label-probabilities", "probabilities")
 
 
 def train(
@@ -71,7 +74,8 @@ def train(
     learn, held = hold_out(splits.train, plan.validation, seed)
     fitted_net, history, seconds = _fit(model, learn, held or splits.test, plan, seed, folder, quiet)
     parts = {"train": learn, "validation": held, "test": splits.test}
-    metrics = {f"{name}_accuracy": _accuracy(fitted_net, part) for name, part in parts.items() if part}
+    measure = "mae" if splits.task == "regression" else "accuracy"
+    metrics = {f"{name}_{measure}": _measured(fitted_net, part) for name, part in parts.items() if part}
     metrics["train_loss"], metrics["seconds"] = history[-1].train_loss, round(seconds, 2)
     card = Card(
         architecture=architecture,
@@ -81,8 +85,16 @@ def train(
         recipe=asdict(plan),
         metrics=metrics,
         seed=seed,
+        outputs=_outputs(fitted_net, splits.train),
+        preprocessing=preprocessing_of(splits.train),
     )
     return _finish(fitted_net, history, card, folder)
+
+
+def _outputs(model: nn.Module, samples: Samples) -> str:
+    """How the model's output is read, for its card."""
+    few = samples.x[:SEVERAL]
+    return probe_for(Probe(model), few, samples.task, len(samples.classes)).outputs_for(few).statement
 
 
 def _splits(data: str | Splits | Samples) -> Splits:
@@ -92,7 +104,7 @@ def _splits(data: str | Splits | Samples) -> Splits:
     if not isinstance(splits, Splits):
         raise InputError(f"training data: got {type(splits).__name__}, expected a name, Splits or Samples")
     x = splits.train.x
-    if len(x) < 2 or len(splits.classes) < 2:
+    if len(x) < 2 or (len(splits.classes) < 2 and splits.task != "regression"):
         raise InputError(f"got {len(x)} training samples of {len(splits.classes)} classes; expected at least 2 of each")
     if not x.dtype.is_floating_point or x.ndim < 3:
         raise InputError(f"training inputs: got {x.dtype} of shape {tuple(x.shape)}, expected floats (N, C, *S)")
@@ -133,7 +145,11 @@ def _network(net: str | Spec | nn.Module | None, samples: Samples) -> tuple[nn.M
             raise UsageError(f"the network does not accept {tuple(samples.x.shape[1:])} inputs: {reason}") from error
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, len(samples.classes)):
         got = tuple(logits.shape[1:]) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UsageError(f"the network gives {got}, expected one logit for each of {len(samples.classes)} classes")
+        several = f"one logit for each of {len(samples.classes)} {samples.task}"
+        expected = "one number a sample, shape (N, 1)," if samples.task == "regression" else several
+        raise UsageError(f"the network gives {got}, expected {expected}")
+    if samples.task == "labels" and Probe(model).outputs_for(samples.x[:2]).kind in PROBABILITIES:
+        raise UsageError("the network ends in probabilities of labels; training takes logits: leave out its sigmoid")
     return model.train(), architecture
 
 
@@ -210,6 +226,11 @@ def _finish(model: nn.Module, history: tuple[Epoch, ...], card: Card, folder: Pa
 
 
 @torch.inference_mode()
-def _accuracy(model: nn.Module, samples: Samples) -> float:
+def _measured(model: nn.Module, samples: Samples) -> float:
+    """The share of samples, or of decisions on labels, that are correct; the mean absolute error of a regression."""
+    if samples.task == "regression":
+        return float(sum((model(x)[:, 0] - y).abs().sum() for x, y in InOrder(samples))) / len(samples)
+    if samples.task == "labels":
+        return sum(int(((model(x) >= 0) == y).sum()) for x, y in InOrder(samples)) / samples.y.numel()
     hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in InOrder(samples))
     return hits / len(samples)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from typing_extensions import override
 
+from heatproof.annotations import Task as Asked
 from heatproof.training.batches import Batch, Labels, Stretch, generator
 from heatproof.training.recipes import Recipe
 
@@ -36,10 +37,10 @@ class Task(LightningModule):
     ours, and the optimiser is called here. ``steps`` are ours, in one epoch; ``done`` counts them over all epochs.
     """
 
-    def __init__(self, net: nn.Module, recipe: Recipe, seed: int, steps: int) -> None:
+    def __init__(self, net: nn.Module, recipe: Recipe, seed: int, steps: int, asked: Asked = "classes") -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.net, self.recipe, self.seed = net, recipe, seed
+        self.net, self.recipe, self.seed, self.asked = net, recipe, seed, asked
         self.steps, self.done = steps, 0
         self.average: AveragedModel | None = None
         if recipe.average:
@@ -72,8 +73,17 @@ class Task(LightningModule):
     def loss(
         self, logits: Float[Tensor, "n k"], y: Labels, weights: list[nn.Parameter], smoothing: float = 0.0
     ) -> Float[Tensor, ""]:
-        """Cross-entropy, and the L2 term of these weights where the recipe has one."""
-        loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
+        """The loss of the task, and the L2 term of these weights where the recipe has one.
+
+        Cross-entropy of classes, its mean over labels, the mean squared error of a regression.
+        """
+        if self.asked == "labels":
+            soft = y.to(logits.dtype) * (1 - smoothing) + smoothing / 2
+            loss = functional.binary_cross_entropy_with_logits(logits, soft)
+        elif self.asked == "regression":
+            loss = functional.mse_loss(logits.reshape(len(y)), y.to(logits.dtype))
+        else:
+            loss = functional.cross_entropy(logits, y, label_smoothing=smoothing)
         if self.recipe.l2:
             loss = loss + self.recipe.l2 * torch.stack([w.square().sum() for w in weights]).sum()
         return loss
@@ -110,7 +120,7 @@ class Task(LightningModule):
         optimiser.zero_grad()
         loss.backward()
         self.norms.add(1, self._norm())
-        self.train_means.add(len(y), loss.detach(), hits(logits.detach(), y))
+        self.train_means.add(len(y), loss.detach(), hits(logits.detach(), y, self.asked))
 
     def _norm(self) -> Float[Tensor, ""]:
         """The norm of the gradient, which is then cut to the recipe's limit."""
@@ -131,7 +141,7 @@ class Task(LightningModule):
         x, y = batch
         logits = self.kept(x)
         loss = self.loss(logits, y, self.kept_weights)
-        self.val_means.add(len(y), loss, hits(logits, y))
+        self.val_means.add(len(y), loss, hits(logits, y, self.asked))
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -139,8 +149,15 @@ class Task(LightningModule):
         self.log("val_loss", self.val_means.read()[0])
 
 
-def hits(logits: Float[Tensor, "n k"], y: Labels) -> Float[Tensor, ""]:
-    """Share of the samples classified correctly; the label of a blended one is the class with the larger part."""
+def hits(logits: Float[Tensor, "n k"], y: Labels, asked: Asked = "classes") -> Float[Tensor, ""]:
+    """Share of the samples classified correctly; the label of a blended one is the class with the larger part.
+
+    Of labels the share of correct decisions; NaN for a regression.
+    """
+    if asked == "regression":
+        return torch.full((), torch.nan, device=logits.device)
+    if asked == "labels":
+        return ((logits >= 0) == (y >= 0.5)).float().mean()
     labels = y.argmax(1) if y.is_floating_point() else y
     return (logits.argmax(1) == labels).float().mean()
 

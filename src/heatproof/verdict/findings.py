@@ -160,7 +160,7 @@ def _planted(basis: Basis) -> list[Finding]:
 def _strata(basis: Basis) -> list[Finding]:
     """Whether another method leads where the classifier errs."""
     results = basis.results
-    incorrect = int((~results.correct).sum())
+    incorrect = int((~results.correct).sum()) if results.gradable else 0
     if not incorrect or len(results.methods) < 2 or not basis.rows:
         return []
     numbers = {"incorrect": incorrect, "samples": len(results)}
@@ -187,6 +187,12 @@ def _power(basis: Basis) -> list[Finding]:
     return [Finding("more-samples-needed", "note", pair, numbers={"needed": needed, "samples": n})]
 
 
+def _pairs(basis: Basis) -> list[Finding]:
+    """Rows that are pairs of a sample and a label: those of one sample are not independent."""
+    counts = basis.results.about.get("pairs")
+    return [Finding("rows-are-pairs", "note", numbers=counts)] if counts and counts["pairs"] > counts["samples"] else []
+
+
 def _missing(basis: Basis) -> list[Finding]:
     """Scores that are undefined or were not computed."""
     rows, results = [], basis.results
@@ -208,5 +214,5 @@ def _means(ranks: np.ndarray) -> np.ndarray:
 
 _PARTS: tuple[Callable[[Basis], list[Finding]], ...] = (
     _model, _controls, _sanity, _validity, _contradicting, _fills, _by_metric, _families, _planted, _strata, _power,
-    _missing,
+    _pairs, _missing,
 )  # fmt: skip

@@ -203,6 +203,8 @@ def _controls(names: Sequence[str], plain: Mapping[str, str]) -> str:
 
 def _model(f: Finding, _: Sequence[str], __: Mapping[str, str]) -> str:
     n = f.numbers
+    if "correct" not in n:
+        return _skill(f)
     if f.reason == "shuffled-labels":
         return (
             "The predictions of the model agree with the labels no more than with shuffled labels "
@@ -213,6 +215,30 @@ def _model(f: Finding, _: Sequence[str], __: Mapping[str, str]) -> str:
     if f.severity == "bad":
         return f"The model is no better than chance: it classifies {correct} correctly, and {best}."
     return f"The model classifies {correct} correctly; {best}."
+
+
+def _skill(f: Finding) -> str:
+    """What is found of a multi-label model or a regression."""
+    key, what = (
+        ("auc", "mean AUC of the labels") if "auc" in f.numbers else ("correlation", "correlation with the truth")
+    )
+    n, samples = f.numbers, plural(int(f.numbers["samples"]), "sample")
+    value = f"{what} {n[key]:.3f} on {samples}"
+    if f.reason == "shuffled-labels":
+        return f"The outputs of the model agree with the true values no more than with shuffled ones ({value})."
+    best = f"the best of {n['copies']:.0f} copies of it with random weights reaches {n['best']:.3f}"
+    if f.severity == "bad":
+        return f"The model is no better than chance ({value}); {best}."
+    return f"The model has learnt from its data ({value}); {best}."
+
+
+def _pairs(f: Finding, _: Sequence[str], __: Mapping[str, str]) -> str:
+    pairs, samples, left_out = (int(f.numbers[key]) for key in ("pairs", "samples", "left_out"))
+    without = f" {plural(left_out, 'sample')} without one {verb(left_out, 'is', 'are')} left out." if left_out else ""
+    return (
+        f"The rows of this study are {pairs:,} positive labels of {plural(samples, 'sample')}.{without} Intervals and "
+        "tests take rows for independent; as several are of one sample, the intervals are somewhat too narrow."
+    )
 
 
 def _not_better(f: Finding, _: Sequence[str], plain: Mapping[str, str]) -> str:
@@ -331,6 +357,7 @@ def _constant(f: Finding, _: Sequence[str], __: Mapping[str, str]) -> str:
 _SENTENCES: dict[str, Callable[[Finding, Sequence[str], Mapping[str, str]], str]] = {
     "model-has-not-learnt": _model,
     "model-has-learnt": _model,
+    "rows-are-pairs": _pairs,
     "no-control": lambda *_: "No control was run, so nothing shows that these maps beat a map that ignores the model.",
     "not-better-than-controls": _not_better,
     "better-than-controls": _better,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from heatproof import plots
+from heatproof.annotations import Task
 from heatproof.phrases import listed, percent
 from heatproof.report.content import Cases, Content
 from heatproof.report.parts import Cell, Part, Picture, Section, Table, compose
 
+PREDICTED: Mapping[Task, str] = {"classes": "predicted class", "labels": "label"}
 NAMES = ("high", "middle", "low")
 
 
@@ -19,8 +21,9 @@ def section(content: Content) -> Section | None:
     cases = content.pictures.cases
     if cases is None or not len(cases.x):
         return None
+    which = f"of class {cases.label}" if cases.task == "classes" else f"with the label {cases.label}"
     lead = (
-        f"Three test samples of class {cases.label}: those predicted with the highest, a middle and the lowest "
+        f"Three test samples {which}: those predicted with the highest, a middle and the lowest "
         f"probability. Each method's {percent(cases.keep)} most relevant positions are then kept, and the others are "
         f"replaced by {cases.fill}."
     )
@@ -62,7 +65,7 @@ def _table(cases: Cases) -> Table:
         for i, name in enumerate(_names(cases))
     ]
     caption = (
-        "Probability of the predicted class: for the whole input, and with only the top "
+        f"Probability of the {PREDICTED[cases.task]}: for the whole input, and with only the top "
         f"{percent(cases.keep)} of each map."
     )
     columns = ("Probability", "Sample", "Prediction", "Whole input", *cases.after)
@@ -75,8 +78,8 @@ def _kept(cases: Cases, methods: Sequence[str]) -> Picture:
     labels = [_label(cases, i) for i in range(len(cases.x))]
     return Picture(
         "cases-kept",
-        f"The inputs with only the top {percent(cases.keep)} of each map; above each the probability of the predicted "
-        "class.",
+        f"The inputs with only the top {percent(cases.keep)} of each map; above each the probability of the "
+        f"{PREDICTED[cases.task]}.",
         f"The inputs with only the top {percent(cases.keep)} of each map",
         plots.panels(inputs, captions, columns=len(methods), rows=labels, heads=methods),
     )

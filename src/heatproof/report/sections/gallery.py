@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from heatproof import plots
+from heatproof.annotations import Task
 from heatproof.phrases import listed
 from heatproof.records import Finding
 from heatproof.report.content import Content
@@ -15,6 +16,16 @@ from heatproof.results.record import Results
 from heatproof.verdict.judgement import Judgement
 from heatproof.verdict.wording import statements
 
+PROBABILITY: Mapping[Task, str] = {
+    "classes": ", with the probability of the predicted class",
+    "labels": ", with the label explained and its probability",
+    "regression": "",
+}
+EVIDENCE: Mapping[Task, str] = {
+    "classes": "evidence for the explained class; cold colours: evidence against it",
+    "labels": "evidence for the explained label; cold colours: evidence against it",
+    "regression": "what raises the output; cold colours: what lowers it",
+}
 COLUMNS = 8  # maps side by side
 PANELS = 160  # panels in a gallery
 
@@ -27,24 +38,22 @@ def section(content: Content) -> Section | None:
         return None
     names = _columns(judgement, tuple(shown.maps))
     most = max(2, PANELS // (2 * len(names)))
-    correct = judgement.results.correct[shown.index]
+    results = judgement.results
     parts: list[Part | None] = [_constant(content, judgement)]
-    for stratum, rows in (("correct", np.flatnonzero(correct)), ("incorrect", np.flatnonzero(~correct))):
-        rows = rows[:most]
+    for stratum, heading, order, every in _strata(results, shown.index):
+        rows = every[:most]
         if not len(rows):
             continue
         figure = plots.gallery(
             shown.x[rows],
             {name: shown.maps[name][rows] for name in names},
-            labels=[label(judgement.results, int(shown.index[i])) for i in rows],
+            labels=[label(results, int(shown.index[i])) for i in rows],
             mask=None if shown.mask is None else shown.mask[rows],
         )
-        heading = f"{stratum.capitalize()}ly classified samples"
-        order = "" if stratum == "correct" else " (label → prediction)"
-        caption = f"{heading}{order}, with the probability of the predicted class."
-        parts.append(Picture(f"gallery-{stratum}", caption, f"{heading} with the maps of {listed(names, 9)}", figure))
+        caption = f"{heading}{order}{PROBABILITY[results.task]}."
+        parts.append(Picture(stratum, caption, f"{heading} with the maps of {listed(names, 9)}", figure))
     lead = (
-        "Warm colours: evidence for the explained class; cold colours: evidence against it; the deeper, the stronger. "
+        f"Warm colours: {EVIDENCE[results.task]}; the deeper, the stronger. "
         "Each map has its own scale, so shades compare positions within a map, not between maps."
     )
     if shown.mask is not None:
@@ -54,13 +63,32 @@ def section(content: Content) -> Section | None:
     return compose("heatmaps", "Heatmaps", "Heatmaps", lead, parts)
 
 
+def _strata(results: Results, index: np.ndarray) -> list[tuple[str, str, str, np.ndarray]]:
+    """The correct and the incorrect predictions in the gallery: name, heading, order of the words above, and places."""
+    if not results.gradable:
+        return [("gallery", "Samples from the smallest to the largest true value", " (true → predicted)",
+                 np.argsort(results.y[index], kind="stable"))]  # fmt: skip
+    correct = results.correct[index]
+    arrow = " (true → predicted)" if results.task == "labels" else " (label → prediction)"
+    return [
+        ("gallery-correct", "Correctly classified samples", "", np.flatnonzero(correct)),
+        ("gallery-incorrect", "Incorrectly classified samples", arrow, np.flatnonzero(~correct)),
+    ]
+
+
 def label(results: Results, i: int) -> str:
-    """The class of a sample, with the prediction where it differs, and the probability of the predicted class."""
-    return f"{classes(results, i)} ({results.probability[i]:.2f})"
+    """What is true of a sample, with the prediction where it differs, and the probability where there is one."""
+    return f"{classes(results, i)} ({results.probability[i]:.2f})" if results.gradable else classes(results, i)
 
 
 def classes(results: Results, i: int) -> str:
-    """The class of a sample, with the prediction where it differs."""
+    """What is true of a sample, with the prediction where it differs: its class, the label explained, or a number."""
+    if results.task == "regression":
+        return f"{results.y[i]:.3g} → {results.predictions[i]:.3g}"
+    if results.explained is not None:
+        name, here = results.classes[results.explained[i]], ("absent", "present")
+        true, predicted = here[int(results.y[i])], here[int(results.predictions[i])]
+        return f"{name}: {true}" if true == predicted else f"{name}: {true} → {predicted}"
     name, prediction = results.classes[results.y[i]], results.classes[results.predictions[i]]
     return name if name == prediction else f"{name} → {prediction}"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from heatproof.report.content import Content
 from heatproof.report.parts import Code, Part, Section, compose
@@ -35,7 +36,7 @@ def _python(content: Content, results: Results) -> str:
         f"controls={bool(results.controls)}",
         f"level={results.level:g}",
         f"seed={results.seed}",
-        *([f"target={target!r}"] if target == "label" else []),
+        *([f"target={target!r}"] if target in ("label", "positive", *results.classes) else []),
     ]
     lines = [
         "import torch\n" if limited else "",
@@ -43,7 +44,7 @@ def _python(content: Content, results: Results) -> str:
         'model = hp.load("model")  # the folder of the saved model',
         f"samples = {samples}",
         spread if limited else "",
-        f"probe = hp.Probe(model, score={str(about.get('score', 'probability'))!r})",
+        f"probe = hp.Probe(model, score={str(about.get('score', 'probability'))!r}{_outputs(about)})",
         f"options = hp.StudyOptions({', '.join(options)})",
         "results = hp.study(\n    probe,\n    samples,",
         f"    methods={_column(results.methods)},",
@@ -52,6 +53,11 @@ def _python(content: Content, results: Results) -> str:
         'results.report("report.html")',
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _outputs(about: Mapping[str, Any]) -> str:
+    """How the outputs were read, as an option of the probe."""
+    return f", outputs={about['outputs']!r}" if "outputs" in about else ""
 
 
 def _column(names: Sequence[str]) -> str:

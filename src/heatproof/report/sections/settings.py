@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from heatproof.annotations import Task
+from heatproof.errors import UsageError
 from heatproof.models.card import Card
 from heatproof.phrases import listed, plural
+from heatproof.preprocessing import from_record
 from heatproof.report.content import Content
 from heatproof.report.parts import Cell, Part, Section, Table, compose
 from heatproof.results.record import Results
@@ -18,9 +22,14 @@ SOURCES = {
     "license": "Licence",
     "citation": "Please cite",
     "mask": "Planted truth",
-    "transform": "Transform",
+    "preprocessing": "Preprocessing",
 }
-TARGETS = {"None": "the predicted class", "label": "the true class"}
+NOUNS: Mapping[Task, str] = {"classes": "class", "labels": "label", "regression": "output"}
+TARGETS: Mapping[Task, Mapping[str, str]] = {
+    "classes": {"None": "the predicted class", "label": "the true class"},
+    "labels": {"None": "the most probable label", "positive": "every positive label of every sample"},
+    "regression": {"None": "the output itself"},
+}
 MEASURES = {"seconds": "Seconds of training"}
 
 
@@ -45,9 +54,10 @@ def _study(results: Results) -> Table:
     about = results.about
     fill, target = str(about.get("fill", "")), str(about.get("target", "None"))
     rows: list[tuple[Cell, ...]] = [
-        ("Samples", f"{len(results):,}, {int(results.correct.sum()):,} of them classified correctly"),
-        ("Explained class", TARGETS.get(target, _cut(target))),
-        ("Score of the model", str(about.get("score", "not recorded"))),
+        ("Samples", _samples(results)),
+        (f"Explained {NOUNS[results.task]}", TARGETS[results.task].get(target, _cut(target))),
+        ("Score of the model", str(about.get("score", "not recorded")) if results.gradable else "the output itself"),
+        ("Outputs of the model", str(about.get("outputs_about", "not recorded"))),
         ("Layer of the CAMs", str(about.get("layer", "not recorded"))),
         ("Fill of removed positions", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),
         ("Seed", str(results.seed)),
@@ -59,15 +69,36 @@ def _study(results: Results) -> Table:
     return Table("settings", "The study.", ("Setting", "Value"), tuple(rows))
 
 
+def _samples(results: Results) -> str:
+    """How many samples, or pairs of a sample and a label, and how many of them are predicted correctly."""
+    pairs = results.about.get("pairs")
+    count = f"{len(results):,}"
+    if pairs:
+        count = f"{pairs['pairs']:,} positive labels of {plural(pairs['samples'], 'sample')}"
+        count += f" ({pairs['left_out']:,} without a positive label left out)" if pairs["left_out"] else ""
+    if not results.gradable:
+        return count
+    correct = int(results.correct.sum())
+    return f"{count}, {correct:,} of them {'classified' if results.task == 'classes' else 'predicted'} correctly"
+
+
 def _data(name: str, about: Mapping[str, Any]) -> Table | None:
     if not about and not name:
         return None
     about = {key: value for key, value in about.items() if key != "bad"}
     rows = [("Name", name)] if name else []
-    rows += [(label, _plain(about[key])) for key, label in SOURCES.items() if key in about]
+    rows += [(label, _source(key, about[key])) for key, label in SOURCES.items() if key in about]
     options = [f"{_words(key)} {_plain(value)}" for key, value in about.items() if key not in SOURCES]
     rows += [("Options", "; ".join(options))] if options else []
     return Table("data", "The data.", ("Property", "Value"), tuple(rows))
+
+
+def _source(key: str, value: object) -> str:
+    """What is recorded of the samples under a name; a preprocessing in words."""
+    if key == "preprocessing" and isinstance(value, Mapping):
+        with suppress(UsageError):
+            return str(from_record(value))
+    return _plain(value)
 
 
 def _unreadable(about: Mapping[str, Any]) -> Table | None:
@@ -80,7 +111,9 @@ def _model(card: Card) -> Table:
     rows: list[tuple[Cell, ...]] = [
         ("Architecture", str(card.architecture)),
         ("Input of one sample", _shape(card.input_shape)),
-        ("Classes", listed(card.classes, 12)),
+        ("Outputs", card.outputs or "not recorded"),
+        ("Preprocessing", "not recorded" if card.preprocessing is None else str(card.preprocessing)),
+        ("Classes", listed(card.classes, 12) or "none"),
         ("Trained on", card.data or "not recorded"),
     ]
     if card.recipe:

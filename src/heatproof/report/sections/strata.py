@@ -12,6 +12,7 @@ from heatproof.report.parts import Cell, Part, Section, Table, compose
 from heatproof.results.record import Stratum
 from heatproof.verdict.judgement import Judgement
 
+BY = {"classes": "class", "labels": "explained label"}
 CLASSES = 40  # in a table
 SPACIOUS = 4  # methods up to which a table has room for intervals
 FEW = 10  # samples below which no interval is shown
@@ -24,6 +25,8 @@ def section(content: Content) -> Section | None:
     if judgement is None or not judgement.comparable or not judgement.rows:
         return None
     results = judgement.results
+    if not results.gradable:
+        return None
     both = bool(results.correct.any() and not results.correct.all())
     order = [results.methods.index(row.method) for row in judgement.rows]
     parts: list[Part | None] = [
@@ -35,9 +38,11 @@ def section(content: Content) -> Section | None:
         "A method that explains correct predictions well may explain errors poorly, and its quality may differ between "
         "classes."
     )
+    if results.task == "labels":
+        lead = lead.replace("classes", "labels")
     if not both:
         how = "correctly" if results.correct.all() else "incorrectly"
-        lead = f"All {len(results):,} samples are classified {how}, so only the classes can be compared."
+        lead = f"All {len(results):,} samples are classified {how}, so only the {results.task} can be compared."
     return compose("strata", "Correctly and incorrectly classified samples", "Correctness", lead, parts)
 
 
@@ -63,20 +68,25 @@ def _by_correctness(judgement: Judgement, order: Sequence[int]) -> Table:
 
 
 def _by_class(judgement: Judgement, order: Sequence[int]) -> Table | None:
-    results = judgement.results
-    present = [k for k in range(len(results.classes)) if (results.y == k).any()]
+    results, groups = judgement.results, judgement.results.groups
+    if groups is None:
+        return None
+    present = [k for k in range(len(results.classes)) if (groups == k).any()]
     if not 2 <= len(present) <= CLASSES or len(results.methods) < 2:
         return None
     ranks, wide = judgement.ranks(), len(order) > SPACIOUS
     rows: list[tuple[Cell, ...]] = []
     for k in present:
-        in_class = ranks[results.y == k][:, list(order)]
+        in_class = ranks[groups == k][:, list(order)]
         estimates = stats.estimates(in_class, level=results.level, seed=results.seed)
         cells: list[Cell] = [e.mean if wide or e.n < FEW else e for e in estimates]
-        rows.append((results.classes[k], int((results.y == k).sum()), *cells))
-    columns = ("Class", "Samples", *(results.methods[i] for i in order))
+        rows.append((results.classes[k], int((groups == k).sum()), *cells))
+    noun = "Class" if results.task == "classes" else "Label"
+    columns = (noun, "Samples", *(results.methods[i] for i in order))
     ends = "" if wide else f", with {judgement.level_text} intervals from {FEW} samples on"
-    caption = f"Mean rank among the methods (1 is best) by class{ends}. Ranks from few samples are uncertain."
+    caption = (
+        f"Mean rank among the methods (1 is best) by {BY[results.task]}{ends}. Ranks from few samples are uncertain."
+    )
     return Table("by-class", caption, columns, tuple(rows), digits=2, folded=len(rows) > OPEN)
 
 

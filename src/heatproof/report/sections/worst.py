@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float
 
 from heatproof import plots
+from heatproof.annotations import Task
 from heatproof.phrases import plural
 from heatproof.report.content import Content, Pictures
 from heatproof.report.parts import Cell, Picture, Section, Share, Table, compose
@@ -14,6 +17,22 @@ from heatproof.results.ranking import mean_defined
 from heatproof.verdict.judgement import Judgement
 
 WORST, METRICS = 8, 6  # samples, and columns of their scores
+HEADS: Mapping[Task, tuple[tuple[str, ...], str]] = {
+    "classes": (
+        ("Class", "Probability"),
+        "Class: label → prediction where they differ. Probability: of the predicted class.",
+    ),
+    "labels": (
+        ("Label", "Probability"),
+        "Label: the one explained, true → predicted where they differ. Probability: of this label.",
+    ),
+    "regression": (("Value",), "Value: true → predicted."),
+}
+ABOVE: Mapping[Task, str] = {
+    "classes": "the class and the probability of the predicted class",
+    "labels": "the label explained and its probability",
+    "regression": "the true value and the output",
+}
 
 
 def section(content: Content) -> Section | None:
@@ -58,12 +77,13 @@ def _table(judgement: Judgement, method: str, rows: list[int], shares: np.ndarra
     for i in rows:
         name = results.ids[i] if results.ids else f"#{i}"
         values = [float(results.scores[method, m][i]) for m in metrics]
-        cells.append((name, classes(results, i), float(results.probability[i]), Share(float(shares[i])), *values))
-    columns = ("Sample", "Class", "Probability", "Samples below", *metrics)
+        probability = (float(results.probability[i]),) if results.gradable else ()
+        cells.append((name, classes(results, i), *probability, Share(float(shares[i])), *values))
+    head, words = HEADS[results.task]
+    columns = ("Sample", *head, "Samples below", *metrics)
     caption = (
-        f"The samples in which {method} scores lowest, with the scores. Class: label → prediction where they differ. "
-        f"Probability: of the predicted class. Samples below: share of the {len(results):,} samples with a lower "
-        "score, averaged over the metrics."
+        f"The samples in which {method} scores lowest, with the scores. {words} Samples below: share of the "
+        f"{len(results):,} samples with a lower score, averaged over the metrics."
     )
     return Table("worst-explained", caption, columns, tuple(cells), digits=2)
 
@@ -83,12 +103,9 @@ def _drawn(pictures: Pictures, judgement: Judgement, method: str, rows: list[int
         mask = None if shown.mask is None else shown.mask[place]
     else:
         return None
-    errors = [not bool(results.correct[i]) for i in rows]
+    errors = [results.gradable and not bool(results.correct[i]) for i in rows]
     figure = plots.panels(x, [label(results, i) for i in rows], maps=heat, mask=mask, incorrect=errors)
-    caption = (
-        f"The samples in which {method} scores lowest, the lowest first; above each the class and the probability of "
-        "the predicted class."
-    )
+    caption = f"The samples in which {method} scores lowest, the lowest first; above each {ABOVE[results.task]}."
     if x.ndim > 3:
         caption += " Left the input, right its map."
     return Picture("worst-explained", caption, f"{plural(len(rows), 'sample')} with the maps of {method}", figure)

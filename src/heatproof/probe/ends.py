@@ -1,0 +1,35 @@
+"""The tensor in what a layer returns: the thing itself, or the first one in a tuple, a list or a dictionary."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor
+
+
+def end(out: Any) -> Tensor | None:
+    """The first tensor in what a layer returned, or None.
+
+    >>> import torch
+    >>> end((torch.zeros(2), (torch.ones(1),))).shape
+    torch.Size([2])
+    """
+    if isinstance(out, Tensor):
+        return out
+    parts = out.values() if isinstance(out, dict) else out if isinstance(out, (tuple, list)) else ()
+    return next((tensor for part in parts if (tensor := end(part)) is not None), None)
+
+
+def renewed(out: Any, tensor: Tensor) -> Any:
+    """What a layer returned, with another tensor in the place of the first one."""
+    if isinstance(out, Tensor):
+        return tensor
+    if isinstance(out, dict):
+        key = next(key for key, part in out.items() if end(part) is not None)
+        same = copy.copy(out)
+        same[key] = renewed(out[key], tensor)
+        return same
+    index = next(i for i, part in enumerate(out) if end(part) is not None)
+    parts = [renewed(part, tensor) if i == index else part for i, part in enumerate(out)]
+    return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)

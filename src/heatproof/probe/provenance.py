@@ -1,0 +1,306 @@
+"""How the positions of the input run through one pass: to which layers, and from which of them to the output."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from heatproof.probe.axes import Tag, constant, mystery, origin, other
+from heatproof.probe.operations import Operation, Use
+from heatproof.probe.rules import rule
+
+Flow = Literal["map", "one", "none"]
+Key = tuple[Any, int]
+LEVELS: dict[Use, int] = {"read": 2, "one": 1, "none": 0}
+FLOWS: tuple[Flow, ...] = ("none", "one", "map")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation of the pass, followed.
+
+    Attributes:
+        name: of its node. tag: of its output. inputs, uses: where its inputs come from, and what it does with them.
+        weighted: whether it multiplies by weights of the model. mixes: see `Operation`. order: when it ran; -1 for what
+            does not depend on the input.
+    """
+
+    name: str
+    tag: Tag
+    inputs: tuple[Key | None, ...]
+    uses: dict[int, Use]
+    weighted: bool
+    mixes: bool
+    order: int
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What the operations say of one layer's output.
+
+    Attributes:
+        tag: its axes. flow: whether later operations look at all its positions, one or none; None where it does not
+            reach the output. neck: whether all that the last reader of positions sees runs through it.
+        projected: whether it is a linear map of what came before, and moves only. order: when it was computed.
+        ahead: whether the last reader of positions depends on it.
+    """
+
+    tag: Tag
+    flow: Flow | None
+    neck: bool
+    projected: bool
+    order: int
+    ahead: bool
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The last operation that reads positions together: a pooling, a dense layer or an attention.
+
+    Attributes:
+        mixes: whether it is an attention. order: when it ran. recurrent: whether it is a recurrent layer.
+        anchor: when the last operation with weights before it ran. convolved: whether that is a convolution.
+        pace: how many input positions one of its output covers along each axis that it has.
+    """
+
+    mixes: bool
+    order: int
+    recurrent: bool = False
+    anchor: int = 0
+    convolved: bool = False
+    pace: tuple[tuple[int, float], ...] = ()
+
+
+class Provenance:
+    """The operations behind some tensors, followed from the input (1, C, *S) on.
+
+    Args:
+        x: the input. root: the class scores, or None. ends: outputs of layers. aliases: outputs of recurrent layers,
+            with what went into them.
+    """
+
+    def __init__(
+        self, x: Tensor, root: Tensor | None, ends: Sequence[Tensor], aliases: Sequence[tuple[Tensor, Tensor]] = ()
+    ) -> None:
+        self.extent = tuple(x.shape[2:])
+        self.steps: dict[Key, Step] = {}
+        self.source: Key = (x.grad_fn, x.output_nr)
+        self.aliases = {_key(out): _key(source) for out, source in aliases}
+        self._walk(x, [t for t in (root, *ends) if t is not None and t.grad_fn is not None])
+        self.levels = self._levels(_key(root) if root is not None else None)
+        self.reader, self.necks, self.ahead = self._last_reader()
+
+    def fact(self, out: Tensor) -> Fact | None:
+        """What is known of a tensor; None where it cannot be followed."""
+        key = _key(out)
+        if key is None or key not in self.steps:
+            return None
+        step, level = self.steps[key], self.levels.get(key)
+        return Fact(
+            step.tag, None if level is None else FLOWS[level], key in self.necks, self._projected(key), step.order,
+            key in self.ahead,
+        )  # fmt: skip
+
+    # Following
+
+    def _walk(self, x: Tensor, ends: Sequence[Tensor]) -> None:
+        stack: list[tuple[Key, bool]] = [(key, False) for end in ends if (key := _key(end)) is not None]
+        opened: set[Key] = set()
+        while stack:
+            key, ready = stack.pop()
+            if key in self.steps:
+                continue
+            if ready or key == self.source:
+                self.steps[key] = self._step(key, x)
+                continue
+            if key in opened:
+                continue
+            opened.add(key)
+            stack.append((key, True))
+            stack += [
+                (source, False) for source in self._inputs(key) if source is not None and source not in self.steps
+            ]
+
+    def _inputs(self, key: Key) -> tuple[Key | None, ...]:
+        if self.aliases.get(key) is not None:
+            return (self.aliases[key],)
+        if key == self.source:
+            return ()
+        return tuple(None if node is None else (node, number) for node, number in key[0].next_functions)
+
+    def _step(self, key: Key, x: Tensor) -> Step:
+        node, number = key
+        name = type(node).__name__
+        if key == self.source:
+            return Step(name, origin(x.shape), (), {}, False, False, node._sequence_nr())
+        if name == "AccumulateGrad":
+            return Step(name, constant(tuple(node.variable.shape)), (), {}, False, False, -1)
+        inputs = self._inputs(key)
+        parts = [None if source is None else self.steps[source].tag for source in inputs]
+        shape = _shape(node, number)
+        if shape is None:
+            return Step(name, mystery(()), inputs, {}, False, False, node._sequence_nr())
+        if all(source is None or self.steps[source].order < 0 for source in inputs):
+            return Step(name, constant(shape), inputs, {}, False, False, -1)
+        op = Operation(node, parts, shape, number, self.extent)
+        tag = _recurrent(op) if self.aliases.get(key) is not None else _followed(op)
+        uses = op.uses
+        for i, part in enumerate(parts):
+            if part is not None and i not in uses and (part.positions or any(axis.unknown for axis in part.axes)):
+                uses[i] = "kept" if tag.positions and part.positions else "read"
+        weights = [source for source in inputs if source is not None and self.steps[source].order < 0]
+        many = self.aliases.get(key) is not None or (
+            name.startswith(MULTIPLIED) and (bool(weights) or len([i for i in inputs if i is not None]) == 1)
+        )
+        return Step(name, tag, inputs, uses, many and not op.mixes, op.mixes, node._sequence_nr())
+
+    # Reading
+
+    def _levels(self, root: Key | None) -> dict[Key, int]:
+        """For every tensor that reaches the output: 2 where all its positions are looked at, 1 where one, 0 none."""
+        levels: dict[Key, int] = {}
+        if root is None or root not in self.steps:
+            return levels
+        reached: set[Key] = {root}
+        levels[root] = 2
+        for key in self._backwards():
+            if key not in reached:
+                continue
+            step = self.steps[key]
+            here = levels.get(key, 0)
+            for i, source in enumerate(step.inputs):
+                if source is None or source not in self.steps:
+                    continue
+                reached.add(source)
+                use = step.uses.get(i)
+                if use == "kept":
+                    level = here
+                elif use == "spread":
+                    level = 2 if here else 0
+                else:
+                    level = 0 if use is None else LEVELS[use]
+                levels[source] = max(levels.get(source, 0), level)
+        return levels
+
+    def _backwards(self) -> Iterator[Key]:
+        """All tensors, each before those that it was computed from."""
+        yield from reversed(list(self.steps))
+
+    def _last_reader(self) -> tuple[Reader | None, set[Key], set[Key]]:
+        """The last operation that reads positions together, and the tensors that all it sees runs through."""
+        place = {key: i for i, key in enumerate(self.steps)}
+        reads: list[tuple[int, Key]] = []
+        for key, step in self.steps.items():
+            if key in self.levels and any(
+                use == "read" and (source := step.inputs[i]) is not None and _wide(self.steps[source].tag)
+                for i, use in step.uses.items()
+            ):
+                reads.append((step.order, key))
+        if not reads:
+            return None, set(), set()
+        last = max(reads, key=lambda pair: (pair[0], place[pair[1]]))[1]
+        step = self.steps[last]
+        necks: set[Key] = set()
+        ahead: set[Key] = set()
+        heap: list[tuple[int, int]] = []
+        keys = list(self.steps)
+        queued: set[Key] = set()
+
+        def push(source: Key | None) -> None:
+            if source is not None and source not in queued and _wide(self.steps[source].tag):
+                queued.add(source)
+                heapq.heappush(heap, (-place[source], place[source]))
+
+        for i, use in step.uses.items():
+            if use == "read":
+                push(step.inputs[i])
+        anchor: Step | None = None
+        while heap:
+            index = heapq.heappop(heap)[1]
+            key = keys[index]
+            ahead.add(key)
+            if not heap:
+                necks.add(key)
+            here = self.steps[key]
+            if anchor is None and here.weighted:
+                anchor = here
+            for i, use in here.uses.items():
+                if use in ("kept", "spread"):
+                    push(here.inputs[i])
+        recurrent = self.aliases.get(last) is not None
+        if anchor is None:
+            return Reader(step.mixes, step.order, recurrent), necks, ahead
+        convolved = "Convolution" in anchor.name
+        return Reader(step.mixes, step.order, recurrent, anchor.order, convolved, pace(anchor.tag)), necks, ahead
+
+    def _projected(self, key: Key) -> bool:
+        """Whether only moves lie between it and a multiplication by weights."""
+        for _ in range(8):
+            step = self.steps[key]
+            if step.weighted:
+                return True
+            moved = step.name.startswith(MOVES)
+            added = step.name.startswith("Add") and sum(self._varies(source) for source in step.inputs) == 1
+            sources = [source for source in step.inputs if self._varies(source)]
+            if not (moved or added) or len(sources) != 1:
+                return False
+            key = sources[0]  # type: ignore[assignment]
+        return False
+
+    def _varies(self, source: Key | None) -> bool:
+        return source is not None and self.steps[source].order >= 0
+
+
+MULTIPLIED = ("Convolution", "Addmm", "Mm", "Bmm", "Baddbmm", "Mkldnn", "Cudnn", "Linear")
+MOVES = ("View", "UnsafeView", "ReshapeAlias", "Permute", "Transpose", "Unbind", "Select", "Split", "Slice", "Squeeze",
+         "Unsqueeze", "Clone", "Alias", "Expand", "T", "UnsafeSplit")  # fmt: skip
+
+
+def sizes(tag: Tag) -> tuple[tuple[int, int], ...]:
+    """The axes of positions in a tag with their sizes, in the order of the input."""
+    return tuple(sorted((atom.of, atom.size) for axis in tag.axes for atom in axis.atoms if atom.of >= 0))
+
+
+def pace(tag: Tag) -> tuple[tuple[int, float], ...]:
+    """How many positions of the input one step covers, along each axis of positions in a tag."""
+    return tuple(sorted((atom.of, round(atom.stride, 3)) for axis in tag.axes for atom in axis.atoms if atom.of >= 0))
+
+
+def _wide(tag: Tag) -> bool:
+    return math.prod(size for _, size in sizes(tag)) > 1
+
+
+def _followed(op: Operation) -> Tag:
+    """The tag by the rule of the operation; of nothing known where there is none, or it does not fit."""
+    apply = rule(type(op.node).__name__)
+    if apply is None or not any(tag is not None for tag in op.tags):
+        return mystery(op.shape, any(tag.picked for tag in op.parts))
+    try:
+        tag = apply(op)
+    except (IndexError, ValueError, AttributeError, TypeError, ZeroDivisionError, RuntimeError):
+        op.uses.clear()
+        return mystery(op.shape)
+    return tag if tag.shape == op.shape else mystery(op.shape, tag.picked)
+
+
+def _recurrent(op: Operation) -> Tag:
+    """A recurrent layer keeps all axes but the last."""
+    tag = op.first
+    op.uses[0] = "read"
+    if len(tag.axes) != len(op.shape) or tag.shape[:-1] != op.shape[:-1]:
+        return mystery(op.shape)
+    return Tag((*tag.axes[:-1], other(op.shape[-1])), tag.picked)
+
+
+def _key(tensor: Tensor | None) -> Key | None:
+    return None if tensor is None or tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
+
+
+def _shape(node: Any, number: int) -> tuple[int, ...] | None:
+    metadata = getattr(node, "_input_metadata", None)
+    return None if metadata is None or number >= len(metadata) else tuple(metadata[number].shape)
