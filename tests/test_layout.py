@@ -463,6 +463,40 @@ def test_a_layer_without_positions_is_refused() -> None:
     assert Probe(model).choice(sample(2, 20)).startswith("conv: ")
 
 
+def mirrored(h: Tensor) -> Tensor:
+    """Written into a tensor the other way round."""
+    out = h * 0
+    out[:] = h.flip(-1)
+    return out
+
+
+MOVED: dict[str, Callable[[Tensor], Tensor]] = {
+    "rolled": lambda h: torch.roll(h, 13, -1),
+    "rolled within a grid": lambda h: torch.roll(h.reshape(*h.shape[:2], 8, 4), (3, 2), (2, 3)).flatten(2),
+    "halves swapped": lambda h: torch.cat([h[..., 16:], h[..., :16]], -1),
+    "mirrored": lambda h: h.flip(-1),
+    "mirrored in place": mirrored,
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_positions_that_were_moved_are_never_read_as_if_they_were_not(name: str) -> None:
+    with seeded():
+        model = ready(Net(lambda m, x: m.head(F.relu(m.conv(MOVED[name](x))).mean(-1)),
+                          conv=nn.Conv1d(2, 6, 3, padding=1), head=mean_head(6)))  # fmt: skip
+    with pytest.raises(LayerError, match="flipped, shifted or mixed"):
+        Probe(model).tapped(sample(2, 32))
+
+
+def test_rolled_back_they_are_where_they_were() -> None:
+    with seeded():
+        model = ready(Net(lambda m, x: m.head(
+                              m.out(torch.roll(m.conv(torch.roll(x, (3, -5), (2, 3))), (-3, 5), (2, 3))).mean((2, 3))),
+                          conv=nn.Conv2d(2, 6, 3, padding=1), out=nn.Tanh(), head=mean_head(6)))  # fmt: skip
+    (tap,) = Probe(model).tapped(sample(2, 12, 12))
+    assert (tap.name, tap.layout.grid) == ("out", (12, 12))
+
+
 def test_rows_of_windows_are_no_samples() -> None:
     case = CASES["windows"]
     model = ready(case.build())

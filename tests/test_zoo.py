@@ -20,18 +20,13 @@ ENTRIES = {e.name: e for e in [*table_timm.ENTRIES, *table_signals.ENTRIES, *tab
 SAMPLE = (
     "test_resnet", "test_convnext", "test_efficientnet", "test_vit", "test_vit_relpos", "test_mambaout", "pvt_v2_b0",
     "test_coatnet", "shufflenet_v2_x0_5", "squeezenet1_1",
-    "inception_time", "tcn_last", "lstm_mean", "bilstm_mean", "gru_state", "cnn_lstm", "transformer_class_token",
-    "transformer_last_token", "transformer_mean", "patch_tst", "ts_mixer", "dense_over_time",
+    "inception_time", "tcn_last", "lstm_mean", "bilstm_mean", "lstm_state", "gru_mean", "gru_state", "cnn_lstm",
+    "transformer_class_token", "transformer_last_token", "transformer_mean", "patch_tst", "ts_mixer",
+    "dense_over_time",
 )  # fmt: skip
 
 
-# Of the first an earlier layer is chosen than the table has; of the second only the last state is read, not the output.
-OPEN = {"tcn_last", "gru_state"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xfail(strict=True)) if n in OPEN else n for n in SAMPLE]
-)
+@pytest.mark.parametrize("name", SAMPLE)
 def test_a_network_is_explained_and_right(name: str) -> None:
     record = judged(ENTRIES[name])
     assert record["outcome"] == "right", record["reasons"]

@@ -8,6 +8,7 @@ import statistics
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -158,22 +159,27 @@ def _logits(record: dict[str, Any], model: nn.Module, x: Tensor, right: Tensor) 
 
 
 def _passes(model: nn.Module, x: Tensor) -> float:
-    """Processor time of a warm Grad-CAM of one sample over that of a forward pass, the median of pairs."""
+    """Time of a warm Grad-CAM of one sample over that of a forward pass, the median of rounds."""
     image, probe = x[:1], hp.Probe(model)
-    ratios = []
-    for turn in range(3):
+    hp.explain(probe, image, "grad-cam")
+
+    def plain() -> None:
         with torch.no_grad():
-            start = time.process_time()
             model(image)
-            plain = time.process_time() - start
-        start = time.process_time()
+
+    def explained() -> None:
         hp.explain(probe, image, "grad-cam")
-        took = time.process_time() - start
-        if turn:
-            ratios.append(took / max(plain, 1e-9))
-        if turn and took > 2:
-            break
-    return round(statistics.median(ratios), 2)
+
+    repeats = max(1, min(20, round(0.05 / _seconds(plain, 1))))
+    rounds = 3 if repeats > 1 else 2
+    return round(statistics.median(_seconds(explained, repeats) / _seconds(plain, repeats) for _ in range(rounds)), 2)
+
+
+def _seconds(work: Callable[[], None], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return max(time.perf_counter() - start, 1e-9)
 
 
 def _compare(entry: Entry, record: dict[str, Any], model: nn.Module, x: Tensor, target: Tensor,

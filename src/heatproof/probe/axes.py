@@ -20,13 +20,14 @@ MOST_LOST = 0.75  # the least share of an axis that still stands for the whole i
 
 class Atom(NamedTuple):
     """A factor of an axis: of which input axis (or ROWS, OTHER, UNKNOWN), its size, how many input positions a step
-    covers, and whether it covers the whole input axis.
+    covers, whether it covers the whole input axis, and by how many input positions it was rolled.
     """
 
     of: int
     size: int
     stride: float = 1.0
     whole: bool = True
+    rolled: float = 0.0
 
 
 class Axis:
@@ -140,7 +141,7 @@ def resized(axis: Axis, size: int, factor: float | None = None) -> Axis:
         return other(size)
     (atom,) = axis.atoms
     stride = atom.stride * (atom.size / size if factor is None else factor)
-    return Axis((Atom(atom.of, size, stride, atom.whole),))
+    return Axis((atom._replace(size=size, stride=stride),))
 
 
 def ranged(axis: Axis, start: int, stop: int, step: int, extent: Sequence[int]) -> Axis:
@@ -164,7 +165,7 @@ def ranged(axis: Axis, start: int, stop: int, step: int, extent: Sequence[int]) 
     (atom,) = axis.atoms
     span = min(extent[atom.of], atom.size * atom.stride)
     whole = atom.whole and kept * step * atom.stride >= MOST_LOST * span
-    return Axis((Atom(atom.of, kept, atom.stride * step, whole),) if kept > 1 else (), prefix, suffix)
+    return Axis((atom._replace(size=kept, stride=atom.stride * step, whole=whole),) if kept > 1 else (), prefix, suffix)
 
 
 def joined(parts: Sequence[Tag], shape: Sequence[int]) -> Tag:
@@ -196,7 +197,7 @@ def _pair(a: Axis, b: Axis, size: int) -> Axis:
         return a if a.atoms else b
     if a.positions and b.positions:
         ends = (a.prefix, a.suffix) == (b.prefix, b.suffix)
-        same = ends and [(m.of, m.size) for m in a.atoms] == [(m.of, m.size) for m in b.atoms]
+        same = ends and [(m.of, m.size, m.rolled) for m in a.atoms] == [(m.of, m.size, m.rolled) for m in b.atoms]
         if same:
             return a if all(m.whole for m in a.atoms) else b
         return a if a.clean and not b.clean else b if b.clean and not a.clean else unknown(size)
@@ -212,12 +213,12 @@ def merged(atoms: Sequence[Atom]) -> tuple[Atom, ...]:
     parts: list[Atom] = []
     for atom in atoms:
         last = parts[-1] if parts else None
-        if last is not None and last.of == atom.of and last.of != ROWS:
+        if last is not None and last.of == atom.of and last.rolled == atom.rolled and last.of != ROWS:
             if atom.of in (OTHER, UNKNOWN):
                 parts[-1] = last._replace(size=last.size * atom.size)
                 continue
             if math.isclose(last.stride, atom.size * atom.stride, rel_tol=1e-6):
-                parts[-1] = Atom(atom.of, last.size * atom.size, atom.stride, last.whole)
+                parts[-1] = last._replace(size=last.size * atom.size, stride=atom.stride)
                 continue
         parts.append(atom)
     return tuple(parts)
@@ -241,9 +242,8 @@ class _Flow:
                 size //= atom.size
             elif atom.size % size == 0:
                 inner = atom.size // size
-                outer = Atom(atom.of, size, atom.stride * inner, atom.whole)
-                taken.append(outer)
-                self.atoms.insert(0, Atom(atom.of, inner, atom.stride, False))
+                taken.append(atom._replace(size=size, stride=atom.stride * inner))
+                self.atoms.insert(0, atom._replace(size=inner, whole=False))
                 size = 1
             else:
                 return None
@@ -354,6 +354,8 @@ def reading(tag: Tag, extent: Sequence[int]) -> Reading:
             parts |= {atom.of for atom in axis.atoms if atom.of >= 0}  # what lies within a window or patch
             places.append(())
             continue
+        if any(atom.rolled for atom in axis.atoms):
+            return Reading(None, certain=False)
         of = [atom.of for atom in axis.atoms]
         if len(set(of)) != len(of) or grid.keys() & set(of):
             return Reading(None, certain=len(set(of)) == len(of))

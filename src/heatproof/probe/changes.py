@@ -47,9 +47,19 @@ def laid_out(op: Operation) -> Tag:
 
 
 def written_into(op: Operation) -> Tag:
-    """The axes of the tensor that was written into."""
+    """The axes of the tensor that was written into, if what was written lies along them as it does."""
     base = op.tags[0]
-    return base if base is not None and base.shape == op.shape else mystery(op.shape)
+    if base is None or base.shape != op.shape:
+        return mystery(op.shape)
+    fits = all(tag is None or _alongside(tag, base) for tag in op.tags[1:])
+    return base if fits else mystery(op.shape, base.picked)
+
+
+def _alongside(tag: Tag, base: Tag) -> bool:
+    """Whether the positions of a part are those of the whole; other axes may be shorter."""
+    pairs = list(zip(tag.axes[::-1], base.axes[::-1], strict=False))
+    lost = any(axis.positions or axis.unknown for axis in tag.axes[: len(tag.axes) - len(pairs)])
+    return not lost and all(a == b or not (a.positions or a.unknown) for a, b in pairs)
 
 
 def shuffled_along(name: str) -> Rule:
@@ -65,6 +75,28 @@ def shuffled_along(name: str) -> Rule:
                          for i, (a, s) in enumerate(zip(tag.axes, op.shape, strict=True))), tag.picked)  # fmt: skip
 
     return apply
+
+
+def rolled(op: Operation) -> Tag:
+    """Entries moved around the ends of their axes; rolled back they are where they were."""
+    tag, shifts, dims = op.first, op.saved("shifts"), op.saved("dims")
+    if len(shifts) != len(dims) or tag.shape != op.shape:
+        return mystery(op.shape)
+    axes = {}
+    for shift, dim in zip(shifts, dims, strict=True):
+        axis = axes.get(dim % len(op.shape), tag.axes[dim % len(op.shape)])
+        axes[dim % len(op.shape)] = _roll(axis, shift)
+    return tag.replaced(axes)
+
+
+def _roll(axis: Axis, shift: int) -> Axis:
+    if not axis.positions or shift % axis.size == 0:
+        return axis
+    if len(axis.atoms) > 1 or axis.prefix or axis.suffix:
+        return unknown(axis.size)
+    (atom,) = axis.atoms
+    steps = round(atom.rolled / atom.stride + shift, 6) % atom.size
+    return Axis((atom._replace(rolled=round(steps * atom.stride, 6)),))
 
 
 # Operations that change how many positions there are

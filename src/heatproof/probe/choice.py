@@ -84,7 +84,7 @@ def _best(seen: Survey, maps: Sequence[Call]) -> Call | None:
     """The last of the layers with positions that the last reader of positions depends on, by the rules of `choose`."""
     reader = seen.reader
     if reader is None or not any(call.fact is not None and call.fact.ahead for call in maps):
-        read = [call for call in maps if call.fact is None or call.fact.flow in ("map", None)]
+        read = [call for call in maps if call.fact is None or call.fact.flow == "map"]
         return _followers(seen, read)
     read = [call for call in maps if call.fact is not None and call.fact.ahead and call.fact.flow == "map"]
     if reader.mixes:
@@ -100,9 +100,15 @@ def _followers(seen: Survey, maps: Sequence[Call]) -> Call | None:
     """Where operations cannot be followed: the last convolution and what has its positions, else the last layer."""
     convolutions = [call for call in maps if isinstance(call.module, CONVOLUTIONS)]
     if convolutions and len(convolutions) > 1:
-        here = convolutions[-1].layout(seen.size)
-        maps = [call for call in maps if call.index >= convolutions[-1].index and call.layout(seen.size) == here]
+        here = _pace(convolutions[-1], seen)
+        maps = [call for call in maps if call.index >= convolutions[-1].index and _pace(call, seen) == here]
     return maps[-1] if maps else None
+
+
+def _pace(call: Call, seen: Survey) -> object:
+    """How many input positions one of its own covers; its layout where that is not followed."""
+    layout = call.layout(seen.size)
+    return pace(call.fact.tag) if call.fact is not None and call.seen.certain else layout
 
 
 def _entering(seen: Survey, reader: Reader, maps: Sequence[Call]) -> Call | None:
@@ -145,7 +151,10 @@ def _absence(seen: Survey) -> str:
     )
     if lone:
         return f"the output depends on no layer at more than one position; {tail}"
-    return f"the model has no convolution and no layer whose output has positions; {tail}"
+    return (
+        "no layer could be followed to the positions of the input, which may be flipped, shifted or mixed inside the "
+        f"model; {tail}"
+    )
 
 
 def _reason(seen: Survey, best: Call, layout: Layout) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from heatproof.probe.axes import Atom, Axis, Tag, joined, mystery, other, ranged, reshaped, resized, unknown
+from heatproof.probe.axes import Axis, Tag, joined, mystery, other, ranged, reshaped, resized, unknown
 from heatproof.probe.layout import ROWS
 from heatproof.probe.operations import Operation
 
@@ -178,7 +178,7 @@ def windowed(op: Operation) -> Tag:
     old = tag.axes[axis]
     outer = resized(old, op.shape[axis], float(step))
     single = old.clean and len(old.atoms) == 1 and not (old.prefix or old.suffix)
-    inner = Axis((Atom(old.atoms[0].of, size, old.atoms[0].stride, False),)) if single and size > 1 else other(size)
+    inner = Axis((old.atoms[0]._replace(size=size, whole=False),)) if single and size > 1 else other(size)
     return Tag((*tag.axes[:axis], outer, *tag.axes[axis + 1 :], inner), tag.picked)
 
 

@@ -167,6 +167,7 @@ class Provenance:
         if root is None or root not in self.steps:
             return levels
         reached: set[Key] = {root}
+        picks: dict[Key, set[int]] = {}
         levels[root] = 2
         for key in self._backwards():
             if key not in reached:
@@ -184,6 +185,10 @@ class Provenance:
                     level = 2 if here else 0
                 else:
                     level = 0 if use is None else LEVELS[use]
+                if use == "one" and step.name.startswith("Unbind"):  # a loop over the positions
+                    entries = picks.setdefault(source, set())
+                    entries.add(key[1])
+                    level = 2 if len(entries) > 1 else 1
                 levels[source] = max(levels.get(source, 0), level)
         return levels
 

@@ -41,7 +41,7 @@ KEPT = """
 """
 SAME = """
     Alias BatchNormImplIndex CudnnBatchNorm FusedRmsNorm InstanceNorm MiopenBatchNorm NativeBatchNorm
-    NativeGroupNorm NativeLayerNorm RmsNorm Roll ToCopy To Detach ViewAsReal ViewAsComplex
+    NativeGroupNorm NativeLayerNorm RmsNorm ToCopy To Detach ViewAsReal ViewAsComplex
     WeightNormInterface ChannelShuffle Renorm ToMkldnn ToDense
 """
 RESAMPLED = """
@@ -89,6 +89,7 @@ RULES: dict[str, Rule] = {
     "Mv": changes.by_vector,
     "Permute": moves.permuted,
     "Repeat": moves.repeated,
+    "Roll": changes.rolled,
     "Select": moves.selected,
     "Slice": moves.sliced,
     "Sort": changes.shuffled_along("dim"),
