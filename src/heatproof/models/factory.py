@@ -99,8 +99,8 @@ def _unsafe(message: str) -> str:
         return "is not a plain state dict of tensors (UnpicklingError)"
     where = "in its hyper_parameters perhaps" if "pytorch-lightning" in message else "beside its tensors"
     return (
-        f"holds a pickled object ({name[1]}, {where}), which may run code when read and is never loaded; "
-        "save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
+        f"is not a plain state dict: it holds a pickled object ({name[1]}, {where}), which may run code when read and "
+        "is never loaded; save the weights alone: torch.save(model.state_dict(), 'weights.pt')"
     )
 
 

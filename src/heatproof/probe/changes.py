@@ -82,7 +82,7 @@ def rolled(op: Operation) -> Tag:
     tag, shifts, dims = op.first, op.saved("shifts"), op.saved("dims")
     if len(shifts) != len(dims) or tag.shape != op.shape:
         return mystery(op.shape)
-    axes = {}
+    axes: dict[int, Axis] = {}
     for shift, dim in zip(shifts, dims, strict=True):
         axis = axes.get(dim % len(op.shape), tag.axes[dim % len(op.shape)])
         axes[dim % len(op.shape)] = _roll(axis, shift)

@@ -311,10 +311,16 @@ class Observation(EndingWatch):
         bounds: Bounds = "open" if name in LINEAR else "unknown"
         if name in PASSING:
             bounds = self._passed(name, args, kwargs or {})
-        out = super().__torch_function__(func, types, args, kwargs)
-        for part in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(part, Tensor):
-                self._ranges[id(part)] = weakref.ref(part), bounds
+        if self._endings or name in OPERATIONS:
+            out = super().__torch_function__(func, types, args, kwargs)
+        else:
+            out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            self._ranges[id(out)] = weakref.ref(out), bounds
+        elif isinstance(out, (tuple, list)):
+            for part in out:
+                if isinstance(part, Tensor):
+                    self._ranges[id(part)] = weakref.ref(part), bounds
         if name == "setitem":
             self._ranges.pop(id(args[0]), None)
         return out
@@ -322,7 +328,8 @@ class Observation(EndingWatch):
     def _passed(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bounds:
         """What becomes of the range: a gate puts no bounds on open values, a divisor made of them may."""
         sources = [t for t in _parts((*args, *kwargs.values())) if self._bounds(t) is not None]
-        sources = [t for t in sources if t.numel() != 1] or sources  # a number beside others is a scale or an offset
+        if len(sources) > 1:  # a number beside others is a scale or an offset
+            sources = [t for t in sources if t.numel() != 1] or sources
         ranges: list[Bounds] = ["bounded" if self.of(t) is not None else self.bounds(t) for t in sources]
         if name in DIVISIONS and any(t is args[1] for t in sources if len(args) > 1):
             return "unknown"

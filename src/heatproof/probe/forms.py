@@ -5,13 +5,13 @@ A compiled or data-parallel model is asked through the module inside. Layers kee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules import module as modules
 
 from heatproof.errors import InputError, LayerError
@@ -150,11 +150,20 @@ def check_values(model: nn.Module) -> None:
 
     Raises: InputError for lazy layers that never ran, and for weights on the meta device.
     """
+    if not any(torch.nn.parameter.is_lazy(tensor) or tensor.is_meta for tensor in tensors(list(model.modules()))):
+        return
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise InputError(f"model: {name!r} of a lazy layer has no values yet; run model(x) once first")
         if tensor.is_meta:
             raise InputError(f"model: {name!r} is on the meta device and has no values; load the weights first")
+
+
+def tensors(modules: Sequence[nn.Module]) -> list[Tensor]:
+    """The parameters and buffers of modules, shared ones as often as they are held, without those of TorchScript."""
+    tables = [vars(module) for module in modules if not is_scripted(module)]
+    return [t for table in tables for name in ("_parameters", "_buffers") for t in table[name].values()
+            if t is not None]  # fmt: skip
 
 
 def _of(module: nn.Module, name: str) -> Any:

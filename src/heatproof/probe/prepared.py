@@ -44,7 +44,6 @@ class Prepared:
         sample: the input that it was learnt from (1, C, *S), of the model's type and device.
         survey: the model's layers and how each is laid out.
         near: rows a pass so that, on the CPU, each layer finds what the one before wrote still near the processor.
-        obstacle: why no copy or traced graph of the model is used, or nothing.
         watch: whether scores depend on the batch; None where that is not asked.
         taps: the layers to look at, by what was asked for.
         cuts: the model cut in two at a layer, by its name and call; None where its graph cannot be followed.
@@ -53,10 +52,10 @@ class Prepared:
     sample: Float[Tensor, "1 c *s"]
     survey: Survey
     near: int
-    obstacle: str = ""
     watch: BatchWatch | None = None
     taps: dict[tuple[str | None, str | None], list[Tap]] = field(default_factory=dict)
     cuts: Halves = field(default_factory=dict)
+    _obstacles: list[str] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -67,20 +66,23 @@ class Prepared:
         outputs: str | None = None,
         *,
         keep: bool = False,
+        ground: Ground | None = None,
     ) -> Prepared:
         """What one pass of the first sample shows; with ``keep`` its gradients can be asked for.
+
+        ``ground`` saves a look over all modules.
 
         Raises: InputError where the model does not accept it.
         """
         sample = x[:1]
         try:
             with counting(model, passes):
-                seen = survey(model, x, Statement.of(model, outputs), keep=keep)
+                seen = survey(model, x, Statement.of(model, outputs), keep=keep, ground=ground)
         except torch.OutOfMemoryError as error:
             raise HeatproofError(ONE_IS_TOO_MUCH) from error
         widest = max((math.prod(call.shape or ()) for call in seen.calls), default=1)
         near = max(16, CACHED // widest) if sample.device.type == "cpu" else MOST
-        return cls(sample.clone(), seen, near, obstacle(model), _watch(model, sample, seen))
+        return cls(sample.clone(), seen, near, _watch(model, sample, seen))
 
     @property
     def outputs(self) -> Outputs:
@@ -91,6 +93,12 @@ class Prepared:
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.sample.device
+
+    def obstacle(self, model: nn.Module) -> str:
+        """Why no copy or traced graph of the model is used, or nothing."""
+        if not self._obstacles:
+            self._obstacles.append(obstacle(model))
+        return self._obstacles[0]
 
     def bring(self, x: Tensor) -> Tensor:
         """Inputs of the model's type, on its device."""
@@ -103,7 +111,7 @@ class Prepared:
         """
         place = (tap.name, tap.call)
         if anew or place not in self.cuts:
-            self.cuts[place] = graph.cut(model, tap, self.sample, passes, self.obstacle)
+            self.cuts[place] = graph.cut(model, tap, self.sample, passes, self.obstacle(model))
         return self.cuts[place]
 
 
@@ -190,7 +198,9 @@ class Store:
             if key not in memory.shapes:
                 few = x[: min(SEVERAL, self.capacity.rows(key[0]))]
                 place = device_and_dtype(self.model)
-                learnt = Prepared.of(self.model, brought(few, *place), passes, self.outputs, keep=keep)
+                learnt = Prepared.of(
+                    self.model, brought(few, *place), passes, self.outputs, keep=keep, ground=memory.ground()
+                )
                 if not learnt.outputs.settled or learnt.outputs.choices:
                     self.own[key] = stamp, learnt
                     return learnt

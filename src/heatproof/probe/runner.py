@@ -182,7 +182,7 @@ class Runner:
         The copy is as old as the weights, by their digest, and gives what the model gives for every sample of ``x``.
         Cost: for a copy, two passes of each sample.
         """
-        if self.engine == "plain" or passes < FEW or self.prepared.obstacle:
+        if self.engine == "plain" or passes < FEW or self.prepared.obstacle(self.model):
             return self.model
         with self.store.memory.lock, self.borrowed():
             fast = self.store.memory.copies.of_model(self.model, self.weights, self.prepared.bring(x[:1]))

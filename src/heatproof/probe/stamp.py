@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heatproof.probe.forms import HOOKS, global_hooks, is_scripted
+from heatproof.probe.forms import HOOKS, global_hooks, is_scripted, tensors
 
 _STANDARD = frozenset(vars(nn.Module())) - {"training"}
 _TABLES = ("_modules", "_parameters", "_buffers")
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, enum.Enum)
+_EXACTLY = frozenset(_PLAIN)
 _DEEP = 4  # levels of lists and dicts that are looked into
 _LONG = 256  # entries of a list or dict that are looked at by value
 
@@ -47,7 +48,8 @@ class _Same:
 
 
 def _is_plain(value: Any) -> bool:
-    return type(value) in _PLAIN or isinstance(value, _PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))
+    kind = type(value)
+    return kind in _EXACTLY or (all(map(_is_plain, value)) if kind is tuple else isinstance(value, _PLAIN))
 
 
 def _token(value: Any, depth: int = _DEEP) -> Any:
@@ -164,22 +166,24 @@ class Stamp:
         """The stamp of a model as it is now."""
         modules = list(model.modules())
         classes = dict.fromkeys(kind for module in modules for kind in _classes(type(module)))
+        looks = [_Module.of(module) for module in modules]
         objects: dict[int, tuple[weakref.ref[Any], Any]] = {}
-        for module in modules:
-            for name, value in () if is_scripted(module) else vars(module).items():
-                if name not in _SKIPPED and not _is_plain(value) and id(value) not in objects:
-                    fields = _fields(value)
-                    if fields is not None:
-                        try:
-                            objects[id(value)] = (weakref.ref(value), fields)
-                        except TypeError:
-                            continue
+        for module, look in zip(modules, looks, strict=True):
+            for name, _ in () if look.table is None else look.table.others:
+                value = vars(module)[name]
+                fields = None if id(value) in objects else _fields(value)
+                if fields is not None:
+                    try:
+                        objects[id(value)] = (weakref.ref(value), fields)
+                    except TypeError:
+                        continue
+        weights = tensors(_unscripted(modules))
         return cls(
-            [_Module.of(module) for module in modules],
+            looks,
             [(weakref.ref(kind), _Table.of(_methods(kind), frozenset())) for kind in classes],
             list(objects.values()),
-            [weakref.ref(t) for t in _weights(model)],
-            _facts(_weights(model)),
+            [weakref.ref(t) for t in weights],
+            _facts(weights),
             global_hooks(),
         )
 
@@ -241,12 +245,10 @@ def _methods(kind: type) -> Mapping[str, Any]:
     return table
 
 
-def _weights(model: nn.Module) -> Iterator[Tensor]:
-    """All weights but those inside TorchScript, which are another object at every look."""
-    scripted = {id(part) for module in model.modules() if is_scripted(module) for part in module.modules()}
-    for module in model.modules():
-        if id(module) not in scripted:
-            yield from (t for name in _TABLES[1:] for t in vars(module)[name].values() if t is not None)
+def _unscripted(modules: list[nn.Module]) -> list[nn.Module]:
+    """The modules without those inside TorchScript, whose tensors are other objects at every look."""
+    scripted = {id(part) for module in modules if is_scripted(module) for part in module.modules()}
+    return [module for module in modules if id(module) not in scripted] if scripted else modules
 
 
 def _facts(tensors: Iterable[Any]) -> list[tuple[Any, ...]]:
@@ -255,12 +257,12 @@ def _facts(tensors: Iterable[Any]) -> list[tuple[Any, ...]]:
 
 def loose(model: nn.Module) -> list[Tensor]:
     """Tensors that modules hold as plain attributes, alone or in lists and dicts."""
-    tensors: dict[int, Tensor] = {}
+    held: dict[int, Tensor] = {}
     for module in model.modules():
         for name, value in () if is_scripted(module) else vars(module).items():
             if name not in _SKIPPED and not _is_plain(value):
-                tensors.update((id(t), t) for t in _tensors(value))
-    return list(tensors.values())
+                held.update((id(t), t) for t in _tensors(value))
+    return list(held.values())
 
 
 def _tensors(value: Any, depth: int = _DEEP) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from heatproof.probe.evidence import Statement, decide
 from heatproof.probe.layout import Layout
 from heatproof.probe.outputs import Outputs, checked
 from heatproof.probe.provenance import Fact, Provenance, Reader
-from heatproof.probe.state import borrowed, holding_weakly
+from heatproof.probe.state import Ground, borrowed, holding_weakly
 
 SEVERAL = 16  # samples whose numbers are looked at where those of one do not settle how to read them
 UNSAID = Statement()
@@ -121,12 +121,13 @@ class Record:
     """The calls of a pass as they end, with the tensors that they returned.
 
     Attributes:
-        names: of the modules. calls, ends, versions: what ended, its output or None, and how often that was written to.
+        names: of the modules. calls: the modules that ended, each with the number of its call.
+        ends, versions: their outputs or None, and how often these were written to.
         nested: whether the output is one of several. aliases: outputs of recurrent layers and what went into them.
     """
 
     names: dict[nn.Module, str]
-    calls: list[Call] = field(default_factory=list)
+    calls: list[tuple[nn.Module, int]] = field(default_factory=list)
     ends: list[Tensor | None] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     aliases: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -135,46 +136,57 @@ class Record:
 
     def __call__(self, module: nn.Module, inputs: Any, out: Any) -> None:
         """The hook."""
-        self.times[module] += 1
-        tensor, source = end(out), end(inputs)
-        shape = None if tensor is None else tuple(tensor.shape)
-        self.calls.append(Call(self.names[module], module, shape, self.times[module], index=len(self.calls)))
-        self.ends.append(tensor)
-        self.nested.append(tensor is not out)
-        self.versions.append(-1 if tensor is None or tensor.is_inference() else tensor._version)
-        if isinstance(module, nn.RNNBase) and tensor is not None and source is not None and source.grad_fn is not None:
-            self.aliases.append((tensor, source))
+        with torch._C.DisableTorchFunction():
+            self.times[module] += 1
+            tensor = out if isinstance(out, Tensor) else end(out)
+            self.calls.append((module, self.times[module]))
+            self.ends.append(tensor)
+            self.nested.append(tensor is not out)
+            self.versions.append(-1 if tensor is None or tensor.is_inference() else tensor._version)
+            if isinstance(module, nn.RNNBase) and tensor is not None:
+                source = end(inputs)
+                if source is not None and source.grad_fn is not None:
+                    self.aliases.append((tensor, source))
 
-    def handed(self, call: Call) -> bool:
+    def handed(self, index: int) -> bool:
         """Whether a layer returned several things, the first of which it only passes on."""
-        if not self.nested[call.index]:
+        if not self.nested[index]:
             return False
-        inside = f"{call.name}."
+        inside = f"{self.names[self.calls[index][0]]}."
         return any(
-            end is self.ends[call.index] and not earlier.name.startswith(inside)
-            for earlier, end in zip(self.calls[: call.index], self.ends, strict=False)
+            end is self.ends[index] and not self.names[module].startswith(inside)
+            for (module, _), end in zip(self.calls[:index], self.ends, strict=False)
         )
+
+    def shapes(self) -> list[tuple[int, ...] | None]:
+        """Of the outputs."""
+        return [None if tensor is None else tuple(tensor.shape) for tensor in self.ends]
 
 
 def survey(
-    model: nn.Module, x: Float[Tensor, "n c *s"], statement: Statement = UNSAID, *, keep: bool = False
+    model: nn.Module,
+    x: Float[Tensor, "n c *s"],
+    statement: Statement = UNSAID,
+    *,
+    keep: bool = False,
+    ground: Ground | None = None,
 ) -> Survey:
     """Run one sample and write down what happens; a few more where its numbers alone tell how to read the output.
 
     Args:
         x: the samples at hand. statement: what was said of the outputs. keep: whether gradients will be asked for of
-            this very pass; otherwise it holds no tensor that they need.
+            this very pass; otherwise it holds no tensor that they need. ground: saves a look over all modules.
 
     Raises: InputError where the model does not accept the input, or returns NaN or infinite values for it.
     """
     names = {module: name for name, module in model.named_modules()}
     sample = x[:1].detach()
     keep = keep and not any(module._backward_hooks for module in names)
-    record, raw, source, seen = _followed(model, sample, names, keep=keep)
+    record, raw, source, seen = _followed(model, sample, names, keep=keep, ground=ground)
     with torch.no_grad():
         outputs = decide(raw, 1, seen, statement)
         if len(x) > 1 and (outputs.choices or not outputs.settled):
-            with borrowed(model):
+            with borrowed(model, ground=ground):
                 outputs = decide(raw, 1, seen, statement, (_returned(model, x), len(x)))
         alone = None if outputs.trouble is not None else checked(outputs.read(raw, 1, seen).detach())
     provenance = None
@@ -183,28 +195,42 @@ def survey(
         root = end(raw) if root is None else root
         provenance = Provenance(source, root, [tensor for tensor in record.ends if tensor is not None], record.aliases)
     facts = [None if provenance is None or tensor is None else provenance.fact(tensor) for tensor in record.ends]
-    size = tuple(x.shape[2:])
-    calls = [
-        replace(
-            call, of=record.times[call.module], fact=fact, seen=_reading(call, fact, size), handed=record.handed(call)
-        )
-        for call, fact in zip(record.calls, facts, strict=True)
-    ]
-    trial = Trial(model, sample, {c.index: c.shape for c in calls if c.shape and not c.seen.certain})
+    size, shapes = tuple(x.shape[2:]), record.shapes()
+    seen_as = _readings(facts, shapes, size)
+    trial = Trial(model, sample, {i: s for i, s in enumerate(shapes) if s and not seen_as[i].certain})
+    calls = tuple(
+        Call(names[module], module, shapes[i], number, record.times[module], i, record.handed(i), facts[i], seen_as[i],
+             trial)
+        for i, (module, number) in enumerate(record.calls)
+    )  # fmt: skip
     reader = None if provenance is None else provenance.reader
-    seen_calls = tuple(replace(call, trial=trial) for call in calls)
     first = [First(raw, record.ends, record.versions, seen)] if keep and source is not None else []
-    return Survey(seen_calls, size, outputs, alone, reader, trial, first=first)
+    return Survey(calls, size, outputs, alone, reader, trial, first=first)
 
 
-def _reading(call: Call, fact: Fact | None, size: tuple[int, ...]) -> Reading:
-    if fact is None:
-        return Reading(None, certain=call.shape is None or len(call.shape) < 2)
-    return reading(fact.tag, size)
+def _readings(
+    facts: Sequence[Fact | None], shapes: Sequence[tuple[int, ...] | None], size: tuple[int, ...]
+) -> list[Reading]:
+    """How each output is read as far as operations say; many share a tag."""
+    by_tag: dict[int, Reading] = {}
+    readings = []
+    for fact, shape in zip(facts, shapes, strict=True):
+        if fact is None:
+            readings.append(Reading(None, certain=shape is None or len(shape) < 2))
+            continue
+        if id(fact.tag) not in by_tag:
+            by_tag[id(fact.tag)] = reading(fact.tag, size)
+        readings.append(by_tag[id(fact.tag)])
+    return readings
 
 
 def _followed(
-    model: nn.Module, sample: Float[Tensor, "1 c *s"], names: dict[nn.Module, str], *, keep: bool
+    model: nn.Module,
+    sample: Float[Tensor, "1 c *s"],
+    names: dict[nn.Module, str],
+    *,
+    keep: bool,
+    ground: Ground | None,
 ) -> tuple[Record, Any, Tensor | None, Observation]:
     """The calls of a pass, what it returned, its input with the graph, and what observed it.
 
@@ -215,7 +241,7 @@ def _followed(
         record = Record(names)
         source = _source(sample) if graph else None
         try:
-            with borrowed(model, dict.fromkeys(names, record)), _unhooked(hooked), Observation() as seen:
+            with borrowed(model, dict.fromkeys(names, record), ground), _unhooked(hooked), Observation() as seen:
                 if source is None:
                     return record, _returned(model, sample), None, seen
                 with torch.enable_grad(), nullcontext() if keep else saved_tensors_hooks(_kept, _given_back):
