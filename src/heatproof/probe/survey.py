@@ -39,7 +39,7 @@ class Call:
     Attributes:
         shape: of its output, or of the first tensor in it; None where there is none.
         number: which call of the module it is, from 1; of how many. index: which call of the pass, from 0.
-        handed: whether it returns several things, the first of which another layer made.
+        handed: whether it returns several things, the first of which another layer made, maybe one inside it.
         fact: what the operations of the pass say of the output; None where they cannot be followed. seen: the layout
             that follows from it. trial: where to ask for what they leave open.
     """
@@ -149,14 +149,8 @@ class Record:
                     self.aliases.append((tensor, source))
 
     def handed(self, index: int) -> bool:
-        """Whether a layer returned several things, the first of which it only passes on."""
-        if not self.nested[index]:
-            return False
-        inside = f"{self.names[self.calls[index][0]]}."
-        return any(
-            end is self.ends[index] and not self.names[module].startswith(inside)
-            for (module, _), end in zip(self.calls[:index], self.ends, strict=False)
-        )
+        """Whether a layer returned several things, the first of which it only passes on: others may read what it is."""
+        return self.nested[index] and any(end is self.ends[index] for end in self.ends[:index])
 
     def shapes(self) -> list[tuple[int, ...] | None]:
         """Of the outputs."""
