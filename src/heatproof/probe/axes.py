@@ -16,6 +16,8 @@ from heatproof.probe.layout import ROWS, Layout
 
 OTHER, UNKNOWN = -2, -3
 MOST_LOST = 0.75  # the least share of an axis that still stands for the whole input
+ASIDE = 0.05  # of it, by which a part may lie aside of its middle
+BEYOND = 1.15  # the longest axis, in those of the input, that still stands for it
 
 
 class Atom(NamedTuple):
@@ -164,7 +166,10 @@ def ranged(axis: Axis, start: int, stop: int, step: int, extent: Sequence[int]) 
         return unknown(size)
     (atom,) = axis.atoms
     span = min(extent[atom.of], atom.size * atom.stride)
-    whole = atom.whole and kept * step * atom.stride >= MOST_LOST * span
+    excess = atom.size * atom.stride - span  # padding, which may be cut off at either end
+    aside = abs((low - axis.prefix) - (axis.prefix + inner - high)) * atom.stride - excess
+    straight = aside / 2 <= max(1.5 * atom.stride, ASIDE * span)
+    whole = atom.whole and straight and kept * step * atom.stride >= MOST_LOST * span
     return Axis((atom._replace(size=kept, stride=atom.stride * step, whole=whole),) if kept > 1 else (), prefix, suffix)
 
 
@@ -316,6 +321,11 @@ def _with_rows(tag: Tag, axes: list[Axis], shape: Sequence[int]) -> tuple[Axis, 
     return tuple(axes)
 
 
+def _is_padded(atom: Atom, extent: Sequence[int]) -> bool:
+    """Whether much of an axis lies beyond the input."""
+    return atom.of >= 0 and atom.size * atom.stride > BEYOND * extent[atom.of] + 1.5 * atom.stride
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a tag says of a layer's output: its layout, or why it has none.
@@ -354,7 +364,7 @@ def reading(tag: Tag, extent: Sequence[int]) -> Reading:
             parts |= {atom.of for atom in axis.atoms if atom.of >= 0}  # what lies within a window or patch
             places.append(())
             continue
-        if any(atom.rolled for atom in axis.atoms):
+        if any(atom.rolled or _is_padded(atom, extent) for atom in axis.atoms):
             return Reading(None, certain=False)
         of = [atom.of for atom in axis.atoms]
         if len(set(of)) != len(of) or grid.keys() & set(of):

@@ -117,12 +117,14 @@ def padded(op: Operation) -> Tag:
     tag = op.first
     if len(tag.axes) != len(op.shape):
         return mystery(op.shape)
-    axes = [_pad(axis, size) for axis, size in zip(tag.axes, op.shape, strict=True)]
-    pad = op.saved("pad") if hasattr(op.node, "_saved_pad") else ()
+    axes, pad = list(tag.axes), op.saved("pad") if hasattr(op.node, "_saved_pad") else ()
     for i in range(len(pad) // 2):
         old, before, behind = tag.axes[-1 - i], pad[2 * i], pad[2 * i + 1]
-        if (before or behind) and old.clean and len(old.atoms) > 1 and min(before, behind) >= 0:
+        if min(before, behind) < 0:
+            axes[-1 - i] = ranged(old, max(0, -before), old.size - max(0, -behind), 1, op.extent)
+        elif (before or behind) and old.clean and len(old.atoms) > 1:
             axes[-1 - i] = old.between(old.prefix + before, old.suffix + behind)  # tokens, not a border
+    axes = [_pad(axis, size) for axis, size in zip(axes, op.shape, strict=True)]
     return Tag(tuple(axes), tag.picked)
 
 
@@ -148,7 +150,8 @@ def convolved(op: Operation) -> Tag:
         op.uses[0] = "spread" if any(axis.positions for axis in places) else "read"
     if tag.axes[1].positions:
         op.uses[0] = "read"
-    channels = unknown(op.shape[1]) if tag.axes[1].positions or tag.axes[1].unknown else other(op.shape[1])
+    apart = op.saved("groups") > 1 and (tag.axes[1].positions or tag.axes[1].unknown)
+    channels = unknown(op.shape[1]) if apart else other(op.shape[1])
     return Tag((tag.axes[0], channels, *places), tag.picked)
 
 

@@ -151,6 +151,8 @@ def _absence(seen: Survey) -> str:
     )
     if lone:
         return f"the output depends on no layer at more than one position; {tail}"
+    if not any(isinstance(call.module, CONVOLUTIONS) for call in seen.calls):
+        return f"the model has no convolution and no layer whose output has positions; {tail}"
     return (
         "no layer could be followed to the positions of the input, which may be flipped, shifted or mixed inside the "
         f"model; {tail}"

@@ -22,6 +22,8 @@ MOST_ENDS = 8  # tokens that are no positions
 FINE = 8  # positions along an axis on which one more or less is no matter
 ENOUGH = 0.75  # the least share of places that must answer where they should
 CHANCE = 1e-3  # of some reading fitting as well where nothing follows the place
+DOUBT = 0.01  # the same for one axis by itself
+CLOSE = 3.0  # readings whose chances differ by less, as logarithms, fit alike
 
 
 @holding_weakly("model")
@@ -72,15 +74,21 @@ class Trial:
 
 
 def _places(size: Sequence[int]) -> list[tuple[int, ...]]:
-    """Places spread over all axes, no two alike along any of them where it is long enough."""
-    steps = (1, 5, 7)  # prime to COUNT, so that each axis runs through all shares in an order of its own
+    """Places spread over all axes, no two alike along any of them where it is long enough.
+
+    Each axis runs through its shares in an order drawn for it alone: no axis must tell where another one is.
+    """
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(COUNT, generator=generator).tolist() for _ in size]
     return [
-        tuple(
-            min(s - 1, int((i * step % COUNT + 0.5) / COUNT * s))
-            for s, step in zip(size, steps[: len(size)], strict=True)
-        )
+        tuple(min(s - 1, int((order[i] + 0.5) / COUNT * s)) for s, order in zip(size, orders, strict=True))
         for i in range(COUNT)
     ]
+
+
+def _width(size: int) -> int:
+    """How many positions are disturbed on each side of a place."""
+    return size // 40
 
 
 def _disturbed(x: Float[Tensor, "1 c *s"], places: Sequence[tuple[int, ...]]) -> Float[Tensor, "m c *s"]:
@@ -89,7 +97,7 @@ def _disturbed(x: Float[Tensor, "1 c *s"], places: Sequence[tuple[int, ...]]) ->
     scale = 5 * float(x.float().std()) if x.numel() > 1 else 0.0
     generator = torch.Generator().manual_seed(0)
     for row, place in enumerate(places, 1):
-        widths = [size // 40 for size in x.shape[2:]]
+        widths = [_width(size) for size in x.shape[2:]]
         box = tuple(slice(max(0, at - width), at + width + 1) for at, width in zip(place, widths, strict=True))
         part = batch[row : row + 1][(slice(None), slice(None), *box)]
         noise = torch.randn(part.shape, generator=generator).sign()
@@ -126,9 +134,11 @@ def decided(
         for peaks in _peaks(profile):
             for grid, prefix, suffix in _grids(axes, change.shape[1:], extent):
                 fits.append((_chance(peaks, grid, prefix, places, extent), prefix + suffix, axes, grid, prefix, suffix))
-    fits.sort(key=lambda fit: (fit[0], fit[1], -math.prod(fit[3])))
-    if not fits or fits[0][0] + math.log(len(fits)) > math.log(CHANCE):
+    best = min((fit[0] for fit in fits), default=0.0)
+    if not fits or best + math.log(len(fits)) > math.log(CHANCE):
         return None
+    close = [fit for fit in fits if fit[0] <= best + CLOSE]
+    fits = sorted(close, key=lambda fit: (fit[1], fit[0], -math.prod(fit[3])))
     _, _, axes, grid, prefix, suffix = fits[0]
     return Layout.of((*axes[:rows], (ROWS,), *axes[rows:]), grid, prefix, suffix)
 
@@ -152,26 +162,38 @@ def _chance(
 ) -> float:
     """The logarithm of the chance that so many peaks lie in the cells of their places, or beside them.
 
-    Places may share a cell, and a channel that always answers then fits all of them: only distinct cells count.
+    Places may share a cell, and a channel that always answers then fits all of them: only distinct cells count. Each
+    axis must show by itself that it follows the place.
     """
     best = 0.0
     # Where each axis of the input has one of its own, the largest change may lie one cell off on short ones too.
     own = len(grid) > 1 and all(len(peak) == len(grid) for peak in peaks)
+    wide = [_width(size) * g / size for g, size in zip(grid, extent, strict=True)]
     for slack in (0.5, 1.0, 1.5) if own else (0.5, 1.0):
-        reach = [slack if g >= (FINE // 2 if own else FINE) else 0.5 for g in grid]
-        hits: dict[tuple[int, ...], bool] = {}
+        reach = [
+            (slack if g >= (FINE // 2 if own else FINE) else 0.5) + (w if g >= FINE else 0.0)
+            for g, w in zip(grid, wide, strict=True)
+        ]
+        hits: dict[tuple[int, ...], tuple[bool, ...]] = {}
         for peak, place in zip(peaks, places, strict=True):
             at = peak if len(peak) == len(grid) else _unravelled(peak[0] - prefix, grid)
             middle = [(p + 0.5) * g / s for p, g, s in zip(place, grid, extent, strict=True)]
-            hit = at is not None and all(
-                abs(a + 0.5 - m) <= r + 1e-6 for a, m, r in zip(at, middle, reach, strict=True)
-            )
             cell = tuple(min(g - 1, int(m)) for m, g in zip(middle, grid, strict=True))
-            hits[cell] = hits.get(cell, True) and hit
-        good, cells = sum(hits.values()), len(hits)
-        share = min(1.0, math.prod(2 * r / g for r, g in zip(reach, grid, strict=True)))
-        if good >= ENOUGH * cells and good > 1:
-            best = min(best, math.log(math.comb(cells, good)) + (good - 1) * math.log(share))
+            near = tuple(
+                at is not None and abs(at[axis] + 0.5 - m) <= r + 1e-6
+                for axis, (m, r) in enumerate(zip(middle, reach, strict=True))
+            )
+            hits[cell] = tuple(a and b for a, b in zip(hits.get(cell, near), near, strict=True))
+        good, cells = sum(map(all, hits.values())), len(hits)
+        if good < ENOUGH * cells or good < 2:
+            continue
+        chances = [
+            math.log(math.comb(cells, right)) + (right - 1) * math.log(min(1.0, 2 * r / g))
+            for axis, (r, g) in enumerate(zip(reach, grid, strict=True))
+            if g > 1 and (right := sum(near[axis] for near in hits.values()))
+        ]
+        if all(chance < math.log(DOUBT) for chance in chances):
+            best = min(best, sum(chances))
     return best
 
 

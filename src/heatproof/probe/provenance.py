@@ -167,7 +167,7 @@ class Provenance:
         if root is None or root not in self.steps:
             return levels
         reached: set[Key] = {root}
-        picks: dict[Key, set[int]] = {}
+        picks: dict[Key, set[int]] = {}  # the entries that are picked of a tensor
         levels[root] = 2
         for key in self._backwards():
             if key not in reached:
@@ -179,15 +179,16 @@ class Provenance:
                     continue
                 reached.add(source)
                 use = step.uses.get(i)
+                entries = picks.setdefault(source, set())
                 if use == "kept":
-                    level = here
+                    entries |= picks.get(key, set())
+                    level = 2 if len(entries) > 1 else here
                 elif use == "spread":
                     level = 2 if here else 0
                 else:
                     level = 0 if use is None else LEVELS[use]
-                if use == "one" and step.name.startswith("Unbind"):  # a loop over the positions
-                    entries = picks.setdefault(source, set())
-                    entries.add(key[1])
+                if use == "one":  # a loop over the positions picks them all
+                    entries.add(_entry(key))
                     level = 2 if len(entries) > 1 else 1
                 levels[source] = max(levels.get(source, 0), level)
         return levels
@@ -197,18 +198,24 @@ class Provenance:
         yield from reversed(list(self.steps))
 
     def _last_reader(self) -> tuple[Reader | None, set[Key], set[Key]]:
-        """The last operation that reads positions together, and the tensors that all it sees runs through."""
+        """The operation that reads positions together behind the most layers, the last of those.
+
+        With the tensors that all it sees runs through.
+        """
         place = {key: i for i, key in enumerate(self.steps)}
-        reads: list[tuple[int, Key]] = []
+        deep: dict[Key, int] = {}  # operations with weights on the longest way to a tensor
+        reads: list[tuple[int, int, int, Key]] = []
         for key, step in self.steps.items():
+            before = max((deep[source] for source in step.inputs if source is not None), default=0)
+            deep[key] = before + step.weighted
             if key in self.levels and any(
                 use == "read" and (source := step.inputs[i]) is not None and _wide(self.steps[source].tag)
                 for i, use in step.uses.items()
             ):
-                reads.append((step.order, key))
+                reads.append((before, step.order, place[key], key))
         if not reads:
             return None, set(), set()
-        last = max(reads, key=lambda pair: (pair[0], place[pair[1]]))[1]
+        last = max(reads, key=lambda read: read[:3])[3]
         step = self.steps[last]
         necks: set[Key] = set()
         ahead: set[Key] = set()
@@ -304,6 +311,15 @@ def _recurrent(op: Operation) -> Tag:
 
 def _key(tensor: Tensor | None) -> Key | None:
     return None if tensor is None or tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
+
+
+def _entry(key: Key) -> int:
+    """Which entry of an axis an operation picks."""
+    node, number = key
+    for name in ("_saved_index", "_saved_start"):
+        if hasattr(node, name):
+            return int(getattr(node, name))
+    return number
 
 
 def _shape(node: Any, number: int) -> tuple[int, ...] | None:
