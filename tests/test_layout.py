@@ -379,6 +379,88 @@ def test_layers_are_replaced_in_their_own_layout(name: str) -> None:
     torch.testing.assert_close(got, want)
 
 
+# Which layer
+
+
+def slices() -> nn.Module:
+    """A volume whose slices are the channels of an image network."""
+    return Net(lambda m, x: m.head(F.relu(m.conv(x[:, 0])).mean((2, 3))), conv=nn.Conv2d(6, 4, 3, padding=1),
+               head=mean_head(4))  # fmt: skip
+
+
+def test_channels_made_of_slices_are_no_slices() -> None:
+    with seeded():
+        model = ready(slices())
+    for seed in range(4):
+        x = torch.randn(2, 1, 6, 8, 10, generator=torch.Generator().manual_seed(seed))
+        (tap,) = Probe(model).tapped(x)
+        assert (tap.name, tap.layout.grid) == ("conv", (1, 8, 10))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_deepest_layer_is_chosen_whatever_is_read_last(last: bool) -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        stem = m.stem(x)
+        deep = F.relu(m.deep(stem))
+        parts = [deep.mean(2), stem.mean(2)] if last else [stem.mean(2), deep.mean(2)]
+        return m.head(torch.cat(parts, 1))
+
+    with seeded():
+        model = ready(Net(run, stem=nn.Conv1d(2, 3, 3, padding=1), deep=nn.Conv1d(3, 3, 3, padding=1),
+                          head=mean_head(6)))  # fmt: skip
+    assert Probe(model).tapped(sample(2, 20))[0].name == "deep"
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize(("depth", "both"), [(1, False), (2, True)])
+def test_a_recurrent_layer_whose_state_alone_is_read(kind: Any, depth: int, both: bool) -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        state = m.rnn(F.relu(m.conv(x)).transpose(1, 2))[1]
+        return m.head((state[0] if isinstance(state, tuple) else state)[-1])
+
+    with seeded():
+        rnn = kind(6, 6, depth, batch_first=True, bidirectional=both)
+        model = ready(Net(run, conv=nn.Conv1d(2, 6, 3, padding=1), rnn=rnn, head=mean_head(6)))
+    x = sample(2, 20)
+    assert Probe(model).tapped(x)[0].name == "conv"
+    assert float(explain(model, x, "hires-cam").abs().amax(1).min()) > 0
+
+
+def test_a_loop_over_time_looks_at_all_of_it() -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        steps, state = F.relu(m.conv(x)), x.new_zeros(len(x), 6)
+        for t in range(20):
+            state = m.cell(steps[:, :, t], state)
+        return m.head(state)
+
+    with seeded():
+        model = ready(Net(run, conv=nn.Conv1d(2, 6, 3, padding=1), cell=nn.GRUCell(6, 6), head=mean_head(6)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", HeatproofWarning)
+        probe = Probe(model, layer="conv")
+        explain(probe, sample(2, 20), "hires-cam")
+    assert Probe(model).tapped(sample(2, 20))[0].name == "conv"
+
+
+def test_a_layer_that_hands_on_what_one_inside_it_made_is_not_chosen() -> None:
+    """Others may read what the inner layer made, so that a change of the outer one's output changes nothing."""
+
+    class Base(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Any:
+            last = self.conv(x)
+            return {"last": last, "pooled": last.mean((2, 3))}
+
+    with seeded():
+        model = ready(Net(lambda m, x: m.head(m.base(x)["pooled"]), base=Base(), head=mean_head(4)))
+    x = sample(2, 9, 9)
+    assert Probe(model).tapped(x)[0].name == "base.conv"
+    assert float(explain(model, x, "hires-cam").abs().max()) > 0
+
+
 # What the operations leave open
 
 
@@ -443,6 +525,18 @@ def counted(model: nn.Module) -> Callable[[], int]:
     return lambda: count[0]
 
 
+@pytest.mark.parametrize("size", [(96, 96), (160, 160), (24, 40), (300,)])
+def test_circular_convolutions_are_read_by_a_disturbed_input(size: tuple[int, ...]) -> None:
+    conv: Any = nn.Conv2d if len(size) == 2 else nn.Conv1d
+    for seed in range(3):
+        torch.manual_seed(seed)
+        first, second = (conv(c, 6, 3, padding=1, padding_mode="circular") for c in (2, 6))
+        model = Net(lambda m, x: m.head(F.relu(m.b(F.relu(m.a(x)))).flatten(2).mean(2)), a=first, b=second,
+                    head=mean_head(6)).eval()  # fmt: skip
+        (tap,) = Probe(model).tapped(torch.randn(1, 2, *size))
+        assert (tap.name, tap.layout) == ("b", Layout("first", size))
+
+
 def test_an_ordinary_network_costs_no_disturbed_pass() -> None:
     with seeded():
         model = ready(CASES["class token last"].build())
@@ -476,6 +570,17 @@ MOVED: dict[str, Callable[[Tensor], Tensor]] = {
     "halves swapped": lambda h: torch.cat([h[..., 16:], h[..., :16]], -1),
     "mirrored": lambda h: h.flip(-1),
     "mirrored in place": mirrored,
+    "padded at one end": lambda h: F.pad(h, (0, 20)),
+    "pushed aside": lambda h: F.pad(h, (8, -8)),
+    "cut at one end": lambda h: h[..., 8:],
+    "cut by padding": lambda h: F.pad(h, (-24, 0)),
+}
+KEPT: dict[str, Callable[[Tensor], Tensor]] = {
+    "rolled back": lambda h: torch.roll(torch.roll(h, 9, -1), -9, -1),
+    "cut to a multiple": lambda h: h[..., :30],
+    "cut on both sides": lambda h: h[..., 3:-3],
+    "padded in front": lambda h: F.pad(h, (2, 0)),
+    "padded and cut": lambda h: F.pad(h, (12, 12))[..., 12:-12],
 }
 
 
@@ -486,6 +591,15 @@ def test_positions_that_were_moved_are_never_read_as_if_they_were_not(name: str)
                           conv=nn.Conv1d(2, 6, 3, padding=1), head=mean_head(6)))  # fmt: skip
     with pytest.raises(LayerError, match="flipped, shifted or mixed"):
         Probe(model).tapped(sample(2, 32))
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_positions_that_stay_in_their_place_are_read(name: str) -> None:
+    with seeded():
+        model = ready(Net(lambda m, x: m.head(F.relu(m.conv(KEPT[name](x))).mean(-1)),
+                          conv=nn.Conv1d(2, 6, 3, padding=1), head=mean_head(6)))  # fmt: skip
+    (tap,) = Probe(model).tapped(sample(2, 32))
+    assert (tap.name, tap.layout.kind) == ("conv", "first")
 
 
 def test_rolled_back_they_are_where_they_were() -> None:

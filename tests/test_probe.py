@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, InputError, UsageError
+from heatproof.methods import explain
 from heatproof.probe import Contrast, Goal, HeatproofWarning, Probe, Wants, as_probe
+from heatproof.probe.optimisation import agree
 
 from .toys import CLASSES, Plain, Residual, inputs, ready, same, snapshot
 
@@ -173,6 +175,77 @@ def test_the_input_is_brought_to_the_models_type(dtype: torch.dtype) -> None:
     logits = Probe(model.to(dtype)).logits(x.double())
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, want, rtol=0.1, atol=0.1)
+
+
+class Overwriting(nn.Module):
+    """Changes its input in place before it looks at it."""
+
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.change, self.conv, self.head = change, nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(self.change(x)).relu().mean(2))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: x.mul_(0.5), lambda x: x.sub_(1).div_(2), nn.ReLU(inplace=True), lambda x: x.clamp_(-1, 1)]
+)
+def test_a_model_that_writes_into_its_input(change: Any) -> None:
+    model, methods = ready(Overwriting(change)), ["saliency", "occlusion", "grad-cam", "rise:masks=20", "ablation-cam"]
+    twin = Overwriting(lambda x: change(x.clone())).eval()
+    twin.load_state_dict(model.state_dict())
+    x = torch.randn(3, 2, 20, generator=torch.Generator().manual_seed(1))
+    before = x.clone()
+    maps, want = explain(model, x, methods), explain(twin, x, methods)
+    assert torch.equal(x, before)
+    for method in methods:
+        torch.testing.assert_close(maps[method], want[method], msg=method)
+    torch.testing.assert_close(Probe(model).probabilities(x), Probe(twin).probabilities(x))
+    assert torch.equal(x, before)
+
+
+def test_a_model_that_differentiates_itself() -> None:
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.energy, self.head = nn.Conv1d(2, 1, 3, padding=1), nn.Linear(20, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                y = x if x.requires_grad else x.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(self.energy(y).square().sum(), y, create_graph=True)
+            return self.head(slope.sum(1))
+
+    model, x = ready(Inner()), torch.randn(3, 2, 20)
+    want = model(x).softmax(1).detach()
+    torch.testing.assert_close(Probe(model).probabilities(x), want)
+    assert explain(model, x, "occlusion").shape == (3, 20)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs")
+def test_a_backward_pass_that_fails_is_said() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Saving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(checkpoint(self.conv, x, use_reentrant=True).relu().mean(2))
+
+    model, x = ready(Saving()), torch.randn(2, 2, 20)
+    with pytest.raises(HeatproofError, match="no gradient of the model can be taken") as caught:
+        explain(model, x, "saliency")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_copies_agree_up_to_the_models_own_scale(scale: float) -> None:
+    want = torch.tensor([[1.0, -2.0], [0.5, 0.1]]) * scale
+    assert agree(want, want * (1 + 1e-6))
+    assert not agree(want, want * 1.01)
 
 
 def test_autocast() -> None:

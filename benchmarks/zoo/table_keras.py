@@ -18,7 +18,7 @@ LAYERS = {  # the activation behind the last convolution, or behind the last sum
     "ResNet": "conv5_block3_out", "InceptionV3": "mixed10", "Xception": "block14_sepconv2_act",
     "InceptionResNetV2": "conv_7b_ac", "MobileNetV2": "out_relu", "MobileNetV3Large": r"activation_\d+",
     "MobileNetV3Small": r"activation_\d+", "MobileNet": "conv_pw_13_relu", "DenseNet": "relu",
-    "EfficientNet": "top_activation", "NASNet": r"activation_\d+", "ConvNeXt": r"convnext_.*|add.*",
+    "EfficientNet": "top_activation", "NASNet": r"activation_\d+|normal_add_5_\d+", "ConvNeXt": r"add(_\d+)?",
 }  # fmt: skip
 LARGE = ("XLarge", "Large", "B7", "V2L", "V2M", "152", "VGG")
 
@@ -48,7 +48,7 @@ def make(name: str, size: int) -> Callable[[], nn.Module]:
         for weight in model.weights:
             value = np.array(weight.detach().cpu() if hasattr(weight, "detach") else weight)
             if np.ptp(value) == 0 and value.size > 1:
-                weight.assign(value + random.uniform(0.0, 0.3, value.shape))
+                weight.assign(value + random.uniform(-0.1, 0.1, value.shape))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.keras"
             model.save(path)

@@ -18,6 +18,7 @@ from heatproof.errors import HeatproofError
 from heatproof.probe.endings import EndingWatch
 from heatproof.probe.forms import gradient_obstacle
 from heatproof.probe.goals import Goal, Score
+from heatproof.probe.gradients import gradients
 from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
 from heatproof.probe.optimisation import FEW, agree
@@ -151,7 +152,7 @@ class Runner:
                 value = here.score(logits, "logit", raw)
                 if here.function is None:
                     checked(logits.detach(), rows.start)
-                slope = torch.autograd.grad(value.sum(), leaf, allow_unused=True)[0] if value.requires_grad else None
+                slope = gradients(value.sum(), [leaf])[0] if value.requires_grad else None
             self.witness(part, logits)
             if slope is None:
                 reason = gradient_obstacle(self.model)
@@ -168,8 +169,7 @@ class Runner:
 
     def _run(self, part: Tensor, goal: Goal | None = None, *, model: nn.Module) -> tuple[Any, Tensor]:
         with self.borrowed() as run:
-            with torch.inference_mode():
-                raw = model(part)
+            raw = model(self.fed(part))
             logits = run.read(raw, len(part), goal)
         if model is self.model:
             self.witness(part, logits)
@@ -190,11 +190,11 @@ class Runner:
             return self.model
 
         def work(part: Tensor, _: slice) -> bool:
-            with self.borrowed(), torch.inference_mode():
-                want = self.model(part)
+            with self.borrowed():
+                want = self.model(self.fed(part))
                 self.count("forward", 2 * len(part))
                 try:
-                    return agree(want, fast(part))
+                    return agree(want, fast(self.fed(part)))
                 except torch.OutOfMemoryError:
                     raise
                 except Exception:  # what a traced graph may do wrong is open
@@ -251,6 +251,10 @@ class Runner:
     def model(self) -> nn.Module:
         """The model itself."""
         return self.store.model
+
+    def fed(self, x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c *s"]:
+        """What to hand to the model: a copy where it writes into its input."""
+        return x.clone() if self.prepared.survey.writes else x
 
     @contextmanager
     def borrowed(self, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[Pass]:

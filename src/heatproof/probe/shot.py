@@ -19,6 +19,7 @@ from heatproof.probe.ablation import Ablation
 from heatproof.probe.ends import end, renewed
 from heatproof.probe.forms import gradient_obstacle
 from heatproof.probe.goals import Goal
+from heatproof.probe.gradients import gradients
 from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
 from heatproof.probe.optimisation import FEW, agree
@@ -240,7 +241,7 @@ def shoot(
     # The fused attention kernels have no second derivative.
     kernel = sdpa_kernel(SDPBackend.MATH) if wants.curved else nullcontext()
     with kernel, runner.borrowed(_keepers(taps, kept, graded)) as run:
-        raw = runner.model(x)
+        raw = runner.model(runner.fed(x))
         if missing := [tap.name for tap in taps if tap not in kept]:
             raise LayerError(f"layer {missing[0]!r} did not run for this input")
         with torch.set_grad_enabled(graded):
@@ -302,7 +303,7 @@ def _followed(runner: Runner, x: Tensor, tap: Tap, out: Tensor, raw: Any) -> tup
         with runner.borrowed():
             runner.count("forward", len(x))
             try:
-                again, live = cut.head(x)
+                again, live = cut.head(runner.fed(x))
                 rows = torch.arange(len(x), device=again.device)
                 if agree(out, again, within=1e-4) and agree(raw, cut.tail(out.detach().clone(), *cut.live(live, rows))):
                     return cut, live
@@ -356,13 +357,11 @@ def _slopes(
             f"no gradient reaches layer {taps[0].name!r}: what follows it runs without gradients (torch.no_grad or "
             "detach), or does not depend on it; choose a later layer"
         )
-    slopes = torch.autograd.grad(
-        value.sum(), list(at), create_graph=again, retain_graph=again or keep, allow_unused=True
-    )
+    slopes = gradients(value.sum(), at, create_graph=again, retain_graph=again or keep)
     for slope, tap in zip(slopes, taps, strict=True):
         if slope is None:
             raise LayerError(f"no gradient reaches layer {tap.name!r}{gradient_obstacle(model) or _DEAF}")
-    return list(slopes)
+    return [slope for slope in slopes if slope is not None]
 
 
 def _bends(
@@ -377,7 +376,7 @@ def _bends(
     for slope, A in zip(_slopes(model, value, at, taps, again=True), at, strict=True):
         product, second = (slope * A.detach()).sum(), None
         if product.requires_grad:
-            (second,) = torch.autograd.grad(product, A, retain_graph=True, allow_unused=True)
+            (second,) = gradients(product, [A], retain_graph=True)
         bends.append((slope.detach(), torch.zeros_like(A) if second is None else second.detach()))
     return bends
 

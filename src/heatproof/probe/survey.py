@@ -104,6 +104,7 @@ class Survey:
         reader: the last operation that reads positions together; None where it was not seen.
         trial: the pass with a disturbed input. noted: layers of which was said that they are blind.
         first: the pass itself, where its gradients will be asked for; whoever does takes it out.
+        writes: whether the model writes into its input, so that it must be handed copies.
     """
 
     calls: tuple[Call, ...]
@@ -114,6 +115,7 @@ class Survey:
     trial: Trial | None = None
     noted: set[str] = field(default_factory=set)
     first: list[First] = field(default_factory=list)
+    writes: bool = False
 
 
 @dataclass(eq=False)
@@ -174,14 +176,14 @@ def survey(
     Raises: InputError where the model does not accept the input, or returns NaN or infinite values for it.
     """
     names = {module: name for name, module in model.named_modules()}
-    sample = x[:1].detach()
+    sample = x[:1].detach().clone()
     keep = keep and not any(module._backward_hooks for module in names)
-    record, raw, source, seen = _followed(model, sample, names, keep=keep, ground=ground)
+    record, raw, source, seen, writes = _followed(model, sample, names, keep=keep, ground=ground)
     with torch.no_grad():
         outputs = decide(raw, 1, seen, statement)
         if len(x) > 1 and (outputs.choices or not outputs.settled):
             with borrowed(model, ground=ground):
-                outputs = decide(raw, 1, seen, statement, (_returned(model, x), len(x)))
+                outputs = decide(raw, 1, seen, statement, (_returned(model, x.clone() if writes else x), len(x)))
         alone = None if outputs.trouble is not None else checked(outputs.read(raw, 1, seen).detach())
     provenance = None
     if source is not None:
@@ -199,7 +201,7 @@ def survey(
     )  # fmt: skip
     reader = None if provenance is None else provenance.reader
     first = [First(raw, record.ends, record.versions, seen)] if keep and source is not None else []
-    return Survey(calls, size, outputs, alone, reader, trial, first=first)
+    return Survey(calls, size, outputs, alone, reader, trial, first=first, writes=writes)
 
 
 def _readings(
@@ -225,8 +227,8 @@ def _followed(
     *,
     keep: bool,
     ground: Ground | None,
-) -> tuple[Record, Any, Tensor | None, Observation]:
-    """The calls of a pass, what it returned, its input with the graph, and what observed it.
+) -> tuple[Record, Any, Tensor | None, Observation, bool]:
+    """The calls of a pass, what it returned, its input with the graph, what observed it, whether it wrote to its input.
 
     None for the input where the pass has no graph.
     """
@@ -237,10 +239,12 @@ def _followed(
         try:
             with borrowed(model, dict.fromkeys(names, record), ground), _unhooked(hooked), Observation() as seen:
                 if source is None:
-                    return record, _returned(model, sample), None, seen
+                    batch = sample.clone()
+                    raw = _returned(model, batch)
+                    return record, raw, None, seen, not torch.equal(batch, sample)
                 with torch.enable_grad(), nullcontext() if keep else saved_tensors_hooks(_kept, _given_back):
                     raw = model(source)
-            return record, raw, source, seen
+            return record, raw, source, seen, source._version > 0 or not torch.equal(source, sample)
         except (HeatproofError, torch.OutOfMemoryError):
             raise
         except Exception:  # the model's own code may raise anything; without a graph it may not

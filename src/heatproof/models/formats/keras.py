@@ -83,7 +83,9 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
         warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\.")
         try:
             config = keras_files.upgraded(file, keras)
-            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            model = keras.saving.deserialize_keras_object(
+                config, custom_objects=keras_files.inner_layers(), safe_mode=True
+            )
             if not model.built or functional(model) is None:
                 raise FileError(
                     f"{str(path)!r} does not say the size of the model's input; call the model, then save it"

@@ -29,6 +29,10 @@ _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 _CONFIG, _ABOUT, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _CONFIG_LIMIT = 1 << 26
 _MODELS = ("Functional", "Model", "Sequential")
+_INNER = {
+    "LayerScale": "keras.src.applications.convnext", "StochasticDepth": "keras.src.applications.convnext",
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}  # fmt: skip
 _RUNS_CODE = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 _RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"}}
@@ -183,6 +187,11 @@ def _refuse_code(path: Path, part: Any, layer: str) -> None:
             _refuse_code(path, value, layer)
 
 
+def inner_layers() -> dict[str, type]:
+    """Layers that Keras's own networks are made of and that it does not offer by name."""
+    return {kind: getattr(importlib.import_module(module), kind) for kind, module in _INNER.items()}
+
+
 def upgraded(file: KerasFile, keras: Any) -> dict[str, Any]:
     """The file's model configuration as Keras 3 reads it, without what only training needs.
 
@@ -209,6 +218,8 @@ def _entry(file: KerasFile, keras: Any, entry: dict[str, Any]) -> dict[str, Any]
     if _registered(keras, entry):
         return entry
     if str(entry.get("module", "")).startswith(("keras.src.ops.", "keras.ops.")):
+        return entry
+    if (inner := _INNER.get(kind)) and str(entry.get("module", "")) == inner:
         return entry
     renamed = {"ThresholdedReLU": "ReLU"}.get(kind, kind) if file.legacy else kind
     cls = getattr(keras.layers, renamed, None)

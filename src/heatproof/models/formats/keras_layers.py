@@ -271,6 +271,13 @@ def _normalise(op: Any, _x: Value, axes: Axes) -> nn.Module:
     return km.Affine(axes.to_torch(1 / deviation), axes.to_torch(-mean / deviation))
 
 
+@layer("LayerScale")
+def _layer_scale(op: Any, x: Value, axes: Axes) -> nn.Module:
+    gamma = array(op.gamma)
+    scale = axes.to_torch(gamma.reshape((1,) * (len(x.shape) - 1) + gamma.shape))
+    return km.Affine(scale, torch.zeros_like(scale))
+
+
 @layer("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 def _channel_dropout(op: Any, x: Value, _axes: Axes) -> nn.Module:
     return _DROP[x.rank - 1](op.rate)
@@ -284,6 +291,7 @@ def _dropout(op: Any, _x: Value, _axes: Axes) -> nn.Module:
 _IDLE = (
     "Identity", "ActivityRegularization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "RandomBrightness",
     "RandomContrast", "RandomFlip", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom",
+    "StochasticDepth",
 )  # fmt: skip
 
 
@@ -302,6 +310,8 @@ def merge(op: Any, values: Sequence[Value], axes: Axes) -> nn.Module:
         raise Untranslatable("merge of different ranks")
     if kind == "concatenate":
         return km.Concatenate(axes.torch_axis(op.axis, ndim))
+    if kind == "customscalelayer":
+        return km.ScaledSum(float(op.scale))
     if kind not in ("add", "subtract", "multiply", "average", "maximum", "minimum"):
         raise Untranslatable(kind)
     return km.Merge(kind)

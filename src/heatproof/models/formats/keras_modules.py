@@ -46,6 +46,18 @@ class Merge(nn.Module):
         return merged
 
 
+class ScaledSum(nn.Module):
+    """A value and a share of another."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Traced, y: Traced) -> Traced:
+        """x + scale * y."""
+        return x + self.scale * y
+
+
 class Concatenate(nn.Module):
     """Values joined along an axis."""
 

@@ -1,0 +1,30 @@
+"""Gradients through the user's model, whose backward pass may fail for reasons of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from heatproof.errors import HeatproofError
+
+
+def gradients(
+    value: Tensor, at: Sequence[Tensor], *, create_graph: bool = False, retain_graph: bool = False
+) -> tuple[Tensor | None, ...]:
+    """The gradient of a number by each tensor; None by one that it does not depend on.
+
+    Raises: HeatproofError where the backward pass fails.
+    """
+    try:
+        return torch.autograd.grad(
+            value, list(at), retain_graph=retain_graph or create_graph, create_graph=create_graph, allow_unused=True
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HeatproofError(
+            f"no gradient of the model can be taken: {reason}; use a method that needs none (occlusion, rise)"
+        ) from error
