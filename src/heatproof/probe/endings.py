@@ -140,9 +140,8 @@ class EndingWatch(TorchFunctionMode):
     def of(self, tensor: Any) -> Ending | None:
         """What made this very tensor; None where it was written over since."""
         place, ending, version = self._endings.get(id(tensor), (None, None, None))
-        if place is None or tensor is None or place() is not tensor:
-            return None
-        return ending if version == _version(tensor) else None
+        held = None if place is None else place()
+        return ending if held is not None and held is tensor and version == _version(held) else None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
