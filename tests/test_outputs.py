@@ -222,6 +222,117 @@ def test_a_softmax_of_a_softmax() -> None:
     torch.testing.assert_close(Probe(model).probabilities(x), model(x).detach())
 
 
+class Areas(nn.Module):
+    """Values and weights of several positions, put together to one number a column, after a form."""
+
+    def __init__(self, form: Callable[..., Tensor], columns: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.weigh = nn.Conv1d(2, columns, 3), nn.Conv1d(2, 1, 3)
+        self.dense, self.form = nn.Linear(columns, columns), form
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.form(self, self.conv(x), self.weigh(x))
+
+
+def shares(w: Tensor) -> Tensor:
+    return w / w.sum(2, keepdim=True)
+
+
+TREE = torch.tensor([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+MIXED: dict[str, tuple[Callable[..., Tensor], Kind | None]] = {
+    "attention pooling": (lambda m, v, w: torch.bmm(w.softmax(2), v.sigmoid().transpose(1, 2))[:, 0], None),
+    "experts": (lambda m, v, w: torch.einsum("nt,nkt->nk", w[:, 0].softmax(1), v.sigmoid()), None),
+    "ancestors": (lambda m, v, w: v.mean(2).softmax(1) @ TREE.t(), None),
+    "a stochastic matrix": (lambda m, v, w: F.linear(v.mean(2).sigmoid(), m.dense.weight.softmax(1)), None),
+    "shares": (lambda m, v, w: (shares(w.relu() + 0.01) * v.sigmoid()).sum(2), None),
+    "shares by matrix": (lambda m, v, w: (v.sigmoid() @ shares(w.relu() + 0.01).transpose(1, 2))[:, :, 0], None),
+    "a stochastic matrix over a softmax": (
+        lambda m, v, w: F.linear(v.mean(2).softmax(1), m.dense.weight.softmax(0)),
+        "probabilities",
+    ),
+    "evidence": (
+        lambda m, v, w: (lambda alpha: alpha / alpha.sum(1, keepdim=True))(F.softplus(v.mean(2)) + 1),
+        "probabilities",
+    ),
+    "attention": (lambda m, v, w: m.dense((w.softmax(2) @ v.transpose(1, 2))[:, 0]), "logits"),
+    "open attention": (lambda m, v, w: (w.softmax(2) @ v.transpose(1, 2))[:, 0], "logits"),
+    "sigmoids inside": (lambda m, v, w: m.dense(v.mean(2).sigmoid()), "logits"),
+    "tanh inside": (lambda m, v, w: m.dense(v.mean(2).tanh()), "logits"),
+    "a gate": (lambda m, v, w: m.dense((v * v.mean(2, keepdim=True).sigmoid()).relu().mean(2)), "logits"),
+    "a hard gate": (lambda m, v, w: m.dense((v * F.hardsigmoid(w)).relu().mean(2)), "logits"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_weights_may_keep_probabilities_what_they_are(name: str) -> None:
+    form, kind = MIXED[name]
+    model, x = Areas(form).eval(), torch.randn(6, 2, 9, generator=torch.Generator().manual_seed(1))
+    probe = Probe(model)
+    if kind is None:
+        with pytest.raises(InputError, match=r"outputs='label-probabilities'.*outputs='logits'"):
+            probe.logits(x)
+        probe = Probe(model, outputs="label-probabilities")
+        torch.testing.assert_close(probe.probabilities(x), model(x).detach(), rtol=1e-4, atol=1e-5)
+        return
+    assert probe.outputs_for(x).kind == kind, probe.outputs_for(x)
+    want = model(x).detach()
+    torch.testing.assert_close(probe.probabilities(x), want.softmax(1) if kind == "logits" else want)
+
+
+SURE = 0.9975
+
+
+def part_filled(z: Tensor) -> Tensor:
+    p = z.softmax(1)
+    for i in range(len(p)):
+        if float(p[i].detach().max()) < SURE:
+            p[i].fill_(0.25)
+    return p
+
+
+def part_zeroed(z: Tensor) -> Tensor:
+    p = z.sigmoid()
+    p[:, 0].zero_()
+    return p
+
+
+def rows_written_over(z: Tensor) -> Tensor:
+    p = 1 * z
+    for row in p:
+        row.sigmoid_()
+    return p
+
+
+WRITTEN: dict[str, tuple[Form, Kind | None]] = {
+    "clamped": (lambda z: z.sigmoid().clamp(0.2, 0.8), None),
+    "clamped from above": (lambda z: z.sigmoid().clip(max=torch.tensor(0.6)), None),
+    "clamped in place": (lambda z: z.sigmoid().clamp_(0.3), None),
+    "clamped logarithms": (lambda z: F.logsigmoid(z).clamp_min(-1).exp(), None),
+    "clamped a little": (lambda z: z.sigmoid().clamp_min(1e-6), "label-probabilities"),
+    "clamped logarithms, a little": (lambda z: z.log_softmax(1).clamp(min=torch.tensor(-40.0)), "log-probabilities"),
+    "a column": (part_zeroed, None),
+    "rows": (rows_written_over, None),
+    "unsure samples": (part_filled, "probabilities"),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_over_is_no_softmax_any_more(name: str) -> None:
+    form, kind = WRITTEN[name]
+    model, x = Ending(lambda z: form(3 * z)).eval(), inputs(2, 12)
+    if kind is None:
+        with pytest.raises(InputError, match=r"outputs='label-probabilities'.*outputs='logits'"):
+            Probe(model).logits(x)
+        return
+    want = model(x).detach()
+    want = want.exp() if kind == "log-probabilities" else want
+    for batch in (None, 1):
+        probe = Probe(model, batch=batch)
+        assert probe.outputs_for(x).kind == kind
+        torch.testing.assert_close(probe.probabilities(x[1:]), want[1:], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("saturated", [1.0, 200.0])
 def test_two_classes_from_one_sigmoid(saturated: float) -> None:
     for form in (
@@ -235,6 +346,35 @@ def test_two_classes_from_one_sigmoid(saturated: float) -> None:
         want = torch.cat([1 - z.sigmoid(), z.sigmoid()], 1)
         torch.testing.assert_close(probe.probabilities(x), want, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(probe.gradient(x, 1), saturated / 2 * _slope(model, x), rtol=1e-4, atol=1e-5)
+
+
+def test_two_sigmoids_are_labels_unless_they_are_made_of_one() -> None:
+    """That they sum to one by accident, as those of a head of zeros do, says nothing; nor does it for a softmax."""
+    x = inputs(2)
+    for form, kind in (
+        (torch.sigmoid, "label-probabilities"),
+        (lambda z: torch.cat([1 - z.sigmoid()[:, :1], z.sigmoid()[:, 1:]], 1), "label-probabilities"),
+        (lambda z: (lambda p: torch.cat([1 - p, p], 1).log())(z[:, :1].sigmoid()), "log-probabilities"),
+        (lambda z: torch.stack([z, 2 * z], 2).softmax(2)[..., 0], None),
+        (lambda z: z.sigmoid() @ torch.eye(2), None),
+    ):
+        model = Ending(form, 2).eval()
+        zero, probe = model.body.dense, Probe(model)
+        with torch.no_grad():
+            zero.weight.zero_()
+            zero.bias.zero_()
+            probe.outputs_for(x)
+            zero.weight.normal_(std=5, generator=torch.Generator().manual_seed(0))
+            zero.bias.fill_(2)
+        for asked in (probe, Probe(model)):
+            assert asked.outputs_for(x).kind == (kind or "logits")
+            if kind is None:
+                with pytest.raises(InputError, match="outputs="):
+                    asked.logits(x)
+                continue
+            want = model(x).detach()
+            want = want.exp() if kind == "log-probabilities" else want
+            torch.testing.assert_close(asked.probabilities(x), want, rtol=1e-4, atol=1e-5)
 
 
 def _slope(model: Any, x: Tensor) -> Tensor:
@@ -368,6 +508,16 @@ def test_other_number_types(dtype: torch.dtype) -> None:
         assert probe.outputs_for(x).kind == kind, (probe.outputs_for(x).trouble, kind)
         assert probe.logits(x).dtype == torch.float32
         assert bool(torch.isfinite(probe.logits(x)).all())
+    coarse = Ending(lambda z: (lambda e: e / e.sum(1, keepdim=True))(z.exp()), 5).eval().to(dtype)
+    for n in range(5):  # what rounding leaves of a sum of one is no reason to refuse other samples
+        Probe(coarse).probabilities(torch.randn(40, *x.shape[1:], generator=torch.Generator().manual_seed(n)))
+
+
+def test_percentages_of_one_sample_are_refused() -> None:
+    model, x = Ending(lambda z: 100 * z.exp() / z.exp().sum(1, True)).eval(), inputs(2, 1)
+    with pytest.raises(InputError, match="shares of one"):
+        Probe(model).logits(x)
+    assert Probe(Ending(lambda z: z.exp()).eval()).outputs_for(inputs(2)).kind == "logits"
 
 
 def test_autocast() -> None:
@@ -385,6 +535,14 @@ REFUSED: dict[str, tuple[Form, int, str]] = {
     "the first of two": (lambda z: z.softmax(1)[:, 0], 2, "not the second of two"),
     "one of four": (lambda z: z.softmax(1)[:, 1], 4, "not the second of two"),
     "percentages": (lambda z: 100 * z.softmax(1), 4, r"made of a softmax.*outputs='logits'"),
+    "percentages by hand": (
+        lambda z: 100 * z.exp() / z.exp().sum(1, True),
+        4,
+        "sum to 100.*shares of one.*outputs='lo",
+    ),
+    "halves by hand": (lambda z: z.exp() / z.exp().sum(1, True) / 2, 4, "sum to 0.5.*shares of one"),
+    "binary logarithms": (lambda z: z.softmax(1).log2(), 4, "powers of 2.*natural logarithms.*outputs='logits'"),
+    "decimal logarithms": (lambda z: z.softmax(1).log10(), 4, "powers of 10 .*natural logarithms"),
     "from -1 to 1": (lambda z: 2 * z.sigmoid() - 1, 4, r"made of a softmax or sigmoid"),
     "two softmaxes": (lambda z: torch.cat([z[:, :2].softmax(1), z[:, 2:].softmax(1)], 1), 4, "do not|no probabilities"),
     "some classes": (lambda z: z.softmax(1)[:, :2], 4, "no probabilities"),
@@ -501,6 +659,8 @@ NESTED: dict[str, tuple[Form, str | None]] = {
     "named tuple": (lambda z: Pair(z, (z,)), "scores"),
     "nested": (lambda z: {"head": {"logits": z}, "loss": z.sum()}, "head.logits"),
     "a key with logits": (lambda z: {"cls_logits": z, "embedding": z[:, :2]}, "cls_logits"),
+    "with a loss": (lambda z: (z, z.mean()), "0"),
+    "with a state": (lambda z: (z.relu()[None], z), "1"),
     "with probabilities": (lambda z: (z.softmax(1), z), "1"),
     "the same twice": (lambda z: (z, z), "0"),
 }

@@ -26,8 +26,15 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def candidates(raw: Any, rows: int) -> dict[str, Tensor]:
-    """The tensors that may hold one score a class of every sample, by their dotted names."""
-    return {name: tensor for name, tensor in _named(raw) if columns(tensor, rows) is not None}
+    """The tensors that may hold one score a class of every sample, by their dotted names.
+
+    A single number beside others is a loss; of one sample, (1, 1, K) beside (1, K) is a state with its layers first.
+    """
+    fits = {name: tensor for name, tensor in _named(raw) if columns(tensor, rows) is not None}
+    fits = {name: tensor for name, tensor in fits.items() if tensor.ndim} or fits
+    if rows == 1 and any(tensor.ndim == 2 for tensor in fits.values()):
+        fits = {name: tensor for name, tensor in fits.items() if tensor.ndim != 3 or tensor.shape[1] != 1}
+    return fits
 
 
 def leaves(raw: Any, name: str = "") -> Iterator[tuple[str, Any]]:

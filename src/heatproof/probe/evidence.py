@@ -82,13 +82,15 @@ class Look:
         log = kind in ("binary-probability", "label-probabilities") and operation in ("log-sigmoid", "log-softmax")
         makes = {"probabilities": ("softmax", "sigmoid"), "log-probabilities": ("log-softmax",)}
         fits = operation in makes.get(kind, ("sigmoid", "log-sigmoid", "softmax", "log-softmax"))
+        if kind == "probabilities" and operation == "sigmoid" and self.ending is not None:
+            fits = self.ending.is_pair()
         watch = self.watch if self.exact and fits and kind in (*PROBABILITIES, "log-probabilities") else 0
         classes = 2 if kind in BINARY else self.width
         return Outputs(kind, classes, self.entry, reason, watch=watch, settled=settled, log=log)
 
-    def refused(self, message: str, *choices: Kind) -> Outputs:
+    def refused(self, message: str, *choices: Kind, settled: bool = True) -> Outputs:
         """The decision that the output cannot be read."""
-        return Outputs("logits", 0, self.entry, trouble=InputError(message), choices=choices)
+        return Outputs("logits", 0, self.entry, trouble=InputError(message), choices=choices, settled=settled)
 
 
 def decide(
@@ -103,7 +105,10 @@ def decide(
     Raises: InputError where the values are not finite.
     """
     try:
-        name = statement.entry or _chosen(raw, rows)
+        names = [statement.entry] if statement.entry else _chosen(raw, rows, wide)
+        if len(names) > 1:
+            return Outputs("logits", 0, trouble=_several(raw, names), settled=False)
+        name = names[0]
         part = entry(raw, name)
         out = columns(part, rows)
         if out is None:
@@ -144,8 +149,10 @@ def _is_bare(outputs: Outputs) -> bool:
 
 
 def _agrees(ending: Ending, out: Tensor, rows: int) -> bool:
-    """Whether the operation, applied to what went into it, gives the output once more."""
+    """Whether the operation, applied to what went into it, gives the output once more, whatever that was."""
     operation, single = ending.operation, out.shape[1] == 1
+    if "softmax" in operation and not single and not ending.spans():
+        return False
     odds = single and operation in ("softmax", "log-softmax")
     before = columns(ending.odds() if odds else ending.replayed(), rows)
     if before is None or before.shape != out.shape:
@@ -171,7 +178,8 @@ def _decided(look: Look) -> Outputs:
             "the model returns the probability of one class of a softmax, which is not the second of two; return all "
             "of them, or write outputs='binary-probability' if it is that of the second of two classes"
         )
-    if ending is not None and (look.exact or look.numbers.fit(_kind(ending, look))):
+    astray = ending is not None and "softmax" in ending.operation and not single and not ending.spans()
+    if ending is not None and not astray and (look.exact or look.numbers.fit(_kind(ending, look))):
         return _ended(look, ending)
     if ending is not None and ending.operation in ("softmax", "log-softmax") and not single:
         return look.refused(
@@ -185,25 +193,43 @@ def _decided(look: Look) -> Outputs:
     if look.bounds == "open" and numbers.simplex:
         return _ambiguous(look, "rows that sum to one although no softmax made them", "logits", "probabilities")
     if numbers.log_simplex:  # these are logits too
-        return look.outputs("log-probabilities", "the exponentials of its rows sum to one")
+        return look.outputs("log-probabilities", "the exponentials of its rows sum to one", settled=False)
     if look.bounds == "open":
         return look.outputs("logits", "the model ends in an operation that puts no bounds on its values")
     if numbers.simplex:
         return look.outputs("probabilities", "its rows are at least 0 and sum to one", settled=False)
+    if numbers.total is not None or numbers.power is not None:
+        return look.refused(_scaled(numbers), settled=False)
     if numbers.unit:
         return _ambiguous(look, "values from 0 to 1 that do not sum to one", "label-probabilities", "logits")
     if look.bounds == "bounded":
         what = "values made of a softmax or sigmoid that are no probabilities"
         return _ambiguous(look, what, "logits", "label-logits", "regression")
-    return look.outputs("logits", "its values are no probabilities")
+    return look.outputs("logits", "its values are no probabilities", settled=not numbers.mute)
+
+
+def _scaled(numbers: Numbers) -> str:
+    """What is said of probabilities on another scale."""
+    if numbers.power is not None:
+        what = (
+            f"rows whose powers of {numbers.power} sum to one, as logarithms of probabilities may do; return natural "
+            "logarithms"
+        )
+    else:
+        what = (
+            f"rows that are at least 0 and all sum to {numbers.total:.4g}, as percentages made of a softmax do; return "
+            "the probabilities as shares of one"
+        )
+    return f"the model returned {what}, or write outputs='logits' for {MEANINGS['logits']}"
 
 
 def _kind(ending: Ending, look: Look) -> Kind:
     """What an operation makes of an output of such width."""
     if look.width == 1:
         return "binary-probability"
-    if ending.operation == "sigmoid" and look.width == 2 and look.numbers.simplex:
-        return "probabilities"
+    pair = "sigmoid" in ending.operation and look.width == 2 and ending.is_pair()
+    if pair and (look.numbers.simplex or look.numbers.log_simplex):
+        return "probabilities" if ending.operation == "sigmoid" else "log-probabilities"
     kinds: dict[str, Kind] = {"softmax": "probabilities", "log-softmax": "log-probabilities"}
     return kinds.get(ending.operation, "label-probabilities")
 
@@ -236,32 +262,34 @@ def _stated(look: Look, kind: Kind, source: str) -> Outputs:
     return decision
 
 
-def _chosen(raw: Any, rows: int) -> str:
-    """The entry that holds the class scores.
+def _chosen(raw: Any, rows: int, wide: tuple[Any, int] | None) -> list[str]:
+    """The entry that holds the class scores, or all those that may; more samples show which axis is theirs.
 
-    Raises: InputError where there is none, or several that may.
+    Raises: InputError where there is none.
     """
     if isinstance(raw, Tensor):
-        return ""
+        return [""]
     fits = candidates(raw, rows)
+    if wide is not None:
+        fits = {name: fits[name] for name in candidates(*wide) if name in fits}
     named = [n for n in fits if n.rsplit(".", 1)[-1] == "logits"] or [n for n in fits if "logits" in n.lower()]
     if len(named) == 1:
-        return named[0]
+        return named
     names = named or list(fits)
     apart = [
         n
         for i, n in enumerate(names)
         if not any(_repeats(fits[n], fits[m], j < i) for j, m in enumerate(names) if m != n)
     ]
-    if len(apart) == 1:
-        return apart[0]
     if not apart:
         raise InputError(_unfit(raw))
-    listed = ", ".join(
-        f"{name} (N, {', '.join(map(str, out.shape[1:]))})" for name, out in ((name, fits[name]) for name in apart)
-    )
-    raise InputError(
-        f"the model returned several outputs that may be class scores: {listed}; name one of them, outputs={apart[0]!r}"
+    return apart
+
+
+def _several(raw: Any, names: list[str]) -> InputError:
+    listed = ", ".join(f"{name} (N, {', '.join(map(str, entry(raw, name).shape[1:]))})" for name in names)
+    return InputError(
+        f"the model returned several outputs that may be class scores: {listed}; name one of them, outputs={names[0]!r}"
     )
 
 

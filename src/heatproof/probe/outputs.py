@@ -117,14 +117,14 @@ class Outputs:
         return before / 2 if ending.operation == "sigmoid" else before.clamp_min(LOWEST)
 
     def _logits(self, out: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        if self.kind == "probabilities" and not self.settled and not Numbers.of(out).simplex:
+            raise InputError(
+                "the rows that the model returned first were at least 0 and summed to one, others do not; write "
+                "outputs='logits' or outputs='probabilities'"
+            )
         if out.dtype in (torch.float16, torch.bfloat16):
             out = out.float()
         if self.kind == "probabilities":
-            if not self.settled and not Numbers.of(out).simplex:
-                raise InputError(
-                    "the rows that the model returned first were at least 0 and summed to one, others do not; write "
-                    "outputs='logits' or outputs='probabilities'"
-                )
             out = out.clamp_min(torch.finfo(out.dtype).tiny).log()
         elif self.kind == "log-probabilities":
             out = out.clamp_min(LOWEST)

@@ -29,7 +29,7 @@ from heatproof.probe.possession import Sites
 from heatproof.probe.stamp import Stamp
 from heatproof.probe.state import Ground, device_and_dtype, hook_onto, unhook
 from heatproof.probe.survey import SEVERAL, Survey, survey
-from heatproof.probe.weights import versions
+from heatproof.probe.weights import Versions, versions
 
 CACHED = 2**19  # numbers of one layer's output that stay near the processor
 Halves = dict[tuple[str, int], Cut | None]
@@ -169,13 +169,14 @@ class Store:
 
     Attributes:
         model: the model. capacity: the most rows a pass. outputs: what was said of its outputs, or None.
-        own: what numbers alone decided, and so might be decided otherwise with other samples: not for other probes.
+        own: what numbers alone decided, and so might be decided otherwise with other samples or weights: not for other
+            probes, and only for as long as nothing writes to the weights.
     """
 
     model: nn.Module
     capacity: Capacity
     outputs: str | None = None
-    own: dict[Key, tuple[Stamp, Prepared]] = field(default_factory=dict)
+    own: dict[Key, tuple[Stamp, Versions, Prepared]] = field(default_factory=dict)
 
     @property
     def memory(self) -> Memory:
@@ -193,8 +194,8 @@ class Store:
         with memory.lock:
             stamp = memory.look(self.model)
             kept = self.own.get(key)
-            if kept is not None and kept[0] is stamp:
-                return kept[1]
+            if kept is not None and kept[0] is stamp and kept[1] == versions(self.model):
+                return kept[2]
             if key not in memory.shapes:
                 few = x[: min(SEVERAL, self.capacity.rows(key[0]))]
                 place = device_and_dtype(self.model)
@@ -202,7 +203,7 @@ class Store:
                     self.model, brought(few, *place), passes, self.outputs, keep=keep, ground=memory.ground()
                 )
                 if not learnt.outputs.settled or learnt.outputs.choices:
-                    self.own[key] = stamp, learnt
+                    self.own[key] = stamp, versions(self.model), learnt
                     return learnt
                 memory.shapes[key] = learnt
             return memory.shapes[key]
