@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from heatproof.probe.axes import Atom, Axis, Tag, joined, mystery, other, ranged, resized, unknown
+from heatproof.probe.axes import UNKNOWN, Atom, Axis, Tag, joined, mystery, other, ranged, reshaped, resized, unknown
 from heatproof.probe.layout import ROWS
 from heatproof.probe.operations import Operation, Rule
 
@@ -34,6 +34,10 @@ def laid_out(op: Operation) -> Tag:
     if tag.shape == op.shape and not tag.positions:
         return tag
     strides, offset = op.saved("stride"), op.saved("storage_offset") or 0
+    dense = [math.prod(op.shape[i + 1 :]) for i in range(len(op.shape))]
+    whole = math.prod(tag.shape) == math.prod(op.shape) and offset == 0
+    if whole and all(stride == step for stride, step, size in zip(strides, dense, op.shape, strict=True) if size > 1):
+        return reshaped(tag, op.shape)
     if len(tag.axes) != len(op.shape):
         return mystery(op.shape)
     axes = []
@@ -56,10 +60,13 @@ def written_into(op: Operation) -> Tag:
 
 
 def _alongside(tag: Tag, base: Tag) -> bool:
-    """Whether the positions of a part are those of the whole; other axes may be shorter."""
-    pairs = list(zip(tag.axes[::-1], base.axes[::-1], strict=False))
-    lost = any(axis.positions or axis.unknown for axis in tag.axes[: len(tag.axes) - len(pairs)])
-    return not lost and all(a == b or not (a.positions or a.unknown) for a, b in pairs)
+    """Whether the positions of a part are those of the whole, in the same order; other axes may differ."""
+    if not tag.positions and not any(axis.unknown for axis in tag.axes):
+        return True
+    places = [[atom for axis in side.axes for atom in axis.atoms if atom.of >= 0 or atom.of == UNKNOWN]
+              for side in (tag, base)]  # fmt: skip
+    ends = [[(axis.prefix, axis.suffix) for axis in side.axes if axis.prefix or axis.suffix] for side in (tag, base)]
+    return places[0] == places[1] and ends[0] == ends[1] and not any(atom.of == UNKNOWN for atom in places[0])
 
 
 def shuffled_along(name: str) -> Rule:

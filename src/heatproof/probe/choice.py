@@ -86,6 +86,9 @@ def _best(seen: Survey, maps: Sequence[Call]) -> Call | None:
     if reader is None or not any(call.fact is not None and call.fact.ahead for call in maps):
         read = [call for call in maps if call.fact is None or call.fact.flow == "map"]
         return _followers(seen, read)
+    later = [call for call in maps if call.fact is not None and call.fact.behind and call.fact.flow == "map"]
+    if later:  # convolutions behind an attention, of which one step is read
+        return _followers(seen, later)
     read = [call for call in maps if call.fact is not None and call.fact.ahead and call.fact.flow == "map"]
     if reader.mixes:
         return _entering(seen, reader, read)
@@ -163,7 +166,7 @@ def _reason(seen: Survey, best: Call, layout: Layout) -> str:
     grid = "x".join(map(str, layout.grid))
     reader = seen.reader
     convolutions = [c for c in seen.calls[: best.index + 1] if isinstance(c.module, CONVOLUTIONS) and is_map(c, seen)]
-    if reader is not None and reader.mixes:
+    if reader is not None and reader.mixes and best.fact is not None and best.fact.ahead:
         what = f"the tokens that enter the last attention, {grid} positions"
     elif convolutions and (reader is None or reader.convolved):
         start = convolutions[-1]
@@ -173,8 +176,14 @@ def _reason(seen: Survey, best: Call, layout: Layout) -> str:
         what = f"the last layer with positions, {grid}"
     if reader is not None and reader.recurrent:
         what += ", before a recurrent layer of which only the last step is read"
-    notes = [coarse(layout, seen), early(seen, best)]
+    notes = [coarse(layout, seen), early(seen, best), beside(seen)]
     return "; ".join([f"{what} (by {best.evidence})", *(text for text in notes if text)])
+
+
+def beside(seen: Survey) -> str:
+    """A clause for a model that reads positions on several ways side by side."""
+    several = seen.reader is not None and seen.reader.beside
+    return "one of several branches that are read side by side, of which a map shows this one alone" if several else ""
 
 
 def coarse(layout: Layout, seen: Survey) -> str:

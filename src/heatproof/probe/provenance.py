@@ -47,7 +47,7 @@ class Fact:
         tag: its axes. flow: whether later operations look at all its positions, one or none; None where it does not
             reach the output. neck: whether all that the last reader of positions sees runs through it.
         projected: whether it is a linear map of what came before, and moves only. order: when it was computed.
-        ahead: whether the last reader of positions depends on it.
+        ahead: whether the last reader of positions depends on it. behind: whether it depends on that reader.
     """
 
     tag: Tag
@@ -56,6 +56,7 @@ class Fact:
     projected: bool
     order: int
     ahead: bool
+    behind: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Reader:
         mixes: whether it is an attention. order: when it ran. recurrent: whether it is a recurrent layer.
         anchor: when the last operation with weights before it ran. convolved: whether that is a convolution.
         pace: how many input positions one of its output covers along each axis that it has.
+        beside: whether positions are read on other ways as well, of which it sees nothing.
     """
 
     mixes: bool
@@ -74,6 +76,7 @@ class Reader:
     anchor: int = 0
     convolved: bool = False
     pace: tuple[tuple[int, float], ...] = ()
+    beside: bool = False
 
 
 class Provenance:
@@ -93,6 +96,7 @@ class Provenance:
         self.aliases = {_key(out): _key(source) for out, source in aliases}
         self._walk(x, [t for t in (root, *ends) if t is not None and t.grad_fn is not None])
         self.levels = self._levels(_key(root) if root is not None else None)
+        self.behind: set[Key] = set()
         self.reader, self.necks, self.ahead = self._last_reader()
 
     def fact(self, out: Tensor) -> Fact | None:
@@ -103,7 +107,7 @@ class Provenance:
         step, level = self.steps[key], self.levels.get(key)
         return Fact(
             step.tag, None if level is None else FLOWS[level], key in self.necks, self._projected(key), step.order,
-            key in self.ahead,
+            key in self.ahead, key in self.behind,
         )  # fmt: skip
 
     # Following
@@ -216,7 +220,10 @@ class Provenance:
         if not reads:
             return None, set(), set()
         last = max(reads, key=lambda read: read[:3])[3]
-        step = self.steps[last]
+        step, self.behind = self.steps[last], {last}
+        for key, later in self.steps.items():
+            if any(source in self.behind for source in later.inputs):
+                self.behind.add(key)
         necks: set[Key] = set()
         ahead: set[Key] = set()
         heap: list[tuple[int, int]] = []
@@ -244,11 +251,26 @@ class Provenance:
             for i, use in here.uses.items():
                 if use in ("kept", "spread"):
                     push(here.inputs[i])
-        recurrent = self.aliases.get(last) is not None
+        recurrent, beside = self.aliases.get(last) is not None, self._beside(last, [read[3] for read in reads])
         if anchor is None:
-            return Reader(step.mixes, step.order, recurrent), necks, ahead
+            return Reader(step.mixes, step.order, recurrent, beside=beside), necks, ahead
         convolved = "Convolution" in anchor.name
-        return Reader(step.mixes, step.order, recurrent, anchor.order, convolved, pace(anchor.tag)), necks, ahead
+        return (
+            Reader(step.mixes, step.order, recurrent, anchor.order, convolved, pace(anchor.tag), beside), necks, ahead
+        )  # fmt: skip
+
+    def _beside(self, last: Key, reads: Sequence[Key]) -> bool:
+        """Whether something is read that the last reader does not depend on, nor it on that reader."""
+        before, todo = {last}, [last]
+        while todo:
+            sources = [source for source in self.steps[todo.pop()].inputs if source is not None]
+            todo += [source for source in sources if source not in before]
+            before.update(sources)
+        return any(
+            use == "read" and (source := self.steps[key].inputs[i]) is not None
+            and _wide(self.steps[source].tag) and source not in before
+            for key in reads for i, use in self.steps[key].uses.items()
+        )  # fmt: skip
 
     def _projected(self, key: Key) -> bool:
         """Whether only moves lie between it and a multiplication by weights."""
