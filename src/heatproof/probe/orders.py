@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from heatproof.errors import NotApplicable
-from heatproof.probe.axes import Atom, Axis, Tag, merged, other, reading
+from heatproof.probe.axes import Atom, Axis, Tag, merged, other, reading, reshaped
 from heatproof.probe.layout import ROWS, Layout
 from heatproof.probe.products import Product
 from heatproof.probe.provenance import MULTIPLIED, Key, Provenance, Step
@@ -58,17 +58,21 @@ class Operations(Provenance):
 
 
 def _strided(base: Tag, shape: Sequence[int], strides: Sequence[int]) -> Tag | None:
-    """The tag of a view of all of a contiguous tensor; None where its axes are no runs of that tensor's axes."""
+    """The tag of a view of all of a contiguous tensor; None where its axes are no runs of that tensor's axes.
+
+    Its one axis of length one is taken for that of the sample.
+    """
+    if list(strides) == [math.prod(shape[i + 1 :]) for i in range(len(shape))]:
+        return reshaped(base, shape) if math.prod(shape) == math.prod(base.shape) else None
     wholes = [math.prod(base.shape[i + 1 :]) for i in range(len(base.shape))]
     wide = [i for i, size in enumerate(base.shape) if size > 1]
-    ones = [axis for axis in base.axes if axis.size == 1 and axis.has(ROWS)]
-    if len(ones) != 1 or list(shape).count(1) != 1 or any(axis.prefix or axis.suffix for axis in base.axes):
+    if list(shape).count(1) != 1 or any(axis.prefix or axis.suffix for axis in base.axes):
         return None
     axes: list[Axis] = []
     used: list[int] = []
     for size, stride in zip(shape, strides, strict=True):
         if size == 1:
-            axes.append(ones[0])
+            axes.append(Axis((Atom(ROWS, 1),)))
             continue
         run: list[int] = []
         for i in reversed(wide):
@@ -79,7 +83,7 @@ def _strided(base: Tag, shape: Sequence[int], strides: Sequence[int]) -> Tag | N
         if math.prod(base.shape[j] for j in run) != size or not run:
             return None
         used += run
-        axes.append(Axis(merged([atom for j in run for atom in base.axes[j].atoms])))
+        axes.append(Axis(merged([atom for j in run for atom in base.axes[j].atoms if atom.of != ROWS])))
     return Tag(tuple(axes), base.picked) if sorted(used) == wide else None
 
 
