@@ -46,7 +46,7 @@ class Attention:
         reads: how much each token behind the last layer counts for the output, rows sum to one: all tokens that the
             output depends on count the same. Where tokens that are no positions (a class token) matter by far more than
             positions do, the two groups count one half each. With a pool, not used.
-        layout: which of the tokens are positions.
+        layout: which positions the tokens are.
     """
 
     layers: tuple[Heads, ...]
@@ -62,7 +62,8 @@ class _Apart(Exception):
 def look(runner: Runner, x: Float[Tensor, "n c *s"], goal: Goal | None, *, first: int = 0) -> Attention:
     """The attention of every layer for one batch, with the gradient of the goal's logit by it.
 
-    Cost: one forward pass, and a backward pass: to the first layer for a goal, else to the last layer.
+    Cost: one forward pass, and a backward pass: to the first layer for a goal, else to the last layer. Once a model and
+        input shape, a forward pass of one sample.
     Raises: NotApplicable where there is none over one grid of tokens; InputError where the model returns NaN or
         infinite values, the samples being numbered from ``first``.
     """
@@ -317,7 +318,7 @@ def _behind(nodes: Sequence[Any]) -> set[Any]:
     return seen
 
 
-# Which tokens are positions, and which are read
+# Which positions the tokens are, and which are read
 
 
 def _sizes(last: _Layer, logits: Tensor, *, keep: bool) -> Float[Tensor, "n t"]:
