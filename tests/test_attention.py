@@ -18,9 +18,7 @@ from heatproof.errors import NotApplicable
 from heatproof.methods import explain
 from heatproof.probe import Probe
 from heatproof.probe.attention import observable
-from heatproof.probe.layout import Layout
 from heatproof.probe.products import Product, ProductWatch
-from heatproof.probe.survey import Call
 from heatproof.records import Samples, Splits
 
 from .toys import CLASSES, CONV, Plain, Wrapped, inputs, ready, same, snapshot
@@ -327,11 +325,8 @@ def test_signals_and_volumes(name: str, rank: int) -> None:
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("last", [False, True])
-def test_class_token_at_either_end(rank: int, last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the layers' layouts have it."""
+def test_class_token_at_either_end(rank: int, last: bool) -> None:
     model = ready(Former(rank=rank, last=last), seed=3).double()
-    layout = Layout("tokens", GRID[rank], 0 if last else 1, 1 if last else 0)
-    monkeypatch.setattr(Call, "layout", lambda call, _: layout if call.name == "norm" else None)
     for name in METHODS:
         check(model, batch(rank), name, GRID[rank])
 
@@ -354,9 +349,134 @@ class Inlined(Former):
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_inlined(rank: int, last: bool) -> None:
-    """The class token's end is where the output reads a token."""
     for name in METHODS:
         check(ready(Inlined(rank=rank, last=last), seed=3).double(), batch(rank), name, GRID[rank])
+
+
+class Unread(Former):
+    """A query gathers the tokens, but the output does not depend on what it gathers."""
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.tokens(x)
+        for block in self.blocks:
+            h = block(h)
+        weights, kv = self.pool(self.norm(h))
+        return {"logits": self.ending(h), "gathered": (weights @ kv).transpose(1, 2).flatten(1)}
+
+
+def test_what_the_output_does_not_depend_on() -> None:
+    for name in METHODS:
+        check(ready(Unread(special=0, read="mean"), seed=3).double(), batch(2), name, GRID[2])
+
+
+# The order of the tokens
+
+
+class Steps(nn.Module):
+    """Torch's own encoder as it is by default, (T, N, C), with a dense layer for every time, averaged over time."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.first = batch_first
+        self.dense, self.head = nn.Linear(2, 8), nn.Linear(8, CLASSES)
+        self.encoder = nn.TransformerEncoder(encoder(batch_first=batch_first), 2, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.dense(x.transpose(1, 2))
+        return self.head((self.encoder(h) if self.first else self.encoder(h.transpose(0, 1)).transpose(0, 1)).mean(1))
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+@pytest.mark.parametrize("name", METHODS)
+def test_time_before_samples(name: str, n: int) -> None:
+    x = torch.randn(n, 2, 6, generator=torch.Generator().manual_seed(7))
+    maps = [explain(ready(Steps(batch_first=first), seed=3), x, name, target=1) for first in (False, True)]
+    torch.testing.assert_close(*maps, rtol=1e-4, atol=1e-6)
+    assert float(maps[0].std()) > 0
+
+
+class Ordered(Former):
+    """The tokens are laid out by one function, and moved between the two attentions by another."""
+
+    def __init__(self, lay: Any = None, move: Any = None, *, branch: bool = False, inside: bool = False) -> None:
+        super().__init__(special=0, read="mean")
+        self.lay, self.move, self.branch, self.inside = lay or rows, move, branch, inside
+        self.table = nn.Parameter(torch.zeros(1, 6, 8))
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.lay(self.patches(x))
+        if self.inside:
+            h += self.table
+        else:
+            h = h + self.table
+        for i, block in enumerate(self.blocks):
+            h = block(h)
+            if i == 0 and self.move is not None:
+                h = h + self.move(h) if self.branch else self.move(h)
+        return self.ending(h)
+
+
+def rows(h: Tensor) -> Tensor:
+    return h.flatten(2).transpose(1, 2)
+
+
+def columns(h: Tensor) -> Tensor:
+    return rows(h.transpose(2, 3))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_tokens_in_columns(name: str, inside: bool) -> None:
+    """A network that takes its patches in columns is the one that takes them in rows, for a transposed input."""
+    across, down = ready(Ordered(inside=inside), seed=3).double(), ready(Ordered(columns, inside=inside), seed=3)
+    down.double().patches.weight.data.copy_(across.patches.weight.transpose(2, 3))
+    x = batch(2)
+    want = explain(across, x.transpose(2, 3), name, target=1).transpose(1, 2)
+    torch.testing.assert_close(explain(down, x, name, target=1), want, rtol=1e-4, atol=1e-6)
+
+
+MIXED = torch.tensor([1, 0, 2, 5, 4, 3])
+ORDERS = {
+    "reversed": {"lay": lambda h: rows(h).flip(1)},
+    "serpentine": {"lay": lambda h: torch.cat([h[:, :, 0], h[:, :, 1].flip(2)], 2).transpose(1, 2)},
+    "rolled": {"lay": lambda h: rows(h.roll((1, 1), (2, 3)))},
+    "by index": {"lay": lambda h: rows(h)[:, MIXED]},
+    "flipped": {"move": lambda h: h.flip(1)},
+    "shifted": {"move": lambda h: h.roll(1, 1)},
+    "picked": {"move": lambda h: h[:, MIXED]},
+    "selected": {"move": lambda h: h.index_select(1, MIXED)},
+    "halves changed": {"move": lambda h: torch.cat([h[:, 3:], h[:, :3]], 1)},
+    "turned": {"move": lambda h: h.unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2)},
+    "sorted": {"move": lambda h: h.sort(1).values},
+    "a branch flipped": {"move": lambda h: h.flip(1), "branch": True},
+    "a branch shifted": {"move": lambda h: h.roll(1, 1), "branch": True},
+    "a branch turned": {"move": lambda h: h.unflatten(1, (2, 3)).transpose(1, 2).flatten(1, 2), "branch": True},
+}
+
+
+@pytest.mark.parametrize("how", ORDERS)
+def test_tokens_in_another_order(how: str) -> None:
+    """None is multiplied, or drawn, as if its tokens lay in rows."""
+    model = ready(Ordered(**ORDERS[how]), seed=3)
+    for name, n in itertools.product(METHODS, (1, 3)):
+        with pytest.raises(NotApplicable, match=r"another order|do not show which positions") as caught:
+            explain(model, batch(2, n), name, target=1)
+        assert str(caught.value).startswith(NONE)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda h: h.transpose(0, 1).contiguous().transpose(0, 1),
+        lambda h: h.unflatten(1, (2, 3)).flatten(1, 2),
+        lambda h: F.conv1d(h.transpose(1, 2), torch.ones(8, 1, 3), padding=1, groups=8).transpose(1, 2),
+        lambda h: h + h.mean(1, keepdim=True),
+    ],
+)
+def test_tokens_that_keep_their_order(move: Any) -> None:
+    for name in METHODS:
+        assert explain(ready(Ordered(move=move), seed=3), batch(2, 1), name, target=1).shape == (1, 8, 12)
 
 
 def test_final_softmax() -> None:

@@ -78,13 +78,14 @@ class Attention:
 
     Attributes:
         layout: of the attended tokens. layers: how many attention layers.
-        rows: whose rows of the rollout may be read: the first token's, the mean over all, or over the patches.
+        rows: whose rows of the rollout may be read: the first token's, the last one's, the mean over all, over the
+            patches or over all others; halves is the mean of the first token's and of the patches' mean.
         optional: whether a refusal is right too.
     """
 
     layout: Layout
     layers: int
-    rows: Sequence[Literal["first", "last", "all", "patches"]] = ("first",)
+    rows: Sequence[Literal["first", "last", "all", "patches", "others", "halves"]] = ("first",)
     optional: bool = False
 
 

@@ -161,10 +161,14 @@ def attention(model: nn.Module, x: Tensor, target: Tensor, entry: Attention) -> 
         return enlarged(entry.layout.read(tokens[..., None], size)[:, 0], size)
 
     def read(total: Tensor, row: str) -> Tensor:
+        patches = torch.zeros(count, dtype=torch.bool)
+        patches[entry.layout.prefix : count - entry.layout.suffix] = True
         if row in ("first", "last"):
             return drawn(total[:, 0 if row == "first" else -1])
-        first = entry.layout.prefix if row == "patches" else 0
-        return drawn(total[:, first : count - (entry.layout.suffix if row == "patches" else 0)].mean(1))
+        if row == "halves":
+            return (read(total, "first") + read(total, "patches")) / 2
+        here = {"all": patches | ~patches, "patches": patches, "others": ~patches}[row]
+        return drawn(total[:, here].mean(1))
 
     return {
         "attention-rollout": [read(rollout, row) for row in entry.rows],

@@ -62,7 +62,7 @@ CLASS = "only the class token is read behind the last attention"
 ENTRIES = [
     net("beit", "beit_base_patch16_224", 96, pooled(12, "norm"), tokens(16, 1), fixed=True,
         attention=Attention(tokens(16, 1), 12, ANY)),
-    net("byoanet", "halonet_h1", 256, chain("stages.3.2.act"), fixed=True, note="blocks with halo attention"),
+    net("byoanet", "halonet_h1", 256, chain("stages.3.2.act") + "|final_conv", fixed=True, note="blocks with halo attention"),
     net("byobnet", "test_byobnet", 96, chain("stages.3.0.act", "final_conv")),
     net("cait", "cait_xxs24_224", 96, r"blocks_token_only\.[01]\.norm1|blocks\.23|blocks", tokens(16, 1),
         others=[(r"blocks(\.\d+.*)?|pos_drop|patch_embed.*", tokens(16))], fixed=True,

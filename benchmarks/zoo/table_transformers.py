@@ -62,7 +62,7 @@ HEADS = {"num_attention_heads": [1, 2, 4, 6]}
 SWIN: dict[str, Any] = {"image_size": 64, "patch_size": 4, "embed_dim": 16, "depths": [1, 1, 2], "num_heads": [1, 2, 4],
                         "window_size": 4}  # fmt: skip
 READ = "only the class token is read behind the last attention"
-MEAN, ANY = ("all",), ("first", "all", "patches")
+MEAN, PATCHES, HALVES, OTHERS = ("all",), ("patches",), ("halves",), ("others",)
 WAVES = Layout("tokens", grid=(12,))  # 4000 samples through seven convolutions, 320 apart
 FRAMES = Layout("tokens", prefix=2, grid=(12, 4), swapped=True)  # frequencies run slower than times
 SPEECH: dict[str, Any] = {**SMALL, "conv_dim": [32] * 7, "num_conv_pos_embeddings": 16,
@@ -82,14 +82,14 @@ ENTRIES = [
         note=READ, **VIT),
     net("DeiT", IMAGE, r"deit\.layers\.(2\.layernorm_before|1)", tokens(8, 2), attention=Attention(tokens(8, 2), 3),
         note="a class and a distillation token, of which the first is read", **VIT),
-    net("Beit", IMAGE, r"beit\.layers\.2", tokens(8, 1), attention=Attention(tokens(8, 1), 3, ANY),
+    net("Beit", IMAGE, r"beit\.layers\.2", tokens(8, 1), attention=Attention(tokens(8, 1), 3, PATCHES),
         note="averaged over the patches", **VIT),
     net("Data2VecVision", IMAGE, r"data2vec_vision\.encoder\.layer\.2", tokens(8, 1),
-        attention=Attention(tokens(8, 1), 3, ANY), note="averaged over the patches", **VIT),
+        attention=Attention(tokens(8, 1), 3, PATCHES), note="averaged over the patches", **VIT),
     net("Dinov2", IMAGE, r"dinov2\.(layernorm|encoder\.layer\.2)", tokens(8, 1),
-        attention=Attention(tokens(8, 1), 3, ANY), note="the class token and the mean of the patches are read", **VIT),
+        attention=Attention(tokens(8, 1), 3, HALVES), note="class token and mean of the patches are read", **VIT),
     net("Dinov2WithRegisters", IMAGE, r"dinov2_with_registers\.(layernorm|encoder\.layer\.2)", tokens(8, 5),
-        attention=Attention(tokens(8, 5), 3, ANY), note="a class and four register tokens", **VIT),
+        attention=Attention(tokens(8, 5), 3, HALVES), note="a class and four register tokens", **VIT),
     net("ViTMSN", IMAGE, r"vit\.layers\.(2\.layernorm_before|1)", tokens(8, 1),
         attention=Attention(tokens(8, 1), 3), note=READ, **VIT),
     net("IJepa", IMAGE, r"ijepa\.(layernorm|layers\.2)", tokens(8), attention=Attention(tokens(8), 3, MEAN), **VIT),
@@ -97,7 +97,7 @@ ENTRIES = [
         attention=Attention(tokens(8), 3, MEAN, optional=True), vision_config=VIT,
         note="averaged over the patches; a pooling head runs and is not read"),
     net("CLIP", IMAGE, r"vision_model\.encoder(\.layers\.2)?", tokens(8, 1),
-        attention=Attention(tokens(8, 1), 3, ANY), note="averaged over the patches", vision_config=VIT),
+        attention=Attention(tokens(8, 1), 3, PATCHES), note="averaged over the patches", vision_config=VIT),
     net("Swin", IMAGE, r"swin\.(layernorm|encoder\.layers\.2(\.blocks\.1)?)", tokens(16), **SWIN),
     net("Swinv2", IMAGE, r"swinv2\.(layernorm|encoder\.layers\.2(\.blocks\.1)?)", tokens(16), **SWIN),
     net("ConvNext", (3, 96, 96), r"convnext\.encoder\.stages\.3(\.layers\.0)?", **STAGES),
@@ -134,7 +134,7 @@ ENTRIES = [
     net("HGNetV2", (3, 96, 96), r"encoder\.stages\.3(\.blocks(\.0(\.aggregation(\.1(\.activation)?)?)?)?)?"),
     net("SwiftFormer", (3, 96, 96), "norm", image_size=96, embed_dims=[16, 24, 32, 48], depths=[1, 1, 1, 1]),
     net("AST", (1, 128, 48), r"network\.audio_spectrogram_transformer\.layers\.(2\.layernorm_before|1)", FRAMES,
-        attention=Attention(FRAMES, 3, ANY), task="ForAudioClassification", wrapped=True, max_length=128,
+        attention=Attention(FRAMES, 3, OTHERS), task="ForAudioClassification", wrapped=True, max_length=128,
         num_mel_bins=48, patch_size=16, frequency_stride=10, time_stride=10,
         note="patches that overlap, of a transposed input; two tokens are read", **SMALL),
     net("Whisper", (80, 200), r"projector|encoder\.layer_norm|encoder\.layers\.2", tokens(2),

@@ -23,8 +23,9 @@ def attention_rollout(
     Equation 1; the same for every class. All tokens that are read count the same: the class token; class and
     distillation token; all tokens where their mean is taken. A pooling query (SigLIP) reads them by its own attention.
     Range: at least 0, the patches' shares sum to at most 1.
-    Cost: one forward pass, and a backward pass of what follows the last attention, which shows the tokens read.
-    Raises: NotApplicable where the model has no global attention over one grid of tokens.
+    Cost: one forward pass, and a backward pass of what follows the last attention, which shows the tokens read; once
+    a model and input shape a forward pass of one sample, which shows what positions the tokens are.
+    Raises: NotApplicable where the model has no global attention in one order over one grid of tokens.
     """
 
     def join(layer: Heads) -> Tensor:
@@ -51,7 +52,7 @@ def transformer_attribution(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal
     Deviates: the attention itself stands for its LRP relevance, as in the authors' later 2103.15679 (equations 5, 6),
     which needs no propagation rule for the model at hand.
     Range: at least 0.
-    Cost: one forward and one backward pass.
+    Cost: one forward and one backward pass; once a model and input shape a forward pass of one sample.
     Raises: NotApplicable where the model has no global attention over one grid of tokens, or no gradient reaches it.
     """
 
@@ -68,7 +69,7 @@ def le_grad(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Float[Tenso
     A pooling query (SigLIP) is one more layer.
     Deviates: every layer's gradient is that of the final logit, not of a logit read off at that layer.
     Range: at least 0.
-    Cost: one forward and one backward pass.
+    Cost: one forward and one backward pass; once a model and input shape a forward pass of one sample.
     Raises: NotApplicable where the model has no global attention over one grid of tokens, or no gradient reaches it.
     """
 

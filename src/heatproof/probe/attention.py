@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from heatproof.errors import NotApplicable
 from heatproof.probe.goals import Goal
 from heatproof.probe.layout import Layout
+from heatproof.probe.orders import NONE, Operations, order
 from heatproof.probe.outputs import checked
-from heatproof.probe.products import Product, ProductWatch, stochastic, transparent
-from heatproof.probe.runner import Runner
+from heatproof.probe.prepared import Prepared
+from heatproof.probe.products import Product, ProductWatch, place, stochastic, transparent
+from heatproof.probe.runner import Pass, Runner
+from heatproof.probe.survey import Record
 
 _gradient = transparent(torch.autograd.grad)
-NONE = "the model has no attention over one grid of tokens"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Attention:
         reads: how much each token behind the last layer counts for the output, rows sum to one: all tokens that the
             output depends on count the same. Where tokens that are no positions (a class token) matter by far more than
             positions do, the two groups count one half each. With a pool, not used.
-        layout: which of the tokens are positions.
+        layout: which positions the tokens are.
     """
 
     layers: tuple[Heads, ...]
@@ -60,7 +62,8 @@ class _Apart(Exception):
 def look(runner: Runner, x: Float[Tensor, "n c *s"], goal: Goal | None, *, first: int = 0) -> Attention:
     """The attention of every layer for one batch, with the gradient of the goal's logit by it.
 
-    Cost: one forward pass, and a backward pass: to the first layer for a goal, else to the last layer.
+    Cost: one forward pass, and a backward pass: to the first layer for a goal, else to the last layer. Once a model and
+        input shape, a forward pass of one sample.
     Raises: NotApplicable where there is none over one grid of tokens; InputError where the model returns NaN or
         infinite values, the samples being numbered from ``first``.
     """
@@ -103,6 +106,37 @@ class _Layer:
 
 
 def _look(runner: Runner, x: Tensor, goal: Goal | None, first: int) -> Attention:
+    with _opened(runner, x) as (raw, layers, run):
+        logits = run.read(raw, len(x), goal)
+        value = logits if goal is None or goal.function is None else goal.score(logits, "logit", raw)
+        squares, pool = _sorted(_live(layers, value))
+        layers = [*squares, *pool]
+        if goal is not None and goal.function is None:
+            checked(logits.detach(), first)
+        with ProductWatch(lambda _: None):
+            sizes = _sizes(squares[-1], logits, keep=goal is not None)
+            slopes: list[Tensor | None] = [None] * len(layers)
+            if goal is not None:
+                slopes = _slopes(goal.score(logits, "logit", raw), [layer.product.used for layer in layers])
+    runner.count("forward", len(x))
+    runner.count("backward", len(x))
+    layout = _layout(runner, len(layers))
+    heads = [
+        Heads(
+            layer.heads(layer.product.used.detach()).float(),
+            None if slope is None else layer.heads(slope).float(),
+        )
+        for layer, slope in zip(layers, slopes, strict=True)
+    ]
+    return Attention(tuple(heads[: len(squares)]), heads[-1] if pool else None, _reads(sizes, layout), layout)
+
+
+@contextmanager
+def _opened(runner: Runner, x: Tensor, record: Record | None = None) -> Iterator[tuple[Any, list[_Layer], Pass]]:
+    """A pass with its graph: what the model returned, its products that are attention, and what reads its output.
+
+    Raises: NotApplicable where one of its softmaxes is no attention over one grid of tokens.
+    """
     layers: list[_Layer] = []
 
     def keep(product: Product) -> None:
@@ -113,30 +147,20 @@ def _look(runner: Runner, x: Tensor, goal: Goal | None, first: int) -> Attention
             raise NotApplicable(f"{NONE}: {order}")
 
     watch = ProductWatch(keep)
-    with runner.borrowed() as run, observable(runner.model), torch.enable_grad():
+    hooks = {} if record is None else dict.fromkeys(record.names, record)
+    with runner.borrowed(hooks) as run, observable(runner.model), torch.enable_grad():
         raw = _observed(runner.model, x, watch)
         if watch.idle is not None:
             raise NotApplicable(f"{NONE}: a softmax among {watch.idle} tokens does not weigh values by a product")
-        squares, pool = _sorted(layers)
-        logits = run.read(raw, len(x), goal)
-        if goal is not None and goal.function is None:
-            checked(logits.detach(), first)
-        with watch:
-            sizes = _sizes(squares[-1], logits, keep=goal is not None)
-            slopes: list[Tensor | None] = [None] * len(layers)
-            if goal is not None:
-                slopes = _slopes(goal.score(logits, "logit", raw), [layer.product.used for layer in layers])
-    layout = _layout(runner, sizes)
-    runner.count("forward", len(x))
-    runner.count("backward", len(x))
-    heads = [
-        Heads(
-            layer.heads(layer.product.used.detach()).float(),
-            None if slope is None else layer.heads(slope).float(),
-        )
-        for layer, slope in zip(layers, slopes, strict=True)
-    ]
-    return Attention(tuple(heads[: len(squares)]), heads[-1] if pool else None, _reads(sizes, layout), layout)
+        yield raw, layers, run
+
+
+def _live(layers: Sequence[_Layer], value: Tensor) -> list[_Layer]:
+    """The layers that a value depends on; all where that was not seen."""
+    if value.grad_fn is None:
+        return list(layers)
+    live = _behind([value.grad_fn])
+    return [layer for layer in layers if layer.product.out.grad_fn is None or layer.product.out.grad_fn in live]
 
 
 def _observed(model: nn.Module, x: Tensor, watch: ProductWatch) -> Any:
@@ -250,8 +274,8 @@ def _plain(product: Product, n: int) -> Tensor | str:
     return torch.arange(count, device=product.used.device).reshape(n, -1)
 
 
-def _sorted(layers: Sequence[_Layer]) -> tuple[list[_Layer], bool]:
-    """The layers among tokens, and whether a pool follows.
+def _sorted(layers: Sequence[_Layer]) -> tuple[list[_Layer], list[_Layer]]:
+    """The layers among tokens, and the pool that follows, if any.
 
     Raises: NotApplicable where they do not follow each other over the same tokens.
     """
@@ -271,28 +295,30 @@ def _sorted(layers: Sequence[_Layer]) -> tuple[list[_Layer], bool]:
             "is not defined"
         )
     for before, after in pairwise(layers):
-        if not after.product.past:
+        if after.product.weighed is None and after.product.valued is None:
             raise NotApplicable(f"{NONE} with gradients: a part of the model runs under torch.no_grad or detached")
         if not _follows(after.product, before.product):
             raise NotApplicable(f"{NONE}: two of its attentions run side by side, not one after the other")
-    return squares, bool(single)
+    return squares, [layers[i] for i in single]
 
 
 def _follows(after: Product, before: Product) -> bool:
     """Whether a product was computed from an earlier one."""
-    todo, seen, end = list(after.past), set(after.past), before.out.grad_fn
+    return before.out.grad_fn in _behind([at[0] for at in (after.weighed, after.valued) if at is not None])
+
+
+def _behind(nodes: Sequence[Any]) -> set[Any]:
+    """The nodes of the gradient graph that some were computed from, and themselves."""
+    todo, seen = list(nodes), set(nodes)
     while todo:
-        node = todo.pop()
-        if node is end:
-            return True
-        for parent, _ in node.next_functions:
+        for parent, _ in todo.pop().next_functions:
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 todo.append(parent)
-    return False
+    return seen
 
 
-# Which tokens are positions, and which are read
+# Which positions the tokens are, and which are read
 
 
 def _sizes(last: _Layer, logits: Tensor, *, keep: bool) -> Float[Tensor, "n t"]:
@@ -304,29 +330,43 @@ def _sizes(last: _Layer, logits: Tensor, *, keep: bool) -> Float[Tensor, "n t"]:
     return product.outputs(slope)[last.order].float().abs().amax((1, 3))
 
 
-def _layout(runner: Runner, sizes: Float[Tensor, "n t"]) -> Layout:
-    """Which of the tokens are positions, as the model's layers with as many tokens have it.
+_layouts: WeakKeyDictionary[Prepared, tuple[int, Layout | str]] = WeakKeyDictionary()
 
-    Where no layer has as many, the last one with up to 8 less, if the others are read alone, at one end.
+
+def _layout(runner: Runner, count: int) -> Layout:
+    """Which of the tokens are positions, as the operations of a pass of one sample have it.
+
+    Cost: that pass, once a model and input shape.
+    Raises: NotApplicable where they do not show it, or not all layers take the tokens in one order.
     """
-    survey, total = runner.prepared.survey, sizes.shape[1]
-    grids = [grid for call in survey.calls if (grid := call.layout(survey.size)) is not None]
-    same = [grid for grid in grids if _tokens(grid) == total and grid.kind in ("first", "last", "tokens")]
-    votes = Counter([grid for grid in same if grid.kind == "tokens"] or same)
-    if votes:
-        best = votes.most_common(1)[0][0]
-        return Layout("tokens", best.grid, best.prefix, best.suffix)
-    fewer = [grid for grid in grids if max(2, total - 8) <= _tokens(grid) == math.prod(grid.grid) < total]
-    if fewer:
-        extra = total - math.prod(fewer[-1].grid)
-        before, after = not bool(sizes[:, extra:].any()), not bool(sizes[:, :-extra].any())
-        if before != after:
-            return Layout("tokens", fewer[-1].grid, extra if before else 0, extra if after else 0)
-    raise NotApplicable(f"{NONE}: no layer shows which positions its {total} tokens are")
+    if runner.prepared not in _layouts:
+        _layouts[runner.prepared] = _ordered(runner)
+    layers, layout = _layouts[runner.prepared]
+    if isinstance(layout, str):
+        raise NotApplicable(layout)
+    if layers != count:
+        raise NotApplicable(f"{NONE}: the samples of a batch take different ways through the model")
+    return layout
 
 
-def _tokens(layout: Layout) -> int:
-    return layout.prefix + math.prod(layout.grid) + layout.suffix
+def _ordered(runner: Runner) -> tuple[int, Layout | str]:
+    """The number of layers, and the layout of their tokens or why there is none."""
+    x = runner.prepared.sample
+    record = Record({module: name for name, module in runner.model.named_modules()})
+    with torch.enable_grad():
+        source = x.clone().requires_grad_().clone()
+    try:
+        with _opened(runner, source, record) as (raw, layers, run):
+            runner.count("forward", 1)
+            logits = run.read(raw, 1)
+            squares, pool = _sorted(_live(layers, logits))
+            root = place(logits)
+            if root is None:
+                raise NotApplicable(f"{NONE}: the operations behind its attention cannot be followed")
+            products = [layer.product for layer in (*squares, *pool)]
+            return len(products), order(Operations(source, logits, [], record.aliases), root, products)
+    except NotApplicable as reason:
+        return 0, str(reason)
 
 
 def _reads(sizes: Float[Tensor, "n t"], layout: Layout) -> Float[Tensor, "n t"]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from heatproof.errors import LayerError
 from heatproof.probe.layout import Layout
-from heatproof.probe.provenance import Reader, pace
+from heatproof.probe.provenance import Reader, alike, pace
 from heatproof.probe.survey import Call, Survey
 
 CONVOLUTIONS = (
@@ -92,7 +92,7 @@ def _best(seen: Survey, maps: Sequence[Call]) -> Call | None:
     read = [call for call in maps if call.fact is not None and call.fact.ahead and call.fact.flow == "map"]
     if reader.mixes:
         return _entering(seen, reader, read)
-    same = [c for c in read if c.fact is not None and (not reader.pace or pace(c.fact.tag) == reader.pace)]
+    same = [c for c in read if c.fact is not None and (not reader.pace or alike(pace(c.fact.tag), reader.pace))]
     late = [c for c in same if c.fact is not None and c.fact.order >= reader.anchor] or same or read
     necks = [c for c in late if c.fact is not None and c.fact.neck]
     last = necks or late

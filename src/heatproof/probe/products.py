@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from heatproof.probe.traces import Trace, Traces, moves, tensors
 
 SOFTMAXES = frozenset({"softmax", "_softmax", "_safe_softmax", "softmin", "gumbel_softmax"})
 MATRIX = frozenset({"matmul", "bmm", "__matmul__", "__rmatmul__"})
+Place: TypeAlias = tuple[Any, int]  # a node of the gradient graph, and which of its outputs
 HIDDEN = frozenset({"_native_multi_head_attention", "_transformer_encoder_layer_fwd", "flex_attention"})
 
 
@@ -44,7 +45,7 @@ class Product:
         used: the weights that were multiplied; gradients are taken of them. out: what came of it.
         axes: of the three. softmax: whether the weights come from a softmax.
         trace: of the values; source: of the weights, None where they are themselves a product.
-        past: the nodes of the gradient graph that weights and values came from.
+        weighed, valued: where the gradient graph has weights and values, None where it has not.
     """
 
     used: Tensor
@@ -53,7 +54,8 @@ class Product:
     softmax: bool
     trace: Trace | None
     source: Trace | None
-    past: tuple[Any, ...]
+    weighed: Place | None
+    valued: Place | None
 
     def weights(self, tensor: Tensor) -> Tensor:
         """The weights, or their gradient, as (lead, q, k)."""
@@ -147,10 +149,10 @@ class ProductWatch(TorchFunctionMode):
 
     def _product(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         parts = list(tensors((*args, *kwargs.values())))
-        place = self._weights(name, parts, args)
-        if place is None:
+        laid = self._weights(name, parts, args)
+        if laid is None:
             return func(*args, **kwargs)
-        which, axes = place
+        which, axes = laid
         weights, values = parts[which], parts[1 - which]
         used = weights.clone()
         if name != "einsum":
@@ -163,7 +165,7 @@ class ProductWatch(TorchFunctionMode):
         out = func(*equation, *operands)
         product = Product(
             used, out, axes, weights in self.softmaxes, self.traces.of(values), self.traces.of(weights),
-            tuple(t.grad_fn for t in (weights, values) if t.grad_fn is not None),
+            place(weights), place(values),
         )  # fmt: skip
         self.open.pop(self.softmaxes.get(weights, -1), None)
         self.keep(product)
@@ -184,6 +186,11 @@ class ProductWatch(TorchFunctionMode):
             if marked[which] or plain:
                 return which, axes
         return None
+
+
+def place(tensor: Tensor) -> Place | None:
+    """Where the gradient graph has a tensor; None where it has not."""
+    return None if tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
 
 
 def stochastic(weights: Tensor) -> bool:

@@ -305,6 +305,12 @@ def pace(tag: Tag) -> tuple[tuple[int, float], ...]:
     return tuple(sorted((atom.of, round(atom.stride, 3)) for axis in tag.axes for atom in axis.atoms if atom.of >= 0))
 
 
+def alike(one: tuple[tuple[int, float], ...], other: tuple[tuple[int, float], ...]) -> bool:
+    """Whether two paces are those of the same stage of a network, up to padding."""
+    same = [a for a, _ in one] == [a for a, _ in other]
+    return same and all(2 * s < 3 * t and 2 * t < 3 * s for (_, s), (_, t) in zip(one, other, strict=True))
+
+
 def _wide(tag: Tag) -> bool:
     return math.prod(size for _, size in sizes(tag)) > 1
 
