@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 
 import heatproof as hp
 from heatproof import metrics as judging
-from heatproof.errors import FolderInUse, InputError, Interrupted, NotApplicable, UnknownName, UsageError
+from heatproof.errors import FileError, FolderInUse, InputError, Interrupted, NotApplicable, UnknownName, UsageError
 from heatproof.facade import Results
 from heatproof.methods import control, default_controls, method, methods
 from heatproof.metrics import follows_fill
+from heatproof.probe import Probe
 from heatproof.records import Samples
 from heatproof.registry import Spec
 from heatproof.results import storage as store
@@ -158,6 +161,62 @@ def test_a_folder_of_another_study_is_refused(model: nn.Module, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderInUse, match="is a file"):
         study(model, samples(), ["grad-cam"], METRIC, out=tmp_path / "file")
+
+
+class Tempered(Plain):
+    """What a state dict does not hold decides its outputs too."""
+
+    temperature, noise = 1.0, 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = super().forward(x) / self.temperature
+        return z + self.noise * torch.randn(z.shape)
+
+
+@pytest.mark.parametrize("change", ["temperature", "eps", "hook", "activation", "code"])
+def test_a_folder_is_not_continued_after_a_change_outside_the_weights(change: str, tmp_path: Path) -> None:
+    model: Any = ready(Tempered(1))
+    study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    if change == "temperature":
+        model.temperature = -0.5
+    elif change == "eps":
+        model.norm.eps = 3.0
+    elif change == "hook":
+        model.conv2.register_forward_hook(lambda module, arguments, output: -output)
+    elif change == "activation":
+        model.relu1 = nn.LeakyReLU(-1.0)
+    else:
+        model.forward = lambda x: -Tempered.forward(model, x)
+    with pytest.raises(FolderInUse, match="model: its outputs for the same samples differ"):
+        study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    page = json.loads((tmp_path / "study.json").read_text())
+    page.pop("witness")  # as the version before wrote it
+    (tmp_path / "study.json").write_text(json.dumps(page))
+    study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    (tmp_path / "study.json").write_text(json.dumps(page | {"witness": {"answers": 3}}))
+    with pytest.raises(FileError, match="damaged"):
+        study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+
+
+def test_a_folder_is_not_continued_with_any_other_value(model: nn.Module, tmp_path: Path) -> None:
+    x = torch.randn(200, *samples().x.shape[1:], generator=torch.Generator().manual_seed(0))
+    data = Samples(x, torch.arange(200) % 3, classes=tuple("abcd"))
+    study(model, data, ["grad-cam"], ["deletion"], out=tmp_path, self_checks=False, controls=False)
+    other = replace(data, x=x.clone())
+    other.x[1] *= -3
+    with pytest.raises(FolderInUse, match="samples: values"):
+        study(model, other, ["grad-cam"], ["deletion"], out=tmp_path, self_checks=False, controls=False)
+
+
+@pytest.mark.filterwarnings("ignore:the model's output for a sample depends")
+def test_a_model_that_draws_is_continued(tmp_path: Path) -> None:
+    model: Any = ready(Tempered(1))
+    model.noise = 0.5
+    probe = Probe(model, outputs="logits")
+    study(probe, samples(), ["occlusion"], ["deletion"], out=tmp_path, self_checks=False)
+    torch.manual_seed(5)
+    study(probe, samples(), ["occlusion"], ["deletion"], out=tmp_path, self_checks=False)
 
 
 def test_cells_that_cannot_apply_are_skipped_with_a_reason(model: nn.Module) -> None:

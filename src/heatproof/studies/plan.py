@@ -25,6 +25,7 @@ from heatproof.registry import Spec
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.shuffled_labels import epochs_of, training_samples
 from heatproof.studies.targets import explained, is_array
+from heatproof.studies.witness import Witness
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
 # With three fills, so that a sample for which one of them suffices to change the prediction is judged by the others.
@@ -111,6 +112,10 @@ class Plan:
         if is_array(target):
             target = torch.as_tensor(target)[rows]
         return Goal.of(target, logits, self.task)
+
+    def witness(self) -> Witness:
+        """What else must be as it was for a study in a folder to be this one."""
+        return Witness(self.probe, self.samples, self.learn)
 
     def identity(self, fill: Spec) -> dict[str, Any]:
         """What two studies with one fill must share to be the same one."""
