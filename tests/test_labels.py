@@ -311,6 +311,10 @@ class TestStudy:
         left_out = int((samples.y.sum(1) == 0).sum())
         assert results.about["pairs"] == {"samples": 24 - left_out, "pairs": len(rows), "left_out": left_out}
         assert results.ids[0] == f"#{rows[0]} [{NAMES[labels[0]]}]"
+        # Whether the model has learnt is seen on every sample once, those without a label among them.
+        one = study(hp.Probe(Thirds(), outputs="label-logits"), samples, ("saliency",), ("deletion",), target="middle")
+        assert results.about["skill"] == one.about["skill"]
+        assert results.about["skill"]["samples"] == 24
         again = hp.load(tmp_path)
         assert isinstance(again, hp.Results)
         assert again.task == "labels"

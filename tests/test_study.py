@@ -219,6 +219,54 @@ def test_a_model_that_draws_is_continued(tmp_path: Path) -> None:
     study(probe, samples(), ["occlusion"], ["deletion"], out=tmp_path, self_checks=False)
 
 
+def test_a_model_with_other_outputs_than_classes_is_refused(model: nn.Module) -> None:
+    data = Samples(inputs(1, N), torch.arange(N) % 3)
+    with pytest.raises(InputError, match="the model has 4 outputs, the samples have 3 classes"):
+        study(model, data, ["grad-cam"], ["deletion"])
+
+
+class Wordless(Exception):
+    """Fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("fault", ["nan", "infinite", "wordless"])
+def test_a_method_that_fails_on_one_sample_is_skipped(fault: str, model: nn.Module, small_chunks: None) -> None:
+    def faulty(probe: Any, x: Tensor, goal: Any) -> Tensor:
+        """A map of zeros, or worse."""
+        map = torch.zeros(len(x), *x.shape[2:])
+        if torch.equal(x[-1], samples().x[4]):
+            if fault == "wordless":
+                raise Wordless
+            map[-1, 3] = float("nan" if fault == "nan" else "inf")
+        return map
+
+    with methods.temporarily():
+        method("faulty")(faulty)
+        results = study(model, samples(), ["saliency", "faulty"], METRIC, controls=False, self_checks=False)
+    assert results.methods == ("saliency",)
+    said = "Wordless" if fault == "wordless" else r"NaN or infinite maps for 1 of 5 samples (the first is number 4)"
+    assert {(skip.method, said in skip.reason) for skip in results.skips} == {("faulty", True)}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_scripted_model_is_studied_without_cams(traced: bool) -> None:
+    net = ready(nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 4)))
+    model = torch.jit.trace(net, samples().x[:1]) if traced else torch.jit.script(net)  # type: ignore[no-untyped-call]
+    metrics = ["deletion:steps=4", "parameter-randomisation:stages=2"]
+    results = study(model, samples(), ["saliency", "occlusion", "grad-cam"], metrics)
+    assert results.methods == ("saliency", "occlusion")
+    assert {skip.method for skip in results.skips} == {"grad-cam"}
+    assert all("TorchScript" in skip.reason for skip in results.skips)
+    plain = study(net, samples(), ["saliency", "occlusion"], metrics)
+    assert results.about["skill"] == plain.about["skill"]
+    for cell in plain.scores:
+        np.testing.assert_allclose(results.scores[cell], plain.scores[cell], atol=1e-4)
+
+
 def test_cells_that_cannot_apply_are_skipped_with_a_reason(model: nn.Module) -> None:
     results = study(model, samples(mask=False), ["grad-cam"], [*METRIC, "average-gain"])
     assert {skip.metric for skip in results.skips} == {"relevance-mass"}
