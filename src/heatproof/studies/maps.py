@@ -107,10 +107,10 @@ def _computed(plan: Plan, x: Tensor, goal: Goal, rows: Tensor) -> Maps:
     for spec, map in list(maps.items()):
         bad = (~torch.isfinite(map.flatten(1)).all(1)).nonzero()[:, 0]
         if len(bad):
-            error = InputError(
+            faulty = InputError(
                 f"NaN or infinite maps for {len(bad)} of {len(map)} samples (the first is number {int(rows[bad[0]])})"
             )
-            skips[spec], errors[spec] = reason(spec, error), error
+            skips[spec], errors[spec] = reason(spec, faulty), faulty
             del maps[spec]
     own = {spec: errors[spec] for spec in plan.methods if spec in errors}
     if len(own) == len(plan.methods) and not all(isinstance(error, NotApplicable) for error in own.values()):
