@@ -461,6 +461,13 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         running.kill()
 
 
+def test_the_package_is_a_command() -> None:
+    for word, code in (("--version", 0), ("nonsense", 2)):
+        done = subprocess.run([sys.executable, "-m", "heatproof", word], capture_output=True, text=True, check=False)
+        assert done.returncode == code
+    assert "no" in done.stderr.lower()
+
+
 def test_a_real_ctrl_c_during_training(process: subprocess.Popen[str], tmp_path: Path) -> None:
     import signal
     import time

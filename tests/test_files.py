@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from heatproof.data.images import LazyImages
 from heatproof.errors import FileError
 from heatproof.files import writing
-from heatproof.fingerprint import file_digest, model_digest, samples_digest
+from heatproof.fingerprint import file_digest, model_digest, samples_digest, values_digest
+from heatproof.preprocessing import squashed
 from heatproof.records import Samples
 
 from .toys import Plain, inputs, ready
@@ -80,6 +82,21 @@ def test_a_model_digest_depends_on_class_and_weights() -> None:
     assert model_digest(torch.nn.Sequential(model)) != model_digest(model)
     model.train()
     assert model_digest(model) == model_digest(ready(Plain(1)))
+
+
+def test_a_digest_of_values_sees_every_input_and_every_file(tmp_path: Path) -> None:
+    x = inputs(1, 300)
+    digest = values_digest(Samples(x, torch.arange(300) % 2))
+    x[1, 0, 0] += 1
+    assert values_digest(Samples(x, torch.arange(300) % 2)) != digest
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        path.write_bytes(b"a")
+    lazy = LazyImages(tuple(paths), squashed((8, 8)), (8, 8))
+    digest = values_digest(Samples(lazy, [0, 1, 1]))
+    assert values_digest(Samples(lazy, [0, 1, 1])) == digest
+    paths[1].write_bytes(b"bb")
+    assert values_digest(Samples(lazy, [0, 1, 1])) != digest
 
 
 def test_a_samples_digest_depends_on_everything_that_decides_numbers() -> None:

@@ -197,6 +197,12 @@ def escaping(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(page))
 
 
+def deeper(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    extra = {k.replace("layer.1.", "layer.2.").replace("layers.1.", "layers.2."): v.clone() for k, v in state.items()}
+    save_file({**state, **extra}, folder / "model.safetensors", {"format": "pt"})
+
+
 def missing_shard(folder: Path) -> None:
     empty(folder)
     page = {"metadata": {}, "weight_map": {"classifier.weight": "model-00001-of-00002.safetensors"}}
@@ -209,7 +215,8 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (truncated, r"model\.safetensors' is truncated or not a safetensors file"),
     "not safetensors": (lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04pickle"), "truncated or not a safe"),
     "head missing": (no_head, r"the weights lack classifier\.bias and 1 more of ViTForImageClassification"),
-    "more labels": (more_labels, "the weights do not fit ViTForImageClassification"),
+    "more labels": (more_labels, r"do not fit ViTForImageClassification: classifier.bias has the size \(3,\) in the f"),
+    "deeper": (deeper, r"the weights hold vit\.\S* and vit\.\S* and \d+ more, which the ViTForImageClassification of"),
     "shard elsewhere": (escaping, r"is damaged: it names '\.\./outside\.safetensors'"),
     "shard missing": (missing_shard, r"holds no weights; expected model-00001-of-00002\.safetensors"),
     "no json": (lambda f: (f / "config.json").write_text('{"model_type": "vi'), "is truncated or not JSON"),
@@ -245,6 +252,17 @@ def test_folders_that_cannot_be_read(plain: Path, kind: str) -> None:
         hp.load(f"hf:{plain}")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 700
+
+
+def test_harmless_differences_are_passed_over(plain: Path) -> None:
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        want = hp.load(plain)(x)
+        change(plain / "config.json", return_dict=False, architectures="ViTForImageClassification")
+        state = load_file(plain / "model.safetensors")
+        extra = {"vit.pooler.dense.weight": torch.ones(2, 2), "vit.embeddings.position_ids": torch.ones(2)}
+        save_file({**state, **extra}, plain / "model.safetensors", {"format": "pt"})
+        torch.testing.assert_close(hp.load(plain)(x), want)
 
 
 def test_weights_in_several_files(transformers: Any, plain: Path) -> None:
@@ -474,6 +492,13 @@ def test_a_bundle_without_weights_or_with_transforms(bundle: Path) -> None:
     (bundle / "configs" / "inference.json").unlink()
     with pytest.raises(FileError, match="is missing; a bundle of MONAI says there"):
         hp.load(f"monai:{bundle}")
+
+
+def test_a_bundle_that_numbers_its_outputs_wrongly(bundle: Path) -> None:
+    outputs = {"pred": {"channel_def": {"0": "healthy", "ill": "1"}}}
+    change(bundle / "configs" / "metadata.json", network_data_format={"outputs": outputs})
+    with pytest.raises(FileError, match="channel_def has the key 'ill', expected the number of an output"):
+        hp.load(bundle)
 
 
 def test_without_monai(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

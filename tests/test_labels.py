@@ -97,6 +97,8 @@ class TestSamples:
             (MULTI * 2, NAMES, "got 2 in sample 0, label 0; labels .N, L. are 0 or 1: choose a threshold"),
             (MULTI * 0.5, NAMES, "got 0.5 in sample 0, label 0"),
             (MULTI, ("a", "b"), "got 3 columns and 2 names"),
+            (MULTI, ("a", "b", "a"), "classes: 'a' stands more than once"),
+            ([0, 1, 2, 0], ("a", "a", "b"), "classes: 'a' stands more than once"),
             (np.where(MULTI, np.nan, 0.0), NAMES, "NaN or infinite values, first in sample 0"),
             (np.zeros((4, 2, 2)), (), "expected class numbers"),
         ],
@@ -311,6 +313,10 @@ class TestStudy:
         left_out = int((samples.y.sum(1) == 0).sum())
         assert results.about["pairs"] == {"samples": 24 - left_out, "pairs": len(rows), "left_out": left_out}
         assert results.ids[0] == f"#{rows[0]} [{NAMES[labels[0]]}]"
+        # Whether the model has learnt is seen on every sample once, those without a label among them.
+        one = study(hp.Probe(Thirds(), outputs="label-logits"), samples, ("saliency",), ("deletion",), target="middle")
+        assert results.about["skill"] == one.about["skill"]
+        assert results.about["skill"]["samples"] == 24
         again = hp.load(tmp_path)
         assert isinstance(again, hp.Results)
         assert again.task == "labels"

@@ -18,7 +18,7 @@ from heatproof.errors import FileError, UsageError
 from heatproof.files import writing
 from heatproof.models import folder
 from heatproof.models.card import Card, card_of
-from heatproof.models.factory import resolve_factory
+from heatproof.models.factory import factory_file, resolve_factory
 from heatproof.registry import Spec
 
 CARD = Card(
@@ -162,6 +162,8 @@ def test_a_users_factory_with_weights(tmp_path: Path, monkeypatch: pytest.Monkey
         loaded = resolve_factory("their_nets:small", weights=tmp_path / name)
         torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
         torch.testing.assert_close(hp.load(tmp_path / name, factory="their_nets:small")(x), model(x), rtol=0, atol=0)
+    assert factory_file("their_nets:small") == tmp_path / "their_nets.py"
+    assert factory_file("absent_nets:small") is factory_file("timm:resnet18:x") is factory_file(str(tmp_path)) is None
     for wrong, says in (
         ("their_nets", "package.module:name"),
         ("their_nets:large", "no 'large'"),

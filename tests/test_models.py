@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,57 @@ def test_a_network_of_a_library_with_weights_of_another_number_of_classes(
     card = card_of(network)
     assert card is not None
     assert (str(card.architecture), card.classes) == (f"torchvision:{library}", tuple("abcde"))
+
+
+@pytest.mark.filterwarnings("ignore:.*images go through", "ignore:The default weight init")
+@pytest.mark.parametrize(
+    ("classes", "preprocessing", "expected", "says"),
+    [
+        (1000, None, True, None),
+        (1000, "IMAGENET1K_V1", True, None),
+        (1000, "imagenet:resize=256,crop=224", True, None),
+        (1000, "signed", False, "transform_input=False"),
+        (1000, "none", True, "transform_input=True"),
+        (5, None, True, "transform_input=True"),
+        (5, "IMAGENET1K_V1", True, None),
+    ],
+)
+def test_inputs_are_rescaled_inside_a_network_as_torchvision_does_with_its_weights(
+    classes: int, preprocessing: str | None, expected: bool, says: str | None, library: str, tmp_path: Path
+) -> None:
+    from torchvision.models import get_model
+
+    net = get_model("googlenet", init_weights=False, num_classes=classes).eval()
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        network = models.model("torchvision:googlenet", weights=tmp_path / "w.pt", preprocessing=preprocessing)
+    assert [says in str(w.message) for w in caught if "transform_input" in str(w.message)] == [True] * (
+        says is not None
+    )
+    net.transform_input = expected
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), net(x))
+
+
+@pytest.mark.parametrize("form", ["plain", "unversioned", "nested", "safetensors"])
+def test_weights_of_a_network_that_has_versions(form: str, library: str, tmp_path: Path) -> None:
+    from torchvision.models import get_model
+
+    net, weights = get_model("mnasnet0_5", num_classes=5).eval(), tmp_path / "w.pt"
+    bare = dict(net.state_dict())
+    if form == "safetensors":
+        save_file(bare, weights := tmp_path / "w.safetensors")
+    else:
+        nested = {"state_dict": nn.ModuleDict({"model": net}).state_dict()}
+        torch.save({"plain": net.state_dict(), "unversioned": bare, "nested": nested}[form], weights)
+    network = zoo.build("torchvision:mnasnet0_5", weights=weights, classes=5)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), net(x))
+    with pytest.raises(FileError, match="do not fit"):
+        zoo.build("torchvision:mnasnet0_75", weights=weights, classes=5)
 
 
 def test_networks_that_cannot_be_meant(library: str, five: tuple[nn.Module, Path]) -> None:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import heatproof as hp
+from heatproof import plots
 from heatproof.errors import InputError
 from heatproof.performance import Performance, measure
 from heatproof.performance.evaluation import BINS
+from heatproof.performance.label_evaluation import measure_labels
 from heatproof.performance.resamples import CLASS_NUMBERS, NUMBERS, Resampled
 from heatproof.performance.wording import SENTENCES, sentence
 from heatproof.records import Estimate, Finding, Samples
@@ -361,6 +363,23 @@ def test_tables() -> None:
 def test_bad_input(p: object, y: object, classes: list[str], word: str) -> None:
     with pytest.raises(InputError, match=word):
         measure(p, y, classes)  # type: ignore[arg-type]
+
+
+def test_classes_called_like_averages_keep_their_own_curves() -> None:
+    generator = np.random.default_rng(0)
+    y, names = generator.integers(0, 3, 60), ("macro", "micro", "c")
+    p = generator.dirichlet(np.ones(3), 60)
+    labels = generator.integers(0, 2, (60, 3))
+    usual, odd = (measure(p, y, classes, resamples=200) for classes in ("abc", names))
+    several, labelled = (measure_labels(p, labels, classes, resamples=200) for classes in ("abc", names))
+    for one, other in ((usual, odd), (several, labelled)):
+        np.testing.assert_array_equal(one.auc, other.auc)
+        assert one.roc["macro"].auc == other.roc["macro"].auc != other.roc["macro (class)"].auc == other.auc[0]
+        assert one.roc["micro"].auc == other.roc["micro"].auc
+        plots.roc(other)
+    plots.precision_recall(labelled)
+    with pytest.raises(InputError, match="'a' stands more than once"):
+        measure(p, y, ("a", "a", "c"))
 
 
 def test_bad_samples() -> None:

@@ -345,3 +345,14 @@ def test_hmt_tiles_run_with_the_shipped_network(shared: Path, tmp_path: Path) ->
 def test_strict_is_an_error_for_the_data_itself(tiles: Path) -> None:
     with pytest.raises(FileError, match=r"broken\.png"):
         stages.splits(plan_of(data="folder", path=str(tiles), strict=True))
+
+
+def test_a_run_knows_the_file_of_its_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "nets_of_mine.py"
+    file.write_text("def small(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = Plan(model="nets_of_mine:small")
+    before = completion.provenance(plan)
+    assert completion.provenance(plan) == before
+    file.write_text("def small(): return 1\n")
+    assert completion.provenance(plan) != before

@@ -83,6 +83,23 @@ class TestReaders:
         assert (len(splits.train), len(splits.test)) == (30, 10)  # of ten ranges of values, at least one each
 
     def test_csv(self, tmp_path: Path) -> None:
+        for cell, says in (
+            ("", "value or leave"),
+            ("NA", "value or leave"),
+            ("nan", "value"),
+            ('"1,5"', "decimal point"),
+        ):
+            rows = [f"{i},1,{cell if i == 3 else i + 0.5}\n" for i in range(6)]
+            (tmp_path / "t.csv").write_text("a,b,age\n" + "".join(rows))
+            with pytest.raises(InputError, match=f"line 5, column age has .* among fractional numbers; .*{says}"):
+                arrays(tmp_path / "t.csv", y="age")
+        (tmp_path / "t.csv").write_text("a,b,age\n" + "".join(f"{i},1,{i}\n" for i in range(6)))
+        whole = arrays(tmp_path / "t.csv", y="age", task="regression")
+        assert (whole.task, whole.classes) == ("regression", ("age",))
+        assert arrays(tmp_path / "t.csv", y="age", test=0.5, task="regression").train.y.dtype == torch.float64
+        (tmp_path / "t.csv").write_text("a,b,age\n" + "".join(f"{i},1,{'x' if i == 2 else i}\n" for i in range(6)))
+        with pytest.raises(InputError, match="label of sample 2 is 'x'; expected one number"):
+            arrays(tmp_path / "t.csv", y="age", task="regression")
         (tmp_path / "t.csv").write_text("a,b,age\n" + "".join(f"{i},1,{i + 0.5}\n" for i in range(6)))
         splits = arrays(tmp_path / "t.csv", y="age")
         assert splits.classes == ("age",)
@@ -121,6 +138,10 @@ class TestPerformance:
         y = np.arange(20.0)
         measured = measure_regression(np.full(20, y.mean()), y, resamples=200)
         assert measured.r2.mean == 0.0
+        for scale in (1e-8, 1.0, 1e8):  # whatever the unit
+            noisy = measure_regression(scale * y, scale * (y + np.arange(20) % 3), resamples=200)
+            assert_allclose(noisy.r2.mean, measure_regression(y, y + np.arange(20) % 3, resamples=200).r2.mean)
+            assert np.isfinite(noisy.r2.low)
         assert "regression-no-better-than-mean" in [f.kind for f in measured.findings]
         assert np.isnan(measure_regression(y, np.ones(20), resamples=200).r2.mean)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 
 import heatproof as hp
 from heatproof import metrics as judging
-from heatproof.errors import FolderInUse, InputError, Interrupted, NotApplicable, UnknownName, UsageError
+from heatproof.errors import FileError, FolderInUse, InputError, Interrupted, NotApplicable, UnknownName, UsageError
 from heatproof.facade import Results
 from heatproof.methods import control, default_controls, method, methods
 from heatproof.metrics import follows_fill
+from heatproof.probe import Probe
 from heatproof.records import Samples
 from heatproof.registry import Spec
 from heatproof.results import storage as store
@@ -158,6 +161,110 @@ def test_a_folder_of_another_study_is_refused(model: nn.Module, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     with pytest.raises(FolderInUse, match="is a file"):
         study(model, samples(), ["grad-cam"], METRIC, out=tmp_path / "file")
+
+
+class Tempered(Plain):
+    """What a state dict does not hold decides its outputs too."""
+
+    temperature, noise = 1.0, 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = super().forward(x) / self.temperature
+        return z + self.noise * torch.randn(z.shape)
+
+
+@pytest.mark.parametrize("change", ["temperature", "eps", "hook", "activation", "code"])
+def test_a_folder_is_not_continued_after_a_change_outside_the_weights(change: str, tmp_path: Path) -> None:
+    model: Any = ready(Tempered(1))
+    study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    if change == "temperature":
+        model.temperature = -0.5
+    elif change == "eps":
+        model.norm.eps = 3.0
+    elif change == "hook":
+        model.conv2.register_forward_hook(lambda module, arguments, output: -output)
+    elif change == "activation":
+        model.relu1 = nn.LeakyReLU(-1.0)
+    else:
+        model.forward = lambda x: -Tempered.forward(model, x)
+    with pytest.raises(FolderInUse, match="model: its outputs for the same samples differ"):
+        study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    page = json.loads((tmp_path / "study.json").read_text())
+    page.pop("witness")  # as the version before wrote it
+    (tmp_path / "study.json").write_text(json.dumps(page))
+    study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+    (tmp_path / "study.json").write_text(json.dumps(page | {"witness": {"answers": 3}}))
+    with pytest.raises(FileError, match="damaged"):
+        study(model, samples(), ["occlusion"], METRIC, out=tmp_path)
+
+
+def test_a_folder_is_not_continued_with_any_other_value(model: nn.Module, tmp_path: Path) -> None:
+    x = torch.randn(200, *samples().x.shape[1:], generator=torch.Generator().manual_seed(0))
+    data = Samples(x, torch.arange(200) % 3, classes=tuple("abcd"))
+    study(model, data, ["grad-cam"], ["deletion"], out=tmp_path, self_checks=False, controls=False)
+    other = replace(data, x=x.clone())
+    other.x[1] *= -3
+    with pytest.raises(FolderInUse, match="samples: values"):
+        study(model, other, ["grad-cam"], ["deletion"], out=tmp_path, self_checks=False, controls=False)
+
+
+@pytest.mark.filterwarnings("ignore:the model's output for a sample depends")
+def test_a_model_that_draws_is_continued(tmp_path: Path) -> None:
+    model: Any = ready(Tempered(1))
+    model.noise = 0.5
+    probe = Probe(model, outputs="logits")
+    study(probe, samples(), ["occlusion"], ["deletion"], out=tmp_path, self_checks=False)
+    torch.manual_seed(5)
+    study(probe, samples(), ["occlusion"], ["deletion"], out=tmp_path, self_checks=False)
+
+
+def test_a_model_with_other_outputs_than_classes_is_refused(model: nn.Module) -> None:
+    data = Samples(inputs(1, N), torch.arange(N) % 3)
+    with pytest.raises(InputError, match="the model has 4 outputs, the samples have 3 classes"):
+        study(model, data, ["grad-cam"], ["deletion"])
+
+
+class Wordless(Exception):
+    """Fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("fault", ["nan", "infinite", "wordless"])
+def test_a_method_that_fails_on_one_sample_is_skipped(fault: str, model: nn.Module, small_chunks: None) -> None:
+    def faulty(probe: Any, x: Tensor, goal: Any) -> Tensor:
+        """A map of zeros, or worse."""
+        map = torch.zeros(len(x), *x.shape[2:])
+        if torch.equal(x[-1], samples().x[4]):
+            if fault == "wordless":
+                raise Wordless
+            map[-1, 3] = float("nan" if fault == "nan" else "inf")
+        return map
+
+    with methods.temporarily():
+        method("faulty")(faulty)
+        results = study(model, samples(), ["saliency", "faulty"], METRIC, controls=False, self_checks=False)
+    assert results.methods == ("saliency",)
+    said = "Wordless" if fault == "wordless" else r"NaN or infinite maps for 1 of 5 samples (the first is number 4)"
+    assert {(skip.method, said in skip.reason) for skip in results.skips} == {("faulty", True)}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_scripted_model_is_studied_without_cams(traced: bool) -> None:
+    net = ready(nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 4)))
+    model = torch.jit.trace(net, samples().x[:1]) if traced else torch.jit.script(net)  # type: ignore[no-untyped-call]
+    metrics = ["deletion:steps=4", "parameter-randomisation:stages=2"]
+    results = study(model, samples(), ["saliency", "occlusion", "grad-cam"], metrics)
+    assert results.methods == ("saliency", "occlusion")
+    assert {skip.method for skip in results.skips} == {"grad-cam"}
+    assert all("TorchScript" in skip.reason for skip in results.skips)
+    plain = study(net, samples(), ["saliency", "occlusion"], metrics)
+    assert results.about["skill"] == plain.about["skill"]
+    for cell in plain.scores:
+        np.testing.assert_allclose(results.scores[cell], plain.scores[cell], atol=1e-4)
 
 
 def test_cells_that_cannot_apply_are_skipped_with_a_reason(model: nn.Module) -> None:

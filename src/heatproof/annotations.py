@@ -14,6 +14,7 @@ from heatproof.errors import InputError
 Task = Literal["classes", "labels", "regression"]
 Annotations: TypeAlias = Int[Tensor, " n"] | Int[Tensor, "n l"] | Float[Tensor, " n"]
 
+AVERAGES = ("macro", "micro")  # curves beside those of classes or labels
 QUANTITY = "value"  # the name of what a regression predicts where the samples give none
 
 
@@ -32,7 +33,7 @@ def annotated(y: Tensor, names: Sequence[str]) -> tuple[Annotations, tuple[str, 
 
     Raises: InputError.
     """
-    names = tuple(map(str, names))
+    names = distinct(names)
     if y.is_complex() or not 1 <= y.ndim <= 2:
         raise InputError(f"labels y: got {y.dtype} of shape {tuple(y.shape)}, expected {_EXPECTED}")
     if y.is_floating_point() and bool(y.isnan().any() | y.isinf().any()):
@@ -45,6 +46,23 @@ def annotated(y: Tensor, names: Sequence[str]) -> tuple[Annotations, tuple[str, 
     if y.is_floating_point() and (y.numel() or len(names) == 1):
         return _quantity(y, names)
     return _classes(y, names)
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of classes or labels as text.
+
+    Raises: InputError where one stands twice.
+    """
+    names = tuple(map(str, names))
+    if len(set(names)) < len(names):
+        twice = ", ".join(repr(name) for name in dict.fromkeys(names) if names.count(name) > 1)
+        raise InputError(f"classes: {twice} stands more than once; expected a different name for each, in their order")
+    return names
+
+
+def curve_name(name: str) -> str:
+    """Under which name the curve of a class or label is kept; one called like an average says that it is none."""
+    return f"{name} (class)" if name in AVERAGES else name
 
 
 def overview(y: Annotations, names: Sequence[str]) -> str:

@@ -77,4 +77,8 @@ class Interrupted(HeatproofError):
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message, cut to a length that fits into a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    try:
+        text = str(error)
+    except Exception:  # an exception of somebody else's may fail to say what it is
+        text = ""
+    return (text.strip().splitlines() or [type(error).__name__])[0][:200]

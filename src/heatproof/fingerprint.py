@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from heatproof.records import Samples
 
+PART = 2**22  # numbers of the inputs hashed at a time
+
 
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, as ``sha256:...``."""
@@ -37,6 +39,19 @@ def samples_digest(samples: Samples, look: int = 64) -> str:
     if samples.mask is not None:
         digest.update(_bytes(samples.mask))
     return digest.hexdigest()[:16]
+
+
+def values_digest(samples: Samples) -> str:
+    """A fingerprint of every input; of files that are read when asked for, of their names, sizes and times."""
+    digest = hashlib.blake2b(digest_size=8)
+    if isinstance(samples.x, Tensor):
+        for part in samples.x.split(max(1, PART // max(1, samples.x[:1].numel()))):
+            digest.update(_bytes(part))
+    for path in map(Path, getattr(samples.x, "paths", ())):
+        status = path.stat() if path.is_file() else None
+        stamp = (path.name, status and status.st_size, status and status.st_mtime_ns)
+        digest.update(repr(stamp).encode())
+    return digest.hexdigest()
 
 
 def _bytes(value: Tensor) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,9 @@ from heatproof.records import Samples, Splits
 
 Channels = Literal["first", "last", "absent"]
 Array = NDArray[Any]
+_COMMA = re.compile(r"[+-]?\d+,\d+")
 _LABELS = ("y", "label", "class", "target")
+_COLUMN = "column of labels"  # what a CSV file calls them
 _SPLITS = ("train", "test")
 
 
@@ -64,6 +67,7 @@ def arrays(
         name, members = "arrays", {key: np.asarray(value) for key, value in source.items()}
     else:
         name, members = Path(source).name, _read(Path(source), y)
+    column = str(members.pop(_COLUMN, ""))
     if not isinstance(source, Mapping) and Path(source).suffix.lower() != ".npz":
         if (x, mask) != ("x", "mask"):
             raise UsageError(f"{name}: the options x and mask name arrays of an .npz file")
@@ -71,7 +75,9 @@ def arrays(
     elif not isinstance(y, str):
         raise UsageError(f"{name}: option y got {'+'.join(y)}; several columns of labels are read from CSV files alone")
     parts = _parts(members, (x, y or "y", mask), "the mapping" if isinstance(source, Mapping) else name)
-    labels, classes = _annotated([part.labels for part in parts.values()], members.get("classes"), y, task, name)
+    labels, classes = _annotated(
+        [part.labels for part in parts.values()], members.get("classes"), y, task, name, column
+    )
     about = {"source": name, "channels": channels}
     samples = [
         _described(
@@ -148,8 +154,9 @@ def _read_csv(path: Path, labels: str | tuple[str, ...]) -> dict[str, Array]:
     members: dict[str, Array] = {"x": x.reshape(len(body), width - len(columns))}
     if isinstance(labels, str):
         y = np.array([row[columns[0]].strip() for _, row in body])
-        named = {"classes": np.array([head[columns[0]]])} if head and _are_fractions(y) else {}
-        return members | {"y": y} | named
+        column = head[columns[0]] if head else ""
+        _check_fractions(y, lambda i: f"{path}: line {body[i][0]}, column {column or columns[0] + 1}")
+        return members | {"y": y} | ({_COLUMN: np.array(column)} if column else {})
     y = np.array([[_number(path, line, row[i]) for i in columns] for line, row in body])
     return members | {"y": y.reshape(len(body), len(columns)), "classes": np.array(labels)}
 
@@ -171,6 +178,24 @@ def _columns(path: Path, head: Sequence[str], width: int, labels: str | tuple[st
 def _are_fractions(words: Array) -> bool:
     """Whether the words are numbers and some of them not whole."""
     return all(map(_is_number, words)) and not all(_is_whole(word) for word in words)
+
+
+def _check_fractions(words: Array, where: Callable[[int], str]) -> None:
+    """Refuse words where most are fractional numbers and others are none: they would become classes.
+
+    Raises: InputError that says where.
+    """
+    fractions = [_is_fraction(word) for word in words]
+    bad = next((i for i, word in enumerate(words) if not (_is_number(word) and math.isfinite(float(word)))), None)
+    if bad is not None and 2 * sum(fractions) > len(words):
+        advice = "write it with a decimal point" if _COMMA.fullmatch(words[bad]) else "give its value or leave it out"
+        raise InputError(f"{where(bad)} has {str(words[bad])!r} among fractional numbers; {advice}")
+
+
+def _is_fraction(word: str) -> bool:
+    if _COMMA.fullmatch(word):
+        return True
+    return _is_number(word) and math.isfinite(float(word)) and not _is_whole(word)
 
 
 def _is_whole(word: str) -> bool:
@@ -233,10 +258,17 @@ def _renaming(members: Mapping[str, Array], x: str, y: str) -> str:
 
 
 def _annotated(
-    labels: Sequence[Array], classes: Array | None, y: str | tuple[str, ...], task: Task | None, named: str
+    labels: Sequence[Array],
+    classes: Array | None,
+    y: str | tuple[str, ...],
+    task: Task | None,
+    named: str,
+    column: str = "",
 ) -> tuple[list[Array], tuple[str, ...]]:
     """Labels of every part as numbers, and the names of the classes or labels, or that of the quantity."""
-    flat = [_numbers(part.reshape(-1) if part.ndim == 2 and part.shape[1] == 1 else part, named) for part in labels]
+    flat = [
+        _numbers(part.reshape(-1) if part.ndim == 2 and part.shape[1] == 1 else part, named, task) for part in labels
+    ]
     fractions = any(part.ndim == 1 and part.dtype.kind == "f" and not (part == part.round()).all() for part in flat)
     task = task or ("labels" if flat[0].ndim == 2 else "regression" if fractions else "classes")
     if task == "classes" and fractions:
@@ -254,10 +286,11 @@ def _annotated(
     names = () if classes is None else tuple(map(str, classes.reshape(-1)))
     if task == "labels":
         return flat, names
-    return [part.astype(np.float64) for part in flat], names or (str(y) if y not in ("", "y") else QUANTITY,)
+    quantity = column or (str(y) if y not in ("", "y") else QUANTITY)
+    return [part.astype(np.float64) for part in flat], names or (quantity,)
 
 
-def _numbers(y: Array, named: str) -> Array:
+def _numbers(y: Array, named: str, task: Task | None = None) -> Array:
     """The labels of one part as they are, or as numbers where they are numbers written as words."""
     if y.dtype.kind not in "iubfUS" or not 1 <= y.ndim <= 2:
         raise InputError(
@@ -267,7 +300,18 @@ def _numbers(y: Array, named: str) -> Array:
         row = int(np.argwhere(~np.isfinite(y))[0, 0])
         raise InputError(f"{named}: NaN or infinite label, first in sample {row}")
     text = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
-    return text.astype(np.float64) if text.dtype.kind == "U" and _are_fractions(text.reshape(-1)) else text
+    if text.dtype.kind != "U":
+        return text
+    words = text.reshape(-1)
+    if y.ndim == 1:
+        _check_fractions(words, lambda i: f"{named}: the label of sample {i}")
+    bad = next((i for i, word in enumerate(words) if not _is_number(word)), None)
+    if task == "regression" and bad is not None:
+        raise InputError(
+            f"{named}: the label of sample {bad} is {str(words[bad])!r}; "
+            "expected one number a sample for task=regression"
+        )
+    return text.astype(np.float64) if task == "regression" or _are_fractions(words) else text
 
 
 def _coded(labels: Sequence[Array], classes: Array | None, named: str) -> tuple[list[Array], tuple[str, ...]]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof import draws
-from heatproof.errors import NotApplicable, UsageError
+from heatproof.errors import NotApplicable, UsageError, first_line
 from heatproof.metrics.cases import Case, Curve
 from heatproof.metrics.catalogue import Axes, metric
 from heatproof.metrics.similarity import Similarity, similarity
@@ -55,7 +55,7 @@ def parameter_randomisation(
         raise UsageError(f"stages: got {stages}, expected at least 1")
     similarities = [
         _still(case.map, case.again(case.x, probe=probe), kind)
-        for probe in randomised(case.probe, seed=case.seed, order=order, stages=stages)
+        for probe in randomised(as_read(case.probe, case.x), seed=case.seed, order=order, stages=stages)
     ]
     return Curve(
         torch.linspace(1 / len(similarities), 1, len(similarities), dtype=torch.float64),
@@ -82,7 +82,7 @@ def efficient_parameter_randomisation(case: Case, *, bins: int = 100) -> Tensor:
     Mind: it is coarse: one explanation in place of one for each group of layers.
     """
     before = _histogram_entropy(case.map, bins)
-    (probe,) = randomised(case.probe, seed=case.seed, order="cascading", stages=1)
+    (probe,) = randomised(as_read(case.probe, case.x), seed=case.seed, order="cascading", stages=1)
     after = _histogram_entropy(case.again(case.x, probe=probe), bins)
     return (after - before) / torch.where(before > 0, before, torch.nan)
 
@@ -138,7 +138,7 @@ def label_randomisation(case: Case, *, kind: Similarity = "spearman", epochs: in
     """
     if case.relearnt is None:
         raise NotApplicable("label-randomisation: needs a model trained on shuffled labels; hp.study trains one")
-    other = of_model(case.probe, case.relearnt(epochs))
+    other = of_model(as_read(case.probe, case.x), case.relearnt(epochs))
     return _still(case.map, case.again(case.x, probe=other), kind)
 
 
@@ -155,9 +155,21 @@ def randomised(probe: Probe, *, seed: int | str, order: Order, stages: int) -> I
     ends = [round(len(layers) * (stage + 1) / count) for stage in range(count)]
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         model = _copy(probe.model)
+        modules = dict(model.named_modules())  # a scripted model has no get_submodule
         for name in layers[0 if order == "cascading" else start : end]:
-            _redraw(model.get_submodule(name), f"{seed}:{name}")
+            _redraw(modules[name], f"{seed}:{name}")
         yield of_model(probe, model)
+
+
+def as_read(probe: Probe, x: Float[Tensor, "n c *s"]) -> Probe:
+    """The probe, stating how its outputs are read, so that a copy with other numbers is read alike.
+
+    Where operations of the model are watched, they are those of the copy too.
+    """
+    outputs = probe.outputs_for(x)
+    if outputs.watch or outputs.stated or outputs.trouble is not None:
+        return probe
+    return probe.alike(outputs=outputs.statement)
 
 
 def of_model(probe: Probe, model: nn.Module, prefix: str = "") -> Probe:
@@ -178,7 +190,9 @@ def _copy(model: nn.Module) -> nn.Module:
     try:
         return duplicate(model)
     except Exception as error:  # a model may hold anything that cannot be copied
-        raise NotApplicable(f"the model cannot be copied to randomise it ({type(error).__name__}: {error})") from error
+        raise NotApplicable(
+            f"the model cannot be copied to randomise it ({type(error).__name__}: {first_line(error)})"
+        ) from error
 
 
 def _redraw(module: nn.Module, label: str) -> None:

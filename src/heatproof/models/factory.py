@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import pickle
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +43,15 @@ def resolve_factory(
     return model.eval()
 
 
+def factory_file(factory: str) -> Path | None:
+    """The file with the code of a factory "package.module:name"; None for any other name."""
+    module = factory.partition(":")[0] if re.fullmatch(r"[\w.]+:\w+", factory) else ""
+    with suppress(ImportError, ValueError, AttributeError):
+        spec = importlib.util.find_spec(module) if module else None
+        return None if spec is None or not spec.has_location else Path(str(spec.origin))
+    return None
+
+
 def fill(model: nn.Module, weights: Path) -> None:
     """Give the model the weights in a .safetensors file, a state dict, or a checkpoint of Lightning.
 
@@ -50,18 +62,29 @@ def fill(model: nn.Module, weights: Path) -> None:
     """
     names = model.state_dict()
     state = state_dict(weights)
+    versions = getattr(state, "_metadata", None)
     prefixes = fitting(state, names)
     if len(prefixes) > 1:
         listed = ", ".join(repr(prefix) for prefix in prefixes)
         raise FileError(f"{str(weights)!r} holds several networks that fit, under {listed}; save one of them alone")
     prefix = prefixes[0] if prefixes else ""
-    state = {key.removeprefix(prefix): value for key, value in state.items() if not prefix or key.startswith(prefix)}
+    if prefix:
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        start = prefix.removesuffix(".")
+        versions = {
+            key.removeprefix(start).removeprefix("."): value
+            for key, value in (versions or {}).items()
+            if f"{key}.".startswith(prefix)
+        }
     try:
-        if weights.suffix == ".safetensors" and not prefix:
-            safetensors.torch.load_model(model, weights)
-        else:
-            model.load_state_dict(state)
-    except (RuntimeError, AttributeError) as error:
+        try:
+            if weights.suffix == ".safetensors" and not prefix:
+                safetensors.torch.load_model(model, weights)
+            else:
+                model.load_state_dict(_versioned(state, versions))
+        except ValueError:  # a module of several versions, and a file that does not say which: as the network is
+            model.load_state_dict(_versioned(state, getattr(names, "_metadata", None)))
+    except (RuntimeError, AttributeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FileError(f"the weights in {str(weights)!r} do not fit the network: {reason}") from None
 
@@ -92,6 +115,14 @@ def state_dict(weights: Path, device: str = "cpu") -> dict[str, Tensor]:
     return _tensors(page, shown)
 
 
+def _versioned(state: Mapping[str, Tensor], versions: Any) -> dict[str, Tensor]:
+    """The tensors with the versions of the modules that saved them, by which torch reads older ones."""
+    versioned = OrderedDict(state)
+    if isinstance(versions, Mapping):
+        versioned._metadata = versions  # type: ignore[attr-defined]
+    return versioned
+
+
 def _unsafe(message: str) -> str:
     """Why a file is not unpickled, from torch's message."""
     name = re.search(r"(?:GLOBAL|global) ([\w.]+)", message)
@@ -106,14 +137,16 @@ def _unsafe(message: str) -> str:
 
 def _tensors(page: Any, shown: str) -> dict[str, Tensor]:
     """The state dict that a file holds, itself or under one of the usual names."""
+    versions = getattr(page, "_metadata", None)
     for _ in range(2):
         if isinstance(page, Mapping) and page and all(isinstance(value, Tensor) for value in page.values()):
-            return {str(key): value for key, value in page.items()}
+            return _versioned({str(key): value for key, value in page.items()}, versions)
         if not isinstance(page, Mapping):
             break
         inner = next((page[key] for key in _STATES if isinstance(page.get(key), Mapping)), None)
         if inner is None:
             break
+        versions = getattr(inner, "_metadata", None)
         page = {key: value for key, value in inner.items() if isinstance(value, (Tensor, Mapping))}
     held = ", ".join(map(str, list(page)[:4])) if isinstance(page, Mapping) else type(page).__name__
     raise FileError(f"{shown} is not a plain state dict of tensors; it holds {held or 'nothing'}")

@@ -74,6 +74,7 @@ def _network(
         raise UsageError(f"{name} is untrained without weights; pass a local file of them with --weights")
     network = zoo.build(name, weights=weights, classes=zoo.classes_in(name, weights))
     tag = preprocessing if isinstance(preprocessing, str) and preprocessing in zoo.tags(name) else ""
+    zoo.settle_inputs(name, network, preprocessing, tag)
     attach(network, zoo.card(name, network, tag, prepared=preprocessing is not None and not tag))
     return network, None if tag else preprocessing
 

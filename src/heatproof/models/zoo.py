@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from heatproof.errors import FileError, UnknownName, UsageError, first_line
 from heatproof.models.card import Card, foreign
 from heatproof.models.factory import fitting, resolve_factory, state_dict
 from heatproof.models.presets import of_timm, of_torchvision
-from heatproof.preprocessing import Preprocessing
+from heatproof.preprocessing import UNKNOWN, Preprocessing, read
 from heatproof.probe.state import note
 from heatproof.registry import Spec
 
@@ -70,6 +70,28 @@ def library_of(name: str) -> str | None:
             if network.partition(".")[0] in names(offered):
                 return offered
     return None
+
+
+def settle_inputs(
+    name: str, network: nn.Module, preprocessing: str | Mapping[str, Any] | Preprocessing | None, tag: str = ""
+) -> None:
+    """Have the network rescale its inputs, where torchvision's has that option (googlenet, inception_v3).
+
+    torchvision sets it with its weights, whose preprocessing is ImageNet's; another scaling that is given by hand goes
+    without. Where nothing settles it, a warning says how the network is read.
+    """
+    if not name.startswith("torchvision:") or getattr(network, "transform_input", None) is not False:
+        return
+    chosen = None if tag or preprocessing in (None, UNKNOWN) else read(preprocessing)
+    usual = chosen is None or chosen.values == read("imagenet").values
+    network.transform_input = usual  # type: ignore[assignment]
+    last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    if not tag and not (usual and preprocessing != UNKNOWN and last.out_features == 1000):
+        note(
+            f"{name}: read with transform_input={usual}, as torchvision has it "
+            f"{'with its ImageNet weights' if usual else 'without weights'}; where yours were trained with "
+            f"{not usual}, build the network in a factory"
+        )
 
 
 def classes_in(name: str, weights: str | os.PathLike[str]) -> int | None:

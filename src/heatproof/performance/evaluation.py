@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from heatproof.annotations import curve_name, distinct
 from heatproof.errors import InputError
 from heatproof.models.inputs import check_inputs
 from heatproof.performance.curves import BINS, mean_roc, reliability_of, roc_of
@@ -137,7 +138,7 @@ def _checked(
         raise InputError("got numbers that are not probabilities: expected rows that sum to one; apply a softmax")
     if labels.min() < 0 or labels.max() >= p.shape[1]:
         raise InputError(f"got labels from {labels.min()} to {labels.max()}, expected 0 to {p.shape[1] - 1}")
-    return p, labels.astype(np.int64), tuple(classes)
+    return p, labels.astype(np.int64), distinct(classes)
 
 
 def _performance(
@@ -152,7 +153,7 @@ def _performance(
 
     labels, predicted = list(range(len(classes))), p.argmax(axis=1)
     precision, recall, f1, _ = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=np.nan)
-    curves = {key: roc_of(y == k, p[:, k]) for k, key in enumerate(classes)}
+    curves = {curve_name(key): roc_of(y == k, p[:, k]) for k, key in enumerate(classes)}
     auc = np.array([curve.auc for curve in curves.values()])
     micro = roc_of((y[:, None] == labels).ravel(), p.ravel())
     macro = mean_roc([curve for curve in curves.values() if len(curve.false_positive)])

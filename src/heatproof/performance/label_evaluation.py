@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from heatproof.annotations import curve_name, distinct
 from heatproof.errors import InputError
 from heatproof.performance.curves import BINS, mean_roc, precision_recall_of, reliability_of, roc_of
 from heatproof.performance.label_findings import findings_of
@@ -67,9 +68,9 @@ def measure_labels(
         "recall": _shares(correct, labels),
         "accuracy": _shares(correct, np.ones_like(labels)),
     }
-    roc = {key: roc_of(labels[:, k], p[:, k]) for k, key in enumerate(names)}
+    roc = {curve_name(key): roc_of(labels[:, k], p[:, k]) for k, key in enumerate(names)}
     macro = mean_roc([curve for curve in roc.values() if len(curve.false_positive)])
-    precision_recall = {key: precision_recall_of(labels[:, k], p[:, k]) for k, key in enumerate(names)}
+    precision_recall = {curve_name(key): precision_recall_of(labels[:, k], p[:, k]) for k, key in enumerate(names)}
     performance = LabelPerformance(
         classes=names,
         y=labels.astype(np.int64),
@@ -160,4 +161,4 @@ def _checked(
         raise InputError(f"got numbers from {p.min():.3g} to {p.max():.3g} that are not probabilities; apply a sigmoid")
     if not np.isin(labels, (0, 1)).all():
         raise InputError("got labels other than 0 and 1; expected 1 where a sample has the label, else 0")
-    return p, labels.astype(bool), tuple(classes)
+    return p, labels.astype(bool), distinct(classes)

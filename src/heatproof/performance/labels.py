@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from heatproof.annotations import Task
+from heatproof.annotations import Task, curve_name
 from heatproof.performance.assessment import as_table, brackets, plain, thinned
 from heatproof.performance.curves import PrecisionRecall, Reliability, Roc, thinned_roc
 from heatproof.records import Estimate, Finding
@@ -87,7 +87,7 @@ class LabelPerformance:
     @property
     def auc(self) -> Float[np.ndarray, " l"]:
         """The area under the ROC curve of each label."""
-        return np.array([self.roc[name].auc for name in self.classes])
+        return np.array([self.roc[curve_name(name)].auc for name in self.classes])
 
     def to_frame(self, rows: Literal["labels", "samples"] = "labels") -> pd.DataFrame:
         """A table with a row a label (numbers with the ends of their intervals) or a row a sample."""

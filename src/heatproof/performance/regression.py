@@ -137,7 +137,7 @@ class _Resampled:
         total = weights.sum(axis=1)
         squared, mean = weights @ self.error**2 / total, weights @ self.y / total
         variance = np.zeros_like(mean) if self.equal else weights @ self.y**2 / total - mean**2
-        small = 1e-12 * max(1.0, float(np.square(self.y).max()))  # a resample of one value alone
+        small = 1e-12 * float(np.square(self.y).max())  # a resample of one value alone
         return np.stack(
             [
                 1.0 - ratio(squared, np.where(variance > small, variance, 0.0)),

@@ -21,6 +21,7 @@ from heatproof import version
 from heatproof.annotations import Task
 from heatproof.errors import FileError
 from heatproof.files import writing
+from heatproof.models.factory import factory_file
 from heatproof.models.folder import place
 from heatproof.pipeline.plan import Plan, display, identity
 from heatproof.records import Estimate
@@ -44,6 +45,7 @@ class Measured:
 def provenance(plan: Plan) -> dict[str, Any]:
     """What decides a run: the version, the plan, and the state of the files it names."""
     places = {"path": plan.path, "model": plan.model and place(plan.model)[1], "weights": plan.weights}
+    places |= {} if plan.model is None else {"factory": factory_file(plan.model)}
     files = {name: _state(Path(file)) for name, file in places.items() if file}
     return {"version": version.__version__, "plan": identity(plan), "files": files}
 

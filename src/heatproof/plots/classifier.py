@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from matplotlib.figure import Figure
 
+from heatproof.annotations import curve_name
 from heatproof.plots.maps import panels
 from heatproof.plots.names import fold, longest
 from heatproof.plots.style import BLUE, DASHES, FAINT, GREY, INK, ORANGE, WIDTH, figure, line_style, styled
@@ -151,10 +152,10 @@ def roc(performance: Ranked) -> Figure:
     squares = drawn.subplots(1, 2 if corner else 1, squeeze=False)[0]
     names = [name for name, area in zip(performance.classes, performance.auc, strict=True) if math.isfinite(area)]
     if len(names) > CURVES:
-        names = sorted(names, key=lambda name: performance.roc[name].auc)[:CURVES]
+        names = sorted(names, key=lambda name: performance.roc[curve_name(name)].auc)[:CURVES]
     for axes, size in zip(squares, (1.0, 0.25), strict=False):
         for i, name in enumerate(names):
-            curve = performance.roc[name]
+            curve = performance.roc[curve_name(name)]
             x, y = few(curve.false_positive, curve.true_positive)
             axes.plot(x, y, linewidth=1.0, label=f"{fold(name, 24)}: {curve.auc:.3f}", **line_style(i))
         for name, dash in (("macro", DASHES[0]), ("micro", DASHES[2])):

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from matplotlib.figure import Figure
 
+from heatproof.annotations import curve_name
 from heatproof.plots.classifier import CURVES, Bins, Scored, bracketed, few
 from heatproof.plots.names import fold
 from heatproof.plots.style import BLUE, DASHES, FAINT, GREY, INK, WIDTH, figure, line_style, styled
@@ -44,7 +45,8 @@ def precision_recall(performance: Labelled) -> Figure:
     curves = performance.precision_recall
     drawn = figure(height=3.0)
     axes = drawn.subplots()
-    names = [name for name in performance.classes if math.isfinite(curves[name].average_precision)]
+    names = [curve_name(name) for name in performance.classes]
+    names = [name for name in names if math.isfinite(curves[name].average_precision)]
     if len(names) > CURVES:
         names = sorted(names, key=lambda name: curves[name].average_precision)[:CURVES]
     for i, name in enumerate(names):

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from heatproof.errors import FileError, FolderInUse
+from heatproof.errors import FileError, FolderInUse, HeatproofError
 from heatproof.files import writing
 from heatproof.records import brief
 from heatproof.registry import Spec
 from heatproof.results.storage import FILLS
 from heatproof.studies.chunk import Arrays
+from heatproof.studies.witness import Witness
 
 PAGE, CHUNKS, RESULTS = "study.json", "chunks", "results.json"
 PREDICTIONS = "predictions"
@@ -29,15 +30,20 @@ FOREIGN = (RESULTS, "run.json", "training.json", "card.json", "scores.csv", "sco
 class Journal:
     """The chunks of one study in one folder.
 
+    ``witness`` is what else is compared with the folder; one that was begun without it is judged by its identity alone.
+
     Raises: FolderInUse where the folder belongs to another study, or to this one and ``resume`` is off.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], *, resume: bool = True) -> None:
+    def __init__(
+        self, folder: Path, identity: Mapping[str, Any], witness: Witness | None = None, *, resume: bool = True
+    ) -> None:
         self.folder = folder
         page = {"heatproof": "study", "identity": json.loads(json.dumps(identity))}
         if folder.exists() and not folder.is_dir():
             raise FolderInUse(f"{str(folder)!r} is a file; choose another folder")
-        existing = self._identity()
+        whole = self._page()
+        existing = None if whole is None else dict(whole["identity"])
         if existing is None and any((folder / name).exists() for name in FOREIGN):
             raise FolderInUse(f"{str(folder)!r} holds other results; choose another folder")
         if existing is not None and existing != page["identity"]:
@@ -46,10 +52,14 @@ class Journal:
             differs = [
                 f"{name}: {_text(there)} there, {_text(here)} here" for name, there, here in pairs if there != here
             ]
-            raise FolderInUse(f"{str(folder)!r} holds another study ({'; '.join(differs)}); choose another folder")
+            raise self._foreign(differs)
+        changes = self._changes(whole, witness)
+        if changes:
+            raise self._foreign(changes)
         if existing is not None and not resume:
             raise FolderInUse(f"{str(folder)!r} holds this very study; resume it or choose another folder")
         if existing is None:
+            page |= {} if witness is None else {"witness": witness.page}
             with writing(folder / PAGE) as part:
                 part.write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
 
@@ -84,15 +94,30 @@ class Journal:
     def _path(self, part: int | str) -> Path:
         return self.folder / CHUNKS / (f"{part}.npz" if isinstance(part, str) else f"{part:06d}.npz")
 
-    def _identity(self) -> dict[str, Any] | None:
+    def _foreign(self, differs: Sequence[str]) -> FolderInUse:
+        return FolderInUse(f"{str(self.folder)!r} holds another study ({'; '.join(differs)}); choose another folder")
+
+    def _changes(self, page: Mapping[str, Any] | None, witness: Witness | None) -> list[str]:
+        kept = None if page is None else page.get("witness")
+        try:
+            return [] if witness is None or kept is None else witness.changes(kept)
+        except HeatproofError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._damage() from None
+
+    def _damage(self) -> FileError:
+        return FileError(f"{str(self.folder / PAGE)!r} is damaged; choose another folder")
+
+    def _page(self) -> dict[str, Any] | None:
         path = self.folder / PAGE
         if not path.exists():
             return None
         try:
             page = json.loads(path.read_text(encoding="utf-8"))
-            return dict(page["identity"])
+            return {**page, "identity": dict(page["identity"])}
         except (OSError, ValueError, KeyError, TypeError):
-            raise FileError(f"{str(path)!r} is damaged; choose another folder") from None
+            raise self._damage() from None
 
 
 def folder_of(folder: Path, fills: Sequence[Spec], fill: Spec) -> Path:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from heatproof import methods as attribution
-from heatproof.errors import FileError, NotApplicable
+from heatproof.errors import FileError, InputError, NotApplicable
 from heatproof.files import writing
 from heatproof.probe import Goal
 from heatproof.registry import Spec
@@ -104,6 +104,14 @@ def _computed(plan: Plan, x: Tensor, goal: Goal, rows: Tensor) -> Maps:
             clock.lap("methods", [])
             skips[group[0]] = reason(group[0], error)
             errors[group[0]] = error
+    for spec, map in list(maps.items()):
+        bad = (~torch.isfinite(map.flatten(1)).all(1)).nonzero()[:, 0]
+        if len(bad):
+            faulty = InputError(
+                f"NaN or infinite maps for {len(bad)} of {len(map)} samples (the first is number {int(rows[bad[0]])})"
+            )
+            skips[spec], errors[spec] = reason(spec, faulty), faulty
+            del maps[spec]
     own = {spec: errors[spec] for spec in plan.methods if spec in errors}
     if len(own) == len(plan.methods) and not all(isinstance(error, NotApplicable) for error in own.values()):
         raise end_of_study(own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from heatproof import methods as attribution
 from heatproof import metrics as judging
 from heatproof import version
 from heatproof.annotations import Task
-from heatproof.errors import InputError
+from heatproof.errors import InputError, LayerError
 from heatproof.fills import fills
 from heatproof.fingerprint import model_digest, samples_digest
 from heatproof.methods import default_controls
@@ -25,6 +25,7 @@ from heatproof.registry import Spec
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.shuffled_labels import epochs_of, training_samples
 from heatproof.studies.targets import explained, is_array
+from heatproof.studies.witness import Witness
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
 # With three fills, so that a sample for which one of them suffices to change the prediction is judged by the others.
@@ -55,6 +56,7 @@ class Plan:
         methods, controls, metrics, fills: checked specs, without repeats.
         target: the class or label explained, as `heatproof.Probe` takes it. target_text: the same in words.
         pairs: how many samples, and pairs of a sample and a positive label, are studied; None where rows are samples.
+        originals: the samples before each of their positive labels had a row; None where rows are samples.
         layer: which layers CAMs use, in words; "none" without CAMs.
         outputs: how the model's output is read.
         pool: samples that fills draw donors from, where one does.
@@ -76,6 +78,7 @@ class Plan:
     level: float
     seed: int
     pairs: Mapping[str, int] | None = None
+    originals: Samples | None = None
     pool: Tensor | None = None
     learn: Samples | None = None
     obstacle: str = ""
@@ -111,6 +114,10 @@ class Plan:
         if is_array(target):
             target = torch.as_tensor(target)[rows]
         return Goal.of(target, logits, self.task)
+
+    def witness(self) -> Witness:
+        """What else must be as it was for a study in a folder to be this one."""
+        return Witness(self.probe, self.samples if self.originals is None else self.originals, self.learn)
 
     def identity(self, fill: Spec) -> dict[str, Any]:
         """What two studies with one fill must share to be the same one."""
@@ -167,7 +174,7 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         learn, obstacle = training_samples(probe.model)
     check_inputs(probe.model, samples)
     asked = explained(options.target, samples)
-    samples = asked.samples
+    originals, samples = samples, asked.samples
     first = probe.check(samples.x[:SEVERAL])
     probe = probe_for(probe, first, samples.task, len(samples.classes))
     _check_width(probe, first, samples)
@@ -182,9 +189,8 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         target=asked.target,
         target_text=asked.text,
         pairs=asked.pairs,
-        layer=probe.choice(first)
-        if any(attribution.methods[spec.name].family == "cam" for spec in methods)
-        else "none",
+        originals=None if asked.pairs is None else originals,
+        layer=_layers(probe, first, methods),
         outputs=probe.outputs_for(first),
         self_checks=options.self_checks,
         level=options.level,
@@ -195,10 +201,28 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
     )
 
 
+def _layers(probe: Probe, x: Tensor, methods: Sequence[Spec]) -> str:
+    """Which layers CAMs use, in words; "none" without CAMs, or where the model has none and other methods go on."""
+    cams = [spec for spec in methods if attribution.methods[spec.name].family == "cam"]
+    try:
+        return probe.choice(x) if cams else "none"
+    except LayerError:
+        if probe.layer is not None or len(cams) == len(methods):
+            raise
+        return "none"
+
+
 def _check_width(probe: Probe, x: Tensor, samples: Samples) -> None:
-    """Refuse a model whose outputs are not one a label, or one for a regression."""
-    width = probe.outputs_for(x).classes
-    if samples.task != "classes" and width != len(samples.classes):
+    """Refuse a model whose outputs are not one a class or label, or one for a regression."""
+    outputs = probe.outputs_for(x)
+    width = outputs.classes
+    if samples.task == "classes":
+        if outputs.trouble is None and width != len(samples.classes):
+            raise InputError(
+                f"the model has {width} outputs, the samples have {len(samples.classes)} classes; "
+                "name the samples' classes as the model was trained on, in its order"
+            )
+    elif width != len(samples.classes):
         wanted = f"{len(samples.classes)} labels" if samples.task == "labels" else "one value each"
         raise InputError(f"the model has {width} outputs, the samples have {wanted}; expected the same number")
 

@@ -24,6 +24,7 @@ from heatproof.studies.plan import Plan, plan_of
 from heatproof.studies.progress import Progress, reported
 from heatproof.studies.scores import EXPLAINING, JUDGING, Advance, Job, chunks_of, predictions_of
 from heatproof.studies.shuffled_labels import MEMORISE, epochs_of, shuffled_model
+from heatproof.studies.witness import Witness
 from heatproof.workers import SERIAL, mapped, processes
 
 
@@ -70,7 +71,8 @@ def run_plan(
     Raises: FolderInUse, FileError, UsageError; Interrupted on Ctrl-C, finished chunks kept.
     """
     processes(workers)
-    journals = {fill: _journal(plan, fill, out, resume) for fill in plan.fills}
+    witness = plan.witness()
+    journals = {fill: _journal(plan, witness, fill, out, resume) for fill in plan.fills}
     finished = {fill: load(j.folder) for fill, j in journals.items() if j is not None and j.finished}
     unfinished = {fill: journal for fill, journal in journals.items() if fill not in finished}
     if unfinished:
@@ -99,10 +101,10 @@ def with_shuffled(plan: Plan, out: Path | None) -> Plan:
     return replace(plan, shuffled=models)
 
 
-def _journal(plan: Plan, fill: Spec, out: Path | None, resume: bool) -> Journal | None:
+def _journal(plan: Plan, witness: Witness, fill: Spec, out: Path | None, resume: bool) -> Journal | None:
     if out is None:
         return None
-    return Journal(folder_of(out, plan.fills, fill), plan.identity(fill), resume=resume)
+    return Journal(folder_of(out, plan.fills, fill), plan.identity(fill), witness, resume=resume)
 
 
 @dataclass(frozen=True, eq=False)

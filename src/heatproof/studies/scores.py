@@ -56,7 +56,7 @@ def predictions_of(plan: Plan) -> Predictions:
     clock = Clock(plan.probe.passes)
     logits = torch.cat([plan.probe.logits(plan.inputs(rows)).cpu() for rows in plan.chunks()])
     clock.lap("self_checks", [])
-    skill = self_checks.model_skill(plan.probe, plan.samples, plan.seed) if plan.self_checks else None
+    skill = self_checks.model_skill(plan.probe, plan.originals or plan.samples, plan.seed) if plan.self_checks else None
     clock.lap("self_checks", ["model"])
     return Predictions(logits.float(), skill, clock.costs)
 

@@ -18,7 +18,7 @@ from heatproof import draws
 from heatproof import metrics as judging
 from heatproof.annotations import Task
 from heatproof.errors import NotApplicable
-from heatproof.metrics.randomisation import randomised
+from heatproof.metrics.randomisation import as_read, randomised
 from heatproof.probe import Probe
 from heatproof.records import Samples
 from heatproof.registry import Spec
@@ -120,8 +120,9 @@ def model_skill(probe: Probe, samples: Samples, seed: int) -> dict[str, object] 
     if not bool((few.y != few.y[:1]).any()):
         return None
     x = probe.check(few.x[:])
+    asked = as_read(probe, x)
     try:
-        copies = [next(randomised(probe, seed=f"{seed}:{copy}", order="cascading", stages=1)) for copy in range(COPIES)]
+        copies = [next(randomised(asked, seed=f"{seed}:{copy}", order="cascading", stages=1)) for copy in range(COPIES)]
     except NotApplicable:
         return None
     measure, skill = SKILLS[few.task]

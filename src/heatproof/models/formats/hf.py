@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -176,6 +177,11 @@ def _quiet(transformers: Any) -> Any:
             logging.enable_progress_bar()
 
 
+# What classifiers leave out of weights that were trained for something else as well.
+_HARMLESS = re.compile(
+    r"position_ids|num_batches_tracked|relative_position_index|(^|\.)pooler\.|mask_token|masked_spec_embed|quantizer\.|"
+    r"project_q\.|project_hid\.|^decoder\.|(^|\.)(cls|lm_head|predictions)\."
+)
 _LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -191,12 +197,14 @@ def _network(transformers: Any, path: Path) -> tuple[nn.Module, str]:
         raise FileError(f"{shown}: {NAME} is not understood by transformers: {first_line(error)}") from None
     if getattr(config, "quantization_config", None) is not None:
         raise FileError(f"{shown} holds a quantised model; save it without quantization_config")
+    config.return_dict = True  # a tuple has no logits
     classes = {
         entry.__name__: (entry, kind)
         for kind in ("IMAGE", "VIDEO", "AUDIO")
         for entry in _listed(getattr(transformers, f"MODEL_FOR_{kind}_CLASSIFICATION_MAPPING"), type(config))
     }
-    names = list(getattr(config, "architectures", None) or list(classes)[:1])
+    stated = getattr(config, "architectures", None) or list(classes)[:1]
+    names = [stated] if isinstance(stated, str) else [str(name) for name in stated]
     name = next((name for name in names if name in classes), None)
     if name is None:
         raise FileError(
@@ -205,14 +213,33 @@ def _network(transformers: Any, path: Path) -> tuple[nn.Module, str]:
     network_class, kind = classes[name]
     try:
         network, info = network_class.from_pretrained(
-            str(path), config=config, use_safetensors=True, local_files_only=True, output_loading_info=True
+            str(path),
+            config=config,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below, in words of our own
+            output_loading_info=True,
         )
     except Exception as error:  # sizes that differ, damaged files, packages that are missing
         raise FileError(f"{shown}: the weights do not fit {name}: {_reason(error)}") from None
+    unfit = sorted(info.get("mismatched_keys") or ())
+    if unfit:
+        key, there, here = unfit[0]
+        raise FileError(
+            f"{shown}: the weights do not fit {name}: {key} has the size {tuple(there)} in the file and {tuple(here)} "
+            "in the network; is it the configuration that was saved with them?"
+        )
     missing = sorted(map(str, info.get("missing_keys") or ()))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise FileError(f"{shown}: the weights lack {missing[0]}{more} of {name}; is it the classifier that was saved?")
+    surplus = sorted(key for key in map(str, info.get("unexpected_keys") or ()) if not _HARMLESS.search(key))
+    if surplus:
+        more = f" and {len(surplus) - 2} more" if len(surplus) > 2 else ""
+        raise FileError(
+            f"{shown}: the weights hold {' and '.join(surplus[:2])}{more}, which the {name} of {NAME} does not have; "
+            "is it the configuration that was saved with them?"
+        )
     return network, kind
 
 

@@ -141,8 +141,19 @@ def _card(path: Path, target: str, options: Mapping[str, Any], network: nn.Modul
         shape = (channels, *(size if isinstance(size, int) else None for size in lengths))
     card = foreign(Spec(f"monai:{target.rpartition('.')[2]}"), shape, int(count))
     named = outputs.get("channel_def")
-    names = tuple(str(named[key]) for key in sorted(named, key=int)) if isinstance(named, Mapping) and named else ()
+    names = _channel_names(named) if isinstance(named, Mapping) else ()
     return replace(card, classes=names) if len(set(names)) == count else card
+
+
+def _channel_names(named: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The names of the outputs in their order.
+
+    Raises: FileError for a number of an output that is none.
+    """
+    wrong = next((key for key in named if not str(key).strip().isdecimal()), None)
+    if wrong is not None:
+        raise FileError(f"{METADATA}: channel_def has the key {wrong!r}, expected the number of an output, such as '0'")
+    return tuple(str(named[key]) for key in sorted(named, key=int))
 
 
 def _entry(data: Any, part: str) -> Mapping[str, Any]:
