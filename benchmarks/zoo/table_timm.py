@@ -62,7 +62,8 @@ CLASS = "only the class token is read behind the last attention"
 ENTRIES = [
     net("beit", "beit_base_patch16_224", 96, pooled(12, "norm"), tokens(16, 1), fixed=True,
         attention=Attention(tokens(16, 1), 12, ANY)),
-    net("byoanet", "halonet_h1", 256, chain("stages.3.2.act") + "|final_conv", fixed=True, note="blocks with halo attention"),
+    net("byoanet", "halonet_h1", 256, chain("stages.3.2.act", "final_conv"), fixed=True,
+        note="blocks with halo attention"),
     net("byobnet", "test_byobnet", 96, chain("stages.3.0.act", "final_conv")),
     net("cait", "cait_xxs24_224", 96, r"blocks_token_only\.[01]\.norm1|blocks\.23|blocks", tokens(16, 1),
         others=[(r"blocks(\.\d+.*)?|pos_drop|patch_embed.*", tokens(16))], fixed=True,
@@ -194,7 +195,7 @@ ENTRIES = [
     net("vitamin", "vitamin_small_224", 128, pooled(14, "norm"), tokens(16), fixed=True,
         attention=Attention(tokens(16), 14, MEAN, optional=True)),
     net("volo", "volo_d1_224", 96, r"norm|post_network\.[01](\.norm1)?|network\.4(\.\d+)?", tokens(16, 1),
-        others=[(r"network\.4(\.\d+.*)?", LAST)], fixed=True,
+        others=[(r"network\.4(\.\d+.*)?", LAST), ("aux_head", tokens(16))], fixed=True,
         note="an auxiliary head reads the largest of all patches, class attention the rest"),
     net("vovnet", "ese_vovnet19b_slim_dw", 96, chain("stages.3.blocks.0.attn")),
     net("xception", "legacy_xception", 128, "act4|bn4"),

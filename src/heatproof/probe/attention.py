@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from heatproof.errors import NotApplicable
 from heatproof.probe.goals import Goal
 from heatproof.probe.layout import Layout
-from heatproof.probe.orders import NONE, Operations, order
+from heatproof.probe.orders import NONE, order
 from heatproof.probe.outputs import checked
 from heatproof.probe.prepared import Prepared
 from heatproof.probe.products import Product, ProductWatch, place, stochastic, transparent
+from heatproof.probe.provenance import Provenance
 from heatproof.probe.runner import Pass, Runner
 from heatproof.probe.survey import Record
 
@@ -149,7 +150,7 @@ def _opened(runner: Runner, x: Tensor, record: Record | None = None) -> Iterator
     watch = ProductWatch(keep)
     hooks = {} if record is None else dict.fromkeys(record.names, record)
     with runner.borrowed(hooks) as run, observable(runner.model), torch.enable_grad():
-        raw = _observed(runner.model, x, watch)
+        raw = _observed(runner.model, runner.fed(x), watch)
         if watch.idle is not None:
             raise NotApplicable(f"{NONE}: a softmax among {watch.idle} tokens does not weigh values by a product")
         yield raw, layers, run
@@ -364,7 +365,7 @@ def _ordered(runner: Runner) -> tuple[int, Layout | str]:
             if root is None:
                 raise NotApplicable(f"{NONE}: the operations behind its attention cannot be followed")
             products = [layer.product for layer in (*squares, *pool)]
-            return len(products), order(Operations(source, logits, [], record.aliases), root, products)
+            return len(products), order(Provenance(source, logits, [], record.aliases), root, products)
     except NotApplicable as reason:
         return 0, str(reason)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from heatproof.probe.axes import UNKNOWN, Atom, Axis, Tag, joined, mystery, other, ranged, reshaped, resized, unknown
+from heatproof.probe.axes import UNKNOWN, Atom, Axis, Tag, joined, mystery, other, ranged, resized, unknown
 from heatproof.probe.layout import ROWS
+from heatproof.probe.moves import restrided
 from heatproof.probe.operations import Operation, Rule
 
 # Operations that keep every axis
@@ -34,10 +35,10 @@ def laid_out(op: Operation) -> Tag:
     if tag.shape == op.shape and not tag.positions:
         return tag
     strides, offset = op.saved("stride"), op.saved("storage_offset") or 0
-    dense = [math.prod(op.shape[i + 1 :]) for i in range(len(op.shape))]
-    whole = math.prod(tag.shape) == math.prod(op.shape) and offset == 0
-    if whole and all(stride == step for stride, step, size in zip(strides, dense, op.shape, strict=True) if size > 1):
-        return reshaped(tag, op.shape)
+    if math.prod(tag.shape) == math.prod(op.shape) and offset == 0:
+        moved = restrided(tag, op.shape, strides)
+        if moved is not None:
+            return moved
     if len(tag.axes) != len(op.shape):
         return mystery(op.shape)
     axes = []

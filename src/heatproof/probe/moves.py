@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from heatproof.probe.axes import Axis, Tag, joined, mystery, other, ranged, reshaped, resized, unknown
+from heatproof.probe.axes import Atom, Axis, Tag, joined, merged, mystery, other, ranged, reshaped, resized, unknown
 from heatproof.probe.layout import ROWS
 from heatproof.probe.operations import Operation
 
@@ -76,6 +76,36 @@ def repeated(op: Operation) -> Tag:
         for axis, size in zip(tag.axes, op.shape[len(lead) :], strict=True)
     ]
     return Tag((*lead, *axes), tag.picked)
+
+
+def restrided(base: Tag, shape: Sequence[int], strides: Sequence[int]) -> Tag | None:
+    """The tag of a view of all of a contiguous tensor; None where its axes are no runs of that tensor's axes.
+
+    Its one axis of length one is taken for that of the sample.
+    """
+    if list(strides) == [math.prod(shape[i + 1 :]) for i in range(len(shape))]:
+        return reshaped(base, shape) if math.prod(shape) == math.prod(base.shape) else None
+    wholes = [math.prod(base.shape[i + 1 :]) for i in range(len(base.shape))]
+    wide = [i for i, size in enumerate(base.shape) if size > 1]
+    if list(shape).count(1) != 1 or any(axis.prefix or axis.suffix for axis in base.axes):
+        return None
+    axes: list[Axis] = []
+    used: list[int] = []
+    for size, stride in zip(shape, strides, strict=True):
+        if size == 1:
+            axes.append(Axis((Atom(ROWS, 1),)))
+            continue
+        run: list[int] = []
+        for i in reversed(wide):
+            if run or wholes[i] == stride:
+                run.insert(0, i)
+            if run and math.prod(base.shape[j] for j in run) >= size:
+                break
+        if math.prod(base.shape[j] for j in run) != size or not run:
+            return None
+        used += run
+        axes.append(Axis(merged([atom for j in run for atom in base.axes[j].atoms if atom.of != ROWS])))
+    return Tag(tuple(axes), base.picked) if sorted(used) == wide else None
 
 
 # Operations that take parts, or put parts together

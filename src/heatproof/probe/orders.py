@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-
-from torch import Tensor
+from dataclasses import dataclass
 
 from heatproof.errors import NotApplicable
-from heatproof.probe.axes import Atom, Axis, Tag, merged, other, reading, reshaped
+from heatproof.probe.axes import Atom, Axis, Tag, other, reading
 from heatproof.probe.layout import ROWS, Layout
 from heatproof.probe.products import Product
 from heatproof.probe.provenance import MULTIPLIED, Key, Provenance, Step
@@ -43,48 +40,6 @@ def order(seen: Provenance, root: Key, products: Sequence[Product]) -> Layout:
     if layout is None:
         raise unclear
     return layout
-
-
-class Operations(Provenance):
-    """The operations of a pass, also through what is written in place into a view whose axes were moved."""
-
-    def _step(self, key: Key, x: Tensor) -> Step:
-        step = super()._step(key, x)
-        if not step.name.startswith("AsStrided") or not any(axis.unknown for axis in step.tag.axes):
-            return step
-        base = None if step.inputs[0] is None else self.steps[step.inputs[0]].tag
-        tag = None if base is None else _strided(base, step.tag.shape, key[0]._saved_stride)
-        return step if tag is None else replace(step, tag=tag)
-
-
-def _strided(base: Tag, shape: Sequence[int], strides: Sequence[int]) -> Tag | None:
-    """The tag of a view of all of a contiguous tensor; None where its axes are no runs of that tensor's axes.
-
-    Its one axis of length one is taken for that of the sample.
-    """
-    if list(strides) == [math.prod(shape[i + 1 :]) for i in range(len(shape))]:
-        return reshaped(base, shape) if math.prod(shape) == math.prod(base.shape) else None
-    wholes = [math.prod(base.shape[i + 1 :]) for i in range(len(base.shape))]
-    wide = [i for i, size in enumerate(base.shape) if size > 1]
-    if list(shape).count(1) != 1 or any(axis.prefix or axis.suffix for axis in base.axes):
-        return None
-    axes: list[Axis] = []
-    used: list[int] = []
-    for size, stride in zip(shape, strides, strict=True):
-        if size == 1:
-            axes.append(Axis((Atom(ROWS, 1),)))
-            continue
-        run: list[int] = []
-        for i in reversed(wide):
-            if run or wholes[i] == stride:
-                run.insert(0, i)
-            if run and math.prod(base.shape[j] for j in run) >= size:
-                break
-        if math.prod(base.shape[j] for j in run) != size or not run:
-            return None
-        used += run
-        axes.append(Axis(merged([atom for j in run for atom in base.axes[j].atoms if atom.of != ROWS])))
-    return Tag(tuple(axes), base.picked) if sorted(used) == wide else None
 
 
 @dataclass(frozen=True)
