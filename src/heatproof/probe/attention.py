@@ -16,12 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof.errors import NotApplicable
+from heatproof.probe.ends import place
 from heatproof.probe.goals import Goal
 from heatproof.probe.layout import Layout
 from heatproof.probe.orders import NONE, order
 from heatproof.probe.outputs import checked
 from heatproof.probe.prepared import Prepared
-from heatproof.probe.products import Product, ProductWatch, place, stochastic, transparent
+from heatproof.probe.products import Product, ProductWatch, stochastic, transparent
 from heatproof.probe.provenance import Provenance
 from heatproof.probe.runner import Pass, Runner
 from heatproof.probe.survey import Record

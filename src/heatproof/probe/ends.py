@@ -1,11 +1,16 @@
-"""The tensor in what a layer returns: the thing itself, or the first one in a tuple, a list or a dictionary."""
+"""The tensor in what a layer returns: the thing itself, or the first one in a tuple, a list or a dictionary.
+
+And where the gradient graph has it.
+"""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
+
+Place: TypeAlias = tuple[Any, int]
 
 
 def end(out: Any) -> Tensor | None:
@@ -33,3 +38,8 @@ def renewed(out: Any, tensor: Tensor) -> Any:
     index = next(i for i, part in enumerate(out) if end(part) is not None)
     parts = [renewed(part, tensor) if i == index else part for i, part in enumerate(out)]
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+
+
+def place(tensor: Tensor | None) -> Place | None:
+    """Where the gradient graph has a tensor, by the node and which of its outputs it is; None where it has not."""
+    return None if tensor is None or tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from heatproof.errors import NotApplicable
 from heatproof.probe.axes import Atom, Axis, Tag, other, reading
+from heatproof.probe.ends import Place
 from heatproof.probe.layout import ROWS, Layout
 from heatproof.probe.products import Product
-from heatproof.probe.provenance import MULTIPLIED, Key, Provenance, Step
+from heatproof.probe.provenance import MULTIPLIED, Provenance, Step
 
 NONE = "the model has no attention over one grid of tokens"
 
 
-def order(seen: Provenance, root: Key, products: Sequence[Product]) -> Layout:
+def order(seen: Provenance, root: Place, products: Sequence[Product]) -> Layout:
     """Which positions the tokens are that each product weighs, the same ones in the same order for all.
 
     Args:
@@ -85,14 +86,14 @@ def _same(a: Axis, b: Axis) -> bool:
     return ends and [(m.of, m.size, m.rolled) for m in a.atoms] == [(m.of, m.size, m.rolled) for m in b.atoms]
 
 
-def _shuffles(seen: Provenance, root: Key, products: Sequence[Product]) -> Iterator[Key]:
+def _shuffles(seen: Provenance, root: Place, products: Sequence[Product]) -> Iterator[Place]:
     """The operations that the tokens run through behind which the order of positions is open."""
     outs = {(product.out.grad_fn, product.out.output_nr): product for product in products}
 
-    def behind(start: Key | None) -> dict[Key, None]:
+    def behind(start: Place | None) -> dict[Place, None]:
         """All that a tensor's tokens run through: of a product the values, not the weights."""
-        todo: list[Key | None] = [start]
-        run: dict[Key, None] = {}
+        todo: list[Place | None] = [start]
+        run: dict[Place, None] = {}
         while todo:
             key = todo.pop()
             if key is not None and key not in run and key in seen.steps and seen.steps[key].order >= 0:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,11 +16,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from heatproof.errors import NotApplicable
+from heatproof.probe.ends import Place, place
 from heatproof.probe.traces import Trace, Traces, moves, tensors
 
 SOFTMAXES = frozenset({"softmax", "_softmax", "_safe_softmax", "softmin", "gumbel_softmax"})
 MATRIX = frozenset({"matmul", "bmm", "__matmul__", "__rmatmul__"})
-Place: TypeAlias = tuple[Any, int]  # a node of the gradient graph, and which of its outputs
 HIDDEN = frozenset({"_native_multi_head_attention", "_transformer_encoder_layer_fwd", "flex_attention"})
 
 
@@ -77,8 +77,8 @@ class Product:
         if rows.ndim < len(old):
             return None
         rows = rows.permute(old)
-        for axis, place in enumerate(self.axes.values):
-            if place is None:
+        for axis, at in enumerate(self.axes.values):
+            if at is None:
                 rows = rows.unsqueeze(axis)
         rows = rows.flatten(len(lead) + 1) if rows.ndim > len(lead) + 1 else rows[..., None]
         return rows.expand(*lead, *rows.shape[-2:]).reshape(lead.numel(), *rows.shape[-2:])
@@ -186,11 +186,6 @@ class ProductWatch(TorchFunctionMode):
             if marked[which] or plain:
                 return which, axes
         return None
-
-
-def place(tensor: Tensor) -> Place | None:
-    """Where the gradient graph has a tensor; None where it has not."""
-    return None if tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
 
 
 def stochastic(weights: Tensor) -> bool:

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from heatproof.probe.axes import Tag, constant, mystery, origin, other
+from heatproof.probe.ends import Place, place
 from heatproof.probe.operations import Operation, Use
 from heatproof.probe.rules import rule
 
 Flow = Literal["map", "one", "none"]
-Key = tuple[Any, int]
 LEVELS: dict[Use, int] = {"read": 2, "one": 1, "none": 0}
 FLOWS: tuple[Flow, ...] = ("none", "one", "map")
 
@@ -32,7 +32,7 @@ class Step:
 
     name: str
     tag: Tag
-    inputs: tuple[Key | None, ...]
+    inputs: tuple[Place | None, ...]
     uses: dict[int, Use]
     weighted: bool
     mixes: bool
@@ -83,25 +83,25 @@ class Provenance:
     """The operations behind some tensors, followed from the input (1, C, *S) on.
 
     Args:
-        x: the input. root: the class scores, or None. ends: outputs of layers. aliases: outputs of recurrent layers,
-            with what went into them.
+        x: the input. root: the class scores, or None. ends: where outputs of layers were computed. aliases: outputs of
+            recurrent layers, with what went into them.
     """
 
     def __init__(
-        self, x: Tensor, root: Tensor | None, ends: Sequence[Tensor], aliases: Sequence[tuple[Tensor, Tensor]] = ()
+        self, x: Tensor, root: Tensor | None, ends: Sequence[Place], aliases: Sequence[tuple[Tensor, Tensor]] = ()
     ) -> None:
         self.extent = tuple(x.shape[2:])
-        self.steps: dict[Key, Step] = {}
-        self.source: Key = (x.grad_fn, x.output_nr)
-        self.aliases = {_key(out): _key(source) for out, source in aliases}
-        self._walk(x, [t for t in (root, *ends) if t is not None and t.grad_fn is not None])
-        self.levels = self._levels(_key(root) if root is not None else None)
-        self.behind: set[Key] = set()
+        self.steps: dict[Place, Step] = {}
+        self.source: Place = (x.grad_fn, x.output_nr)
+        self.aliases = {place(out): place(source) for out, source in aliases}
+        top = place(root)
+        self._walk(x, [*ends, *(() if top is None else (top,))])
+        self.levels = self._levels(top)
+        self.behind: set[Place] = set()
         self.reader, self.necks, self.ahead = self._last_reader()
 
-    def fact(self, out: Tensor) -> Fact | None:
-        """What is known of a tensor; None where it cannot be followed."""
-        key = _key(out)
+    def fact(self, key: Place | None) -> Fact | None:
+        """What is known of a tensor by its place; None where it cannot be followed."""
         if key is None or key not in self.steps:
             return None
         step, level = self.steps[key], self.levels.get(key)
@@ -112,9 +112,9 @@ class Provenance:
 
     # Following
 
-    def _walk(self, x: Tensor, ends: Sequence[Tensor]) -> None:
-        stack: list[tuple[Key, bool]] = [(key, False) for end in ends if (key := _key(end)) is not None]
-        opened: set[Key] = set()
+    def _walk(self, x: Tensor, ends: Sequence[Place]) -> None:
+        stack: list[tuple[Place, bool]] = [(key, False) for key in ends]
+        opened: set[Place] = set()
         while stack:
             key, ready = stack.pop()
             if key in self.steps:
@@ -130,14 +130,14 @@ class Provenance:
                 (source, False) for source in self._inputs(key) if source is not None and source not in self.steps
             ]
 
-    def _inputs(self, key: Key) -> tuple[Key | None, ...]:
+    def _inputs(self, key: Place) -> tuple[Place | None, ...]:
         if self.aliases.get(key) is not None:
             return (self.aliases[key],)
         if key == self.source:
             return ()
         return tuple(None if node is None else (node, number) for node, number in key[0].next_functions)
 
-    def _step(self, key: Key, x: Tensor) -> Step:
+    def _step(self, key: Place, x: Tensor) -> Step:
         node, number = key
         name = type(node).__name__
         if key == self.source:
@@ -165,13 +165,13 @@ class Provenance:
 
     # Reading
 
-    def _levels(self, root: Key | None) -> dict[Key, int]:
+    def _levels(self, root: Place | None) -> dict[Place, int]:
         """For every tensor that reaches the output: 2 where all its positions are looked at, 1 where one, 0 none."""
-        levels: dict[Key, int] = {}
+        levels: dict[Place, int] = {}
         if root is None or root not in self.steps:
             return levels
-        reached: set[Key] = {root}
-        picks: dict[Key, set[int]] = {}  # the entries that are picked of a tensor
+        reached: set[Place] = {root}
+        picks: dict[Place, set[int]] = {}  # the entries that are picked of a tensor
         levels[root] = 2
         for key in self._backwards():
             if key not in reached:
@@ -197,18 +197,18 @@ class Provenance:
                 levels[source] = max(levels.get(source, 0), level)
         return levels
 
-    def _backwards(self) -> Iterator[Key]:
+    def _backwards(self) -> Iterator[Place]:
         """All tensors, each before those that it was computed from."""
         yield from reversed(list(self.steps))
 
-    def _last_reader(self) -> tuple[Reader | None, set[Key], set[Key]]:
+    def _last_reader(self) -> tuple[Reader | None, set[Place], set[Place]]:
         """The operation that reads positions together behind the most layers, the last of those.
 
         With the tensors that all it sees runs through.
         """
         place = {key: i for i, key in enumerate(self.steps)}
-        deep: dict[Key, int] = {}  # operations with weights on the longest way to a tensor
-        reads: list[tuple[int, int, int, Key]] = []
+        deep: dict[Place, int] = {}  # operations with weights on the longest way to a tensor
+        reads: list[tuple[int, int, int, Place]] = []
         for key, step in self.steps.items():
             before = max((deep[source] for source in step.inputs if source is not None), default=0)
             deep[key] = before + step.weighted
@@ -224,13 +224,13 @@ class Provenance:
         for key, later in self.steps.items():
             if any(source in self.behind for source in later.inputs):
                 self.behind.add(key)
-        necks: set[Key] = set()
-        ahead: set[Key] = set()
+        necks: set[Place] = set()
+        ahead: set[Place] = set()
         heap: list[tuple[int, int]] = []
         keys = list(self.steps)
-        queued: set[Key] = set()
+        queued: set[Place] = set()
 
-        def push(source: Key | None) -> None:
+        def push(source: Place | None) -> None:
             if source is not None and source not in queued and _wide(self.steps[source].tag):
                 queued.add(source)
                 heapq.heappush(heap, (-place[source], place[source]))
@@ -259,7 +259,7 @@ class Provenance:
             Reader(step.mixes, step.order, recurrent, anchor.order, convolved, pace(anchor.tag), beside), necks, ahead
         )  # fmt: skip
 
-    def _beside(self, last: Key, reads: Sequence[Key]) -> bool:
+    def _beside(self, last: Place, reads: Sequence[Place]) -> bool:
         """Whether something is read that the last reader does not depend on, nor it on that reader."""
         before, todo = {last}, [last]
         while todo:
@@ -272,7 +272,7 @@ class Provenance:
             for key in reads for i, use in self.steps[key].uses.items()
         )  # fmt: skip
 
-    def _projected(self, key: Key) -> bool:
+    def _projected(self, key: Place) -> bool:
         """Whether only moves lie between it and a multiplication by weights."""
         for _ in range(8):
             step = self.steps[key]
@@ -286,7 +286,7 @@ class Provenance:
             key = sources[0]  # type: ignore[assignment]
         return False
 
-    def _varies(self, source: Key | None) -> bool:
+    def _varies(self, source: Place | None) -> bool:
         return source is not None and self.steps[source].order >= 0
 
 
@@ -337,11 +337,7 @@ def _recurrent(op: Operation) -> Tag:
     return Tag((*tag.axes[:-1], other(op.shape[-1])), tag.picked)
 
 
-def _key(tensor: Tensor | None) -> Key | None:
-    return None if tensor is None or tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
-
-
-def _entry(key: Key) -> int:
+def _entry(key: Place) -> int:
     """Which entry of an axis an operation picks."""
     node, number = key
     for name in ("_saved_index", "_saved_start"):

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from heatproof.errors import LayerError, NotApplicable
+from heatproof.errors import HeatproofError, LayerError, NotApplicable
 from heatproof.probe.ablation import Ablation
 from heatproof.probe.ends import end, renewed
 from heatproof.probe.forms import gradient_obstacle
@@ -24,6 +24,7 @@ from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
 from heatproof.probe.optimisation import FEW, agree
 from heatproof.probe.outputs import checked
+from heatproof.probe.recent import Gone
 from heatproof.probe.runner import Runner
 from heatproof.probe.survey import First
 
@@ -273,7 +274,7 @@ def shoot(
 def reshoot(runner: Runner, x: Tensor, first: First, taps: Sequence[Tap]) -> list[Shot] | None:
     """The shots of the sample that the model was surveyed with, from that very pass.
 
-    None where a layer's output was written over by what follows it, or has no gradient.
+    None where a layer's output was written over by what follows it, or has no gradient, or much lies behind it.
     """
     indices = {(call.name, call.number): call.index for call in runner.prepared.survey.calls}
     at = [first.end(indices[tap.name, tap.call]) if (tap.name, tap.call) in indices else None for tap in taps]
@@ -284,7 +285,12 @@ def reshoot(runner: Runner, x: Tensor, first: First, taps: Sequence[Tap]) -> lis
     with torch.enable_grad():
         logits = outputs.read(first.raw, len(x), first.seen)
         goal = Goal.of(None, logits.detach(), outputs.task)
-        slopes = _slopes(runner.model, goal.score(logits, "logit", first.raw), layers, taps)
+        try:
+            slopes = _slopes(runner.model, goal.score(logits, "logit", first.raw), layers, taps)
+        except HeatproofError as error:
+            if isinstance(error.__cause__, Gone):
+                return None
+            raise
     runner.witness(x, logits)
     runner.count("backward", len(x))
     raw = _detached(first.raw)

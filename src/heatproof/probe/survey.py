@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,13 @@ from heatproof.errors import HeatproofError, InputError
 from heatproof.probe.axes import Reading, reading
 from heatproof.probe.disturbance import Trial
 from heatproof.probe.endings import Observation
-from heatproof.probe.ends import end
+from heatproof.probe.ends import Place, end, place
 from heatproof.probe.entries import columns, entry
 from heatproof.probe.evidence import Statement, decide
 from heatproof.probe.layout import Layout
 from heatproof.probe.outputs import Outputs, checked
 from heatproof.probe.provenance import Fact, Provenance, Reader
+from heatproof.probe.recent import Box, Recent
 from heatproof.probe.state import Ground, borrowed, holding_weakly
 
 SEVERAL = 16  # samples whose numbers are looked at where those of one do not settle how to read them
@@ -77,16 +78,19 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class First:
-    """The surveying pass with its graph: what it returned, the outputs of its calls, and what observed it."""
+    """The surveying pass with its graph: what it returned, the outputs of its last calls, and what observed it."""
 
     raw: Any
-    ends: list[Tensor | None]
+    ends: list[Box]
     versions: list[int]
     seen: Observation
 
     def end(self, index: int) -> Tensor | None:
-        """The output of a call, by its number in the pass; None where it has no graph, or was written over since."""
-        tensor = self.ends[index]
+        """The output of a call, by its number in the pass.
+
+        None where it was let go, has no graph, or was written over since.
+        """
+        tensor = next(iter(self.ends[index]), None)
         if tensor is None or not tensor.requires_grad or tensor._version != self.versions[index]:
             return None
         return tensor
@@ -123,18 +127,24 @@ class Record:
     """The calls of a pass as they end, with the tensors that they returned.
 
     Attributes:
-        names: of the modules. calls: the modules that ended, each with the number of its call.
-        ends, versions: their outputs or None, and how often these were written to.
-        nested: whether the output is one of several. aliases: outputs of recurrent layers and what went into them.
+        names: of the modules. recent: holds the outputs of the last calls.
+        calls: the modules that ended, each with the number of its call. shapes: of their outputs, or None.
+        places: where their outputs were computed. ends, versions: the outputs, and how often these were written to.
+        handed: whether a layer returned several things, the first of which it only passes on: others may read what it
+            is. aliases: outputs of recurrent layers and what went into them.
     """
 
     names: dict[nn.Module, str]
+    recent: Recent = field(default_factory=Recent)
     calls: list[tuple[nn.Module, int]] = field(default_factory=list)
-    ends: list[Tensor | None] = field(default_factory=list)
+    shapes: list[tuple[int, ...] | None] = field(default_factory=list)
+    places: list[Place | None] = field(default_factory=list)
+    ends: list[Box] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
+    handed: list[bool] = field(default_factory=list)
     aliases: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    nested: list[bool] = field(default_factory=list)
     times: Counter[nn.Module] = field(default_factory=Counter)
+    _outputs: set[Any] = field(default_factory=set)
 
     def __call__(self, module: nn.Module, inputs: Any, out: Any) -> None:
         """The hook."""
@@ -142,21 +152,17 @@ class Record:
             self.times[module] += 1
             tensor = out if isinstance(out, Tensor) else end(out)
             self.calls.append((module, self.times[module]))
-            self.ends.append(tensor)
-            self.nested.append(tensor is not out)
+            self.shapes.append(None if tensor is None else tuple(tensor.shape))
+            at = place(tensor)
+            self.handed.append(tensor is not out and tensor is not None and (at or id(tensor)) in self._outputs)
+            self._outputs.add(at or id(tensor))
+            self.places.append(at)
+            self.ends.append([] if tensor is None else self.recent.box(tensor))
             self.versions.append(-1 if tensor is None or tensor.is_inference() else tensor._version)
             if isinstance(module, nn.RNNBase) and tensor is not None:
                 source = end(inputs)
                 if source is not None and source.grad_fn is not None:
                     self.aliases.append((tensor, source))
-
-    def handed(self, index: int) -> bool:
-        """Whether a layer returned several things, the first of which it only passes on: others may read what it is."""
-        return self.nested[index] and any(end is self.ends[index] for end in self.ends[:index])
-
-    def shapes(self) -> list[tuple[int, ...] | None]:
-        """Of the outputs."""
-        return [None if tensor is None else tuple(tensor.shape) for tensor in self.ends]
 
 
 def survey(
@@ -189,13 +195,13 @@ def survey(
     if source is not None:
         root = columns(entry(raw, outputs.entry), 1) if outputs.trouble is None else None
         root = end(raw) if root is None else root
-        provenance = Provenance(source, root, [tensor for tensor in record.ends if tensor is not None], record.aliases)
-    facts = [None if provenance is None or tensor is None else provenance.fact(tensor) for tensor in record.ends]
-    size, shapes = tuple(x.shape[2:]), record.shapes()
+        provenance = Provenance(source, root, [at for at in record.places if at is not None], record.aliases)
+    facts = [None if provenance is None else provenance.fact(at) for at in record.places]
+    size, shapes = tuple(x.shape[2:]), record.shapes
     seen_as = _readings(facts, shapes, size)
     trial = Trial(model, sample, {i: s for i, s in enumerate(shapes) if s and not seen_as[i].certain})
     calls = tuple(
-        Call(names[module], module, shapes[i], number, record.times[module], i, record.handed(i), facts[i], seen_as[i],
+        Call(names[module], module, shapes[i], number, record.times[module], i, record.handed[i], facts[i], seen_as[i],
              trial)
         for i, (module, number) in enumerate(record.calls)
     )  # fmt: skip
@@ -242,7 +248,8 @@ def _followed(
                     batch = sample.clone()
                     raw = _returned(model, batch)
                     return record, raw, None, seen, not torch.equal(batch, sample)
-                with torch.enable_grad(), nullcontext() if keep else saved_tensors_hooks(_kept, _given_back):
+                pack, unpack = (record.recent.pack, record.recent.unpack) if keep else (_kept, _given_back)
+                with torch.enable_grad(), saved_tensors_hooks(pack, unpack):
                     raw = model(source)
             return record, raw, source, seen, source._version > 0 or not torch.equal(source, sample)
         except (HeatproofError, torch.OutOfMemoryError):

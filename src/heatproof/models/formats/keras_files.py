@@ -189,7 +189,10 @@ def _refuse_code(path: Path, part: Any, layer: str) -> None:
 
 def inner_layers() -> dict[str, type]:
     """Layers that Keras's own networks are made of and that it does not offer by name."""
-    return {kind: getattr(importlib.import_module(module), kind) for kind, module in _INNER.items()}
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    return {cls.__name__: cls for cls in (LayerScale, StochasticDepth, CustomScaleLayer)}
 
 
 def upgraded(file: KerasFile, keras: Any) -> dict[str, Any]:
