@@ -705,6 +705,15 @@ def test_notation_that_does_not_fit(text: str, kind: Any, message: str) -> None:
         Probe(model, layer="blocks.0", layout=text).tapped(x)
 
 
+@pytest.mark.parametrize("axes", [((-1,), (1, 0), ()), ((-1,), (), (1, 0)), ((1, 0), (-1,), ())])
+def test_the_order_of_tokens_is_part_of_the_notation(axes: Any) -> None:
+    layout = Layout.of(axes, (4, 6), 1)
+    shape = tuple(1 if place == (-1,) else 5 if not place else 25 for place in axes)
+    assert parsed(written(layout), shape, 2, "norm") == layout
+    with pytest.raises(InputError, match="each of h, w once"):
+        parsed("tokens:w4xw6", (1, 24, 5), 2, "norm")
+
+
 def test_layout_by_hand_wins() -> None:
     """Six tokens as 3 x 2 instead of 2 x 3, because somebody says so."""
     model, x = ready(Tokens(prefix=0)), sample(2, 8, 12)

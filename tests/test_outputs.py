@@ -918,6 +918,31 @@ def test_values_that_are_no_numbers_name_the_sample(bad: float) -> None:
 # What is shown
 
 
+@pytest.mark.parametrize("form", [lambda z: z.softmax(1), torch.sigmoid, lambda z: z.log_softmax(1)])
+def test_a_model_that_ends_otherwise_than_it_did_is_refused(form: Any) -> None:
+    """What decides it is no part of the model, so that only its outputs show the change."""
+    state = {"form": form}
+    model, x = Ending(lambda z: state["form"](9 * z)).eval(), inputs(2)
+    probe = Probe(model)
+    probe.probabilities(x)
+    state["form"] = lambda z: z + 5
+    for ask in (probe, Probe(model)):
+        with pytest.raises(InputError, match="something that it reads has changed"):
+            ask.probabilities(x)
+
+
+@pytest.mark.parametrize("method", ["saliency", "occlusion:window=0.5,stride=0.5", "rise:masks=20"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_torchscript_is_explained_without_layers(method: str, frozen: bool) -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    script = scripted(model, x)
+    if frozen:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            script = torch.jit.freeze(script)
+    torch.testing.assert_close(explain(script, x, method), explain(model, x, method), rtol=1e-3, atol=1e-5)
+
+
 def test_a_description() -> None:
     model, x = Ending(nn.Softmax(1)).eval(), inputs(2)
     text = str(Probe(model).describe(x))

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from heatproof.errors import NotApplicable
+from heatproof.errors import NotApplicable, first_line
 from heatproof.probe.ends import place
 from heatproof.probe.goals import Goal
 from heatproof.probe.layout import Layout
@@ -176,13 +176,9 @@ def _observed(model: nn.Module, x: Tensor, watch: ProductWatch) -> Any:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise NotApplicable(f"the model's attention cannot be observed: {_line(error)}") from error
+        raise NotApplicable(f"the model's attention cannot be observed: {first_line(error)}") from error
     finally:
         watch.keep = lambda _: None  # gradients may compute parts of the model again, by the same steps
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager
@@ -395,7 +391,7 @@ def _slopes(value: Tensor, at: Sequence[Tensor], *, keep: bool = False) -> list[
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise NotApplicable(f"no gradient by the model's attention can be taken: {_line(error)}") from error
+        raise NotApplicable(f"no gradient by the model's attention can be taken: {first_line(error)}") from error
     if all(slope is None for slope in slopes):
         raise NotApplicable("the output does not depend on the model's attention by a path that has a gradient")
     return [torch.zeros_like(a) if slope is None else slope for a, slope in zip(at, slopes, strict=True)]

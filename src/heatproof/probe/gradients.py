@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from heatproof.errors import HeatproofError
+from heatproof.errors import HeatproofError, first_line
 
 
 def gradients(
@@ -24,7 +24,6 @@ def gradients(
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HeatproofError(
-            f"no gradient of the model can be taken: {reason}; use a method that needs none (occlusion, rise)"
+            f"no gradient of the model can be taken: {first_line(error)}; use one that needs none (occlusion, rise)"
         ) from error

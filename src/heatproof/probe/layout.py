@@ -137,10 +137,15 @@ def written(layout: Layout) -> str:
 
     >>> written(Layout("tokens", (4, 16), 1)), written(Layout("last", (7, 7)))
     ('tokens:1+4x16', 'nhwc')
+    >>> written(Layout("axes", (4, 16), axes=((-1,), (1, 0), ())))
+    'tokens:w16xh4'
     """
     names = LETTERS[len(layout.grid)]
     ends = f"{layout.prefix}+" * bool(layout.prefix), f"+{layout.suffix}" * bool(layout.suffix)
-    grid = f"{ends[0]}{'x'.join(map(str, layout.grid))}{ends[1]}"
+    order = next((place for place in layout.places if len(place) > 1), tuple(range(len(names))))
+    plain = order == tuple(range(len(names)))
+    grid = "x".join(f"{'' if plain else names[axis]}{layout.grid[axis]}" for axis in order)
+    grid = f"{ends[0]}{grid}{ends[1]}"
     letters = "".join(
         "c" if not place else "n" if place == (ROWS,) else names[place[0]] if len(place) == 1 else "l"
         for place in layout.places
@@ -155,7 +160,8 @@ def parsed(text: str, shape: Sequence[int], rank: int, layer: str, likely: Layou
     """The layout that a notation names, for an output of this shape with one sample.
 
     One letter an axis: n samples, c channels, t (signals), h w (images), d h w (volumes) positions, l tokens; tokens
-    are followed by their grid, with the number of tokens that are no positions before and behind it.
+    are followed by their grid, with the number of tokens that are no positions before and behind it. Where they do not
+    run along the rows first, letters in the grid say along what: w16xh4.
 
     Args:
         likely: what evidence says, offered in errors.
@@ -168,7 +174,9 @@ def parsed(text: str, shape: Sequence[int], rank: int, layer: str, likely: Layou
     names = LETTERS[rank]
     letters, _, tail = text.strip().lower().replace(" ", "").partition(":")
     letters = "nlc" if letters == "tokens" else letters
-    tokens = re.fullmatch(r"(?:(\d+)\+)?(\d+(?:x\d+)*)(?:\+(\d+))?", tail) if "l" in letters else None
+    tokens = (
+        re.fullmatch(rf"(?:(\d+)\+)?([{names}]?\d+(?:x[{names}]?\d+)*)(?:\+(\d+))?", tail) if "l" in letters else None
+    )
     once = [letters.count(c) <= 1 for c in "nl" + names]
     if not re.fullmatch(f"[ncl{names}]+", letters) or not all(once) or letters.count("n") != 1 or "c" not in letters:
         raise InputError(f"layout: got {text!r}, expected one letter an axis, as in {_forms(rank)}")
@@ -176,14 +184,20 @@ def parsed(text: str, shape: Sequence[int], rank: int, layer: str, likely: Layou
         raise InputError(f"layout: got {text!r}; l stands for all positions and takes a grid, as in {_forms(rank)}")
     if not any(letter in "l" + names for letter in letters):
         raise InputError(f"layout: got {text!r}, which names no axis of positions; expected {_forms(rank)}")
-    grid, prefix, suffix = [1] * rank, 0, 0
+    grid, prefix, suffix, whole = [1] * rank, 0, 0, tuple(range(rank))
     trouble = ""
     if len(letters) != len(shape):
         trouble = f"it names {len(letters)} axes"
     elif shape[letters.index("n")] != 1:
         trouble = f"n is axis {letters.index('n')}, which has {shape[letters.index('n')]} rows for one sample"
     elif tokens is not None:
-        grid = [int(part) for part in tokens[2].split("x")]
+        parts = tokens[2].split("x")
+        named = "".join(part[0] for part in parts if part[0] in names)
+        if named and sorted(named) != sorted(names):
+            raise InputError(f"layout: got {text!r}, expected each of {', '.join(names)} once in the grid, or none")
+        whole = tuple(map(names.index, named)) if named else whole
+        sizes = [int(part.lstrip(names)) for part in parts]
+        grid = [sizes[whole.index(axis)] for axis in range(rank)] if len(sizes) == rank else sizes
         prefix, suffix = int(tokens[1] or 0), int(tokens[3] or 0)
         count = prefix + math.prod(grid) + suffix
         if len(grid) != rank:
@@ -201,7 +215,6 @@ def parsed(text: str, shape: Sequence[int], rank: int, layer: str, likely: Layou
         raise LayerError(
             f"layout {text!r} does not fit the output of {layer!r}, of shape ({_shape(shape)}): {trouble}{offer}"
         )
-    whole = tuple(range(rank))
     places = [(ROWS,) if c == "n" else () if c == "c" else whole if c == "l" else (names.index(c),) for c in letters]
     return Layout.of(places, tuple(grid), prefix, suffix)
 
@@ -213,7 +226,9 @@ def checked_notation(text: str) -> str:
     """
     letters, _, tail = text.strip().lower().replace(" ", "").partition(":")
     plain = re.fullmatch(r"[ncldhwt]+", letters) and letters.count("n") == 1 and "c" in letters and "l" not in letters
-    grid = (letters == "tokens" or "l" in letters) and re.fullmatch(r"(\d+\+)?\d+(x\d+){0,2}(\+\d+)?", tail)
+    grid = (letters == "tokens" or "l" in letters) and re.fullmatch(
+        r"(\d+\+)?[dhwt]?\d+(x[dhwt]?\d+){0,2}(\+\d+)?", tail
+    )
     if not ((plain and not tail) or grid):
         raise InputError(f"layout: got {text!r}, expected one letter an axis or tokens with their grid, as in {FORMS}")
     return text

@@ -95,7 +95,7 @@ class Possession:
 
     def __init__(self, modules: Sequence[nn.Module], sites: Sites) -> None:
         self.modules = modules
-        self.flags = [module.training for module in modules]
+        self.flags = [_flag(module) for module in modules]
         self.willed = [modules[i] for i in sites.willed] if any(self.flags) else []
         tables: dict[int, dict[str, Any]] = {i: vars(modules[i]) for i, _ in sites.open}
         self.readers = [reader for _, reader in sites.open]
@@ -122,7 +122,7 @@ class Possession:
         """Puts the model into evaluation mode."""
         inside: set[nn.Module] = set()
         for module in self.willed:
-            if module not in inside and any(part.training for part in module.modules()):
+            if module not in inside and any(map(_flag, module.modules())):
                 _train(module, False)
             inside.update(module.modules())
         for module, flag in zip(self.modules, self.flags, strict=True):
@@ -134,7 +134,7 @@ class Possession:
         flags = dict(zip(self.modules, self.flags, strict=True)) if self.willed else {}
         try:
             for module in self.willed:
-                if module.training != flags[module]:
+                if _flag(module) != flags[module]:
                     _train(module, flags[module])
         finally:
             for held in (self.boxes, self.parts):
@@ -144,7 +144,7 @@ class Possession:
                             _refill(box, before)
             self._give_attributes_back()
             for module, flag in zip(self.modules, self.flags, strict=True):
-                if module.training != flag:
+                if _flag(module) != flag:
                     module.training = flag
             self._give_values_back()
             _set_random_state(self.random)
@@ -180,6 +180,11 @@ def _replace_inference_tensors(part: dict[str, Any]) -> None:
         if tensor is not None and tensor.is_inference():
             copied = tensor.clone()
             part[name] = nn.Parameter(copied, False) if isinstance(tensor, nn.Parameter) else copied
+
+
+def _flag(module: nn.Module) -> bool:
+    """Whether a module is in training mode; frozen TorchScript has no such flag."""
+    return bool(getattr(module, "training", False))
 
 
 def _has_own_train(module: nn.Module) -> bool:
