@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -203,6 +204,44 @@ def test_a_model_that_writes_into_its_input(change: Any) -> None:
         torch.testing.assert_close(maps[method], want[method], msg=method)
     torch.testing.assert_close(Probe(model).probabilities(x), Probe(twin).probabilities(x))
     assert torch.equal(x, before)
+
+
+def test_a_model_that_draws_random_numbers_is_noticed() -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(nn.functional.dropout(self.conv(x), 0.5, True).mean(2))
+
+    with pytest.warns(HeatproofWarning, match="draws random numbers in evaluation mode"):
+        explain(ready(Dropping()), torch.randn(2, 2, 20), "saliency")
+
+
+def test_code_of_the_model_that_fails_for_a_batch_is_said() -> None:
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert len(x) == 1, "one at a time"
+            return self.head(self.conv(x).mean(2))
+
+    model, x = ready(Single()), torch.randn(3, 2, 20)
+    for method in ("saliency", "occlusion", "grad-cam"):
+        with pytest.raises(InputError, match=r"failed for a batch of \d+ samples: one at a time; .*batch=1"):
+            explain(model, x, method)
+        assert explain(Probe(model, batch=1), x, method).shape == (3, 20)
+
+
+def test_torch_can_swap_the_weights_of_a_model_that_was_explained() -> None:
+    model, x = ready(Plain(2)), inputs(2)
+    explain(model, x, "grad-cam")
+    weight = next(model.parameters())
+    torch.utils.swap_tensors(weight, nn.Parameter(weight.detach().clone() * 2))
+    torch.testing.assert_close(explain(model, x, "grad-cam"), explain(copy.deepcopy(model), x, "grad-cam"))
 
 
 def test_a_model_that_differentiates_itself() -> None:

@@ -378,6 +378,7 @@ class Caching(Plain):
 ALL = ("grad-cam", "ablation-cam", "occlusion", "saliency")
 
 
+@pytest.mark.filterwarnings("ignore:the model draws random numbers")
 @pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
 @pytest.mark.parametrize("nest", [False, True])
 def test_nothing_is_left_behind(mode: str, nest: bool) -> None:
@@ -400,6 +401,7 @@ def test_nothing_is_left_behind(mode: str, nest: bool) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+@pytest.mark.filterwarnings("ignore:the model draws random numbers")
 def test_a_cache_of_the_evaluation_mode_does_not_outlive_the_weights() -> None:
     model, x = ready(Caching()).train(), inputs(2)
     hp.explain(model, x, "grad-cam")
@@ -452,6 +454,7 @@ def test_exact_flags_come_back() -> None:
     assert flags == [module.training for module in model.modules()]
 
 
+@pytest.mark.filterwarnings("ignore:the model draws random numbers")
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("kind", [Plain, Caching])
 def test_after_an_error_too(error: type[BaseException], kind: Any) -> None:

@@ -27,7 +27,7 @@ from heatproof.probe.optimisation import Copies
 from heatproof.probe.outputs import Outputs
 from heatproof.probe.possession import Sites
 from heatproof.probe.stamp import Stamp
-from heatproof.probe.state import Ground, device_and_dtype, hook_onto, unhook
+from heatproof.probe.state import Ground, device_and_dtype, hook_onto, note, unhook
 from heatproof.probe.survey import SEVERAL, Survey, survey
 from heatproof.probe.weights import Versions, versions
 
@@ -80,6 +80,9 @@ class Prepared:
                 seen = survey(model, x, Statement.of(model, outputs), keep=keep, ground=ground)
         except torch.OutOfMemoryError as error:
             raise HeatproofError(ONE_IS_TOO_MUCH) from error
+        if seen.draws:
+            note("the model draws random numbers in evaluation mode (dropout that is always on, say): every pass draws "
+                 "the same ones, but a sample's maps and scores depend on its place in a batch")  # fmt: skip
         widest = max((math.prod(call.shape or ()) for call in seen.calls), default=1)
         near = max(16, CACHED // widest) if sample.device.type == "cpu" else MOST
         return cls(sample.clone(), seen, near, _watch(model, sample, seen))

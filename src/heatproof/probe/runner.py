@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from heatproof.errors import HeatproofError
+from heatproof.errors import HeatproofError, InputError, first_line
 from heatproof.probe.endings import EndingWatch
 from heatproof.probe.forms import gradient_obstacle
 from heatproof.probe.goals import Goal, Score
@@ -146,7 +146,7 @@ class Runner:
         def work(part: Tensor, rows: slice) -> Tensor:
             with self.borrowed() as run, torch.enable_grad():
                 leaf = part.detach().clone().requires_grad_()
-                raw = self.model(leaf.clone())
+                raw = self.ask(leaf.clone())
                 logits = run.read(raw, len(part), goal)
                 here = Goal.of(None, logits.detach(), run.outputs.task) if goal is None else goal.take(rows)
                 value = here.score(logits, "logit", raw)
@@ -169,7 +169,7 @@ class Runner:
 
     def _run(self, part: Tensor, goal: Goal | None = None, *, model: nn.Module) -> tuple[Any, Tensor]:
         with self.borrowed() as run:
-            raw = model(self.fed(part))
+            raw = self.ask(part, model)
             logits = run.read(raw, len(part), goal)
         if model is self.model:
             self.witness(part, logits)
@@ -191,7 +191,7 @@ class Runner:
 
         def work(part: Tensor, _: slice) -> bool:
             with self.borrowed():
-                want = self.model(self.fed(part))
+                want = self.ask(part)
                 self.count("forward", 2 * len(part))
                 try:
                     return agree(want, fast(self.fed(part)))
@@ -255,6 +255,20 @@ class Runner:
     def fed(self, x: Float[Tensor, "n c *s"]) -> Float[Tensor, "n c *s"]:
         """What to hand to the model: a copy where it writes into its input."""
         return x.clone() if self.prepared.survey.writes else x
+
+    def ask(self, x: Float[Tensor, "n c *s"], model: nn.Module | None = None) -> Any:
+        """What the model, or a copy of it, returns for a batch.
+
+        Raises: InputError where its own code fails.
+        """
+        try:
+            return (self.model if model is None else model)(self.fed(x))
+        except (HeatproofError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the model's own code may raise anything
+            rows = f"{len(x)} samples" if len(x) > 1 else "one sample"
+            hint = "; it took one by itself: pass batch=1" if len(x) > 1 else ""
+            raise InputError(f"the model failed for a batch of {rows}: {first_line(error)}{hint}") from error
 
     @contextmanager
     def borrowed(self, hooks: Mapping[nn.Module, Hook] | None = None) -> Iterator[Pass]:

@@ -183,7 +183,7 @@ class Shot:
                 return renewed(old, out.clone()) if calls[module] == self.tap.call else old
 
             with runner.borrowed({self.tap.module: swap}) as run:
-                raw = runner.model(self.x[rows])
+                raw = runner.ask(self.x[rows])
             runner.count("forward", len(rows))
         return goal.score(run.read(raw, len(rows), goal), runner.score, raw)
 
@@ -242,7 +242,7 @@ def shoot(
     # The fused attention kernels have no second derivative.
     kernel = sdpa_kernel(SDPBackend.MATH) if wants.curved else nullcontext()
     with kernel, runner.borrowed(_keepers(taps, kept, graded)) as run:
-        raw = runner.model(runner.fed(x))
+        raw = runner.ask(x)
         if missing := [tap.name for tap in taps if tap not in kept]:
             raise LayerError(f"layer {missing[0]!r} did not run for this input")
         with torch.set_grad_enabled(graded):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from operator import is_, itemgetter
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heatproof.probe.forms import HOOKS, global_hooks, is_scripted, tensors
+from heatproof.probe.forms import HOOKS, global_hooks, is_scripted
 
 _STANDARD = frozenset(vars(nn.Module())) - {"training"}
 _TABLES = ("_modules", "_parameters", "_buffers")
@@ -111,6 +111,7 @@ class _Module:
     kind: weakref.ref[type]
     sizes: tuple[int, ...]
     parts: list[Any]
+    tensors: list[Any]
     table: _Table | None
     hooks: tuple[tuple[int, ...], ...]
 
@@ -118,11 +119,13 @@ class _Module:
     def of(cls, module: nn.Module) -> _Module:
         place, kind, hooks = weakref.ref(module), weakref.ref(type(module)), _hooks(module)
         if is_scripted(module):
-            return cls(place, kind, (), [], None, hooks)
+            return cls(place, kind, (), [], [], None, hooks)
         modules, parameters, buffers = _parts_of(vars(module))
-        parts = [*map(_ref, (*modules.values(), *parameters.values(), *buffers.values()))]
         sizes = len(modules), len(parameters), len(buffers)
-        return cls(place, kind, sizes, parts, _Table.of(vars(module), _SKIPPED), hooks)
+        facts = [*map(_fact, (*parameters.values(), *buffers.values()))]
+        return cls(
+            place, kind, sizes, [*map(_ref, modules.values())], facts, _Table.of(vars(module), _SKIPPED), hooks
+        )  # fmt: skip
 
 
 _parts_of = itemgetter(*_TABLES)
@@ -149,16 +152,15 @@ class Stamp:
     """What a model was when it was looked at; None of it depends on the values of its weights.
 
     Attributes:
-        modules: every module. classes: the methods and plain values of their classes. objects: simple objects that
-            modules hold, a configuration say. tensors: type, place and shape of all weights, and of tensors held as
-            plain attributes.
+        modules: every module, and the type, device and shape of its weights; these themselves are not remembered, even
+            weakly, since torch swaps no tensor that somebody refers to.
+        classes: the methods and plain values of their classes. objects: simple objects that modules hold, a
+            configuration say. everywhere: the hooks that run for every module.
     """
 
     modules: list[_Module]
     classes: list[tuple[weakref.ref[type], _Table]]
     objects: list[tuple[weakref.ref[Any], Any]]
-    tensors: list[Any]
-    facts: list[tuple[Any, ...]]
     everywhere: tuple[int, ...]
 
     @classmethod
@@ -177,13 +179,10 @@ class Stamp:
                         objects[id(value)] = (weakref.ref(value), fields)
                     except TypeError:
                         continue
-        weights = tensors(_unscripted(modules))
         return cls(
             looks,
             [(weakref.ref(kind), _Table.of(_methods(kind), frozenset())) for kind in classes],
             list(objects.values()),
-            [weakref.ref(t) for t in weights],
-            _facts(weights),
             global_hooks(),
         )
 
@@ -200,7 +199,6 @@ class Stamp:
                 all(map(_is_same, self.modules))
                 and all((kind := place()) is not None and kept.same(_methods(kind)) for place, kept in self.classes)
                 and all((thing := place()) is None or _fields(thing) == kept for place, kept in self.objects)
-                and _facts(place() for place in self.tensors) == self.facts
             )
         except Exception:  # a value that cannot be compared is no longer the one that was kept
             return False
@@ -223,8 +221,9 @@ def _is_same(kept: _Module) -> bool:
     modules, parameters, buffers = _parts_of(table)
     if (len(modules), len(parameters), len(buffers)) != kept.sizes:
         return False
-    now = [*modules.values(), *parameters.values(), *buffers.values()]
-    if now and not all(map(is_, [place() for place in kept.parts], now)):
+    if modules and not all(map(is_, [place() for place in kept.parts], modules.values())):
+        return False
+    if kept.tensors and kept.tensors != [*map(_fact, parameters.values()), *map(_fact, buffers.values())]:
         return False
     return not one.others or all(_token(table[name]) == token for name, token in one.others)
 
@@ -245,14 +244,8 @@ def _methods(kind: type) -> Mapping[str, Any]:
     return table
 
 
-def _unscripted(modules: list[nn.Module]) -> list[nn.Module]:
-    """The modules without those inside TorchScript, whose tensors are other objects at every look."""
-    scripted = {id(part) for module in modules if is_scripted(module) for part in module.modules()}
-    return [module for module in modules if id(module) not in scripted] if scripted else modules
-
-
-def _facts(tensors: Iterable[Any]) -> list[tuple[Any, ...]]:
-    return [(t.dtype, t.device, t.shape) for t in tensors]
+def _fact(tensor: Tensor | None) -> Any:
+    return None if tensor is None else (tensor.dtype, tensor.device, tensor.shape)
 
 
 def loose(model: nn.Module) -> list[Tensor]:

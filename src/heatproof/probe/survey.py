@@ -108,7 +108,8 @@ class Survey:
         reader: the last operation that reads positions together; None where it was not seen.
         trial: the pass with a disturbed input. noted: layers of which was said that they are blind.
         first: the pass itself, where its gradients will be asked for; whoever does takes it out.
-        writes: whether the model writes into its input, so that it must be handed copies.
+        writes: whether the model writes into its input, so that it must be handed copies. draws: whether it draws
+            random numbers in evaluation mode.
     """
 
     calls: tuple[Call, ...]
@@ -120,6 +121,23 @@ class Survey:
     noted: set[str] = field(default_factory=set)
     first: list[First] = field(default_factory=list)
     writes: bool = False
+    draws: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """A pass: its calls, what it returned, its input with the graph or None where it has none, and what observed it.
+
+    Attributes:
+        writes: whether it wrote into its input. draws: whether it drew random numbers.
+    """
+
+    record: Record
+    raw: Any
+    source: Tensor | None
+    seen: Observation
+    writes: bool
+    draws: bool
 
 
 @dataclass(eq=False)
@@ -184,12 +202,13 @@ def survey(
     names = {module: name for name, module in model.named_modules()}
     sample = x[:1].detach().clone()
     keep = keep and not any(module._backward_hooks for module in names)
-    record, raw, source, seen, writes = _followed(model, sample, names, keep=keep, ground=ground)
+    done = _followed(model, sample, names, keep=keep, ground=ground)
+    record, raw, source, seen = done.record, done.raw, done.source, done.seen
     with torch.no_grad():
         outputs = decide(raw, 1, seen, statement)
         if len(x) > 1 and (outputs.choices or not outputs.settled):
             with borrowed(model, ground=ground):
-                outputs = decide(raw, 1, seen, statement, (_returned(model, x.clone() if writes else x), len(x)))
+                outputs = decide(raw, 1, seen, statement, (_returned(model, x.clone() if done.writes else x), len(x)))
         alone = None if outputs.trouble is not None else checked(outputs.read(raw, 1, seen).detach())
     provenance = None
     if source is not None:
@@ -207,7 +226,7 @@ def survey(
     )  # fmt: skip
     reader = None if provenance is None else provenance.reader
     first = [First(raw, record.ends, record.versions, seen)] if keep and source is not None else []
-    return Survey(calls, size, outputs, alone, reader, trial, first=first, writes=writes)
+    return Survey(calls, size, outputs, alone, reader, trial, first=first, writes=done.writes, draws=done.draws)
 
 
 def _readings(
@@ -233,25 +252,25 @@ def _followed(
     *,
     keep: bool,
     ground: Ground | None,
-) -> tuple[Record, Any, Tensor | None, Observation, bool]:
-    """The calls of a pass, what it returned, its input with the graph, what observed it, whether it wrote to its input.
-
-    None for the input where the pass has no graph.
-    """
+) -> _Followed:
+    """A pass of the sample, with its graph where the model can be run with one."""
     hooked = [module for module in names if module._backward_hooks]
     for graph in (True, False):
         record = Record(names)
         source = _source(sample) if graph else None
         try:
             with borrowed(model, dict.fromkeys(names, record), ground), _unhooked(hooked), Observation() as seen:
+                chance = torch.random.get_rng_state()
                 if source is None:
                     batch = sample.clone()
-                    raw = _returned(model, batch)
-                    return record, raw, None, seen, not torch.equal(batch, sample)
-                pack, unpack = (record.recent.pack, record.recent.unpack) if keep else (_kept, _given_back)
-                with torch.enable_grad(), saved_tensors_hooks(pack, unpack):
-                    raw = model(source)
-            return record, raw, source, seen, source._version > 0 or not torch.equal(source, sample)
+                    raw, writes = _returned(model, batch), not torch.equal(batch, sample)
+                else:
+                    pack, unpack = (record.recent.pack, record.recent.unpack) if keep else (_kept, _given_back)
+                    with torch.enable_grad(), saved_tensors_hooks(pack, unpack):
+                        raw = model(source)
+                    writes = source._version > 0 or not torch.equal(source, sample)
+                draws = not torch.equal(chance, torch.random.get_rng_state())
+            return _Followed(record, raw, source, seen, writes, draws)
         except (HeatproofError, torch.OutOfMemoryError):
             raise
         except Exception:  # the model's own code may raise anything; without a graph it may not
