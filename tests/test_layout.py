@@ -461,6 +461,25 @@ def test_a_layer_that_hands_on_what_one_inside_it_made_is_not_chosen() -> None:
     assert float(explain(model, x, "hires-cam").abs().max()) > 0
 
 
+@pytest.mark.parametrize("layer", [None, "conv", "same"])
+def test_the_first_call_gives_what_later_ones_give(layer: str | None) -> None:
+    """Also at a layer that does nothing, on one of two ways."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        h = m.conv(x)
+        return m.head((m.same(h) + F.relu(m.after(h))).mean(2))
+
+    with seeded():
+        model = ready(Net(run, conv=nn.Conv1d(2, 6, 3, padding=1), same=nn.Identity(), head=mean_head(6),
+                          after=nn.Conv1d(6, 6, 3, padding=1)))  # fmt: skip
+    x = sample(2, 20, n=1)
+    probe = Probe(model, layer=layer)
+    first, later = (explain(probe, x, ["grad-cam", "hires-cam"]) for _ in range(2))
+    for name in first:
+        torch.testing.assert_close(first[name], later[name])
+    assert Probe(model).tapped(x)[0].name == "after"
+
+
 # What the operations leave open
 
 

@@ -52,7 +52,7 @@ ENTRIES = [
         note="the sum with the shortcut is no module's output"),
     net("EEGNeX", r"block_5\.[23]"),
     net("EEGITNet", r"dim_reduction(\.[23])?"),
-    net("EEGTCNet", r"tcn_block|tcn_block\.layers\.1(\.4)?|eegnet_tc", FIRST,
+    net("EEGTCNet", r"tcn_block|tcn_block\.layers\.1(\.4)?|tcn_block\.activation@4|eegnet_tc", FIRST,
         others=[("tcn_block", Layout("last")), ("eegnet_tc", LINE)], note="only the last step is read"),
     net("EEGSimpleConv", r"blocks\.1(\.6)?", FIRST),
     net("SCCNet", "activation|temporal_smoothing|batch_norm|dropout"),

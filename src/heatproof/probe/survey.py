@@ -40,7 +40,7 @@ class Call:
     Attributes:
         shape: of its output, or of the first tensor in it; None where there is none.
         number: which call of the module it is, from 1; of how many. index: which call of the pass, from 0.
-        handed: whether it returns several things, the first of which another layer made, maybe one inside it.
+        handed: whether it only passes on what another layer made.
         fact: what the operations of the pass say of the output; None where they cannot be followed. seen: the layout
             that follows from it. trial: where to ask for what they leave open.
     """
@@ -148,8 +148,8 @@ class Record:
         names: of the modules. recent: holds the outputs of the last calls.
         calls: the modules that ended, each with the number of its call. shapes: of their outputs, or None.
         places: where their outputs were computed. ends, versions: the outputs, and how often these were written to.
-        handed: whether a layer returned several things, the first of which it only passes on: others may read what it
-            is. aliases: outputs of recurrent layers and what went into them.
+        handed: whether a layer only passes on what another made, as it is or among several things: others may read it
+            elsewhere. aliases: outputs of recurrent layers and what went into them.
     """
 
     names: dict[nn.Module, str]
@@ -172,15 +172,17 @@ class Record:
             self.calls.append((module, self.times[module]))
             self.shapes.append(None if tensor is None else tuple(tensor.shape))
             at = place(tensor)
-            self.handed.append(tensor is not out and tensor is not None and (at or id(tensor)) in self._outputs)
+            source = end(inputs)
+            through = tensor is source  # as it is, or written over: others may have what came in
+            others = tensor is not None and (at or id(tensor)) in self._outputs
+            self.handed.append(others and (through or tensor is not out))
             self._outputs.add(at or id(tensor))
             self.places.append(at)
-            self.ends.append([] if tensor is None else self.recent.box(tensor))
+            self.ends.append([] if tensor is None or through else self.recent.box(tensor))
             self.versions.append(-1 if tensor is None or tensor.is_inference() else tensor._version)
-            if isinstance(module, nn.RNNBase) and tensor is not None:
-                source = end(inputs)
-                if source is not None and source.grad_fn is not None:
-                    self.aliases.append((tensor, source))
+            if isinstance(module, nn.RNNBase) and tensor is not None and place(source) is not None:
+                assert source is not None
+                self.aliases.append((tensor, source))
 
 
 def survey(
