@@ -6,7 +6,7 @@
 
 Needs `pip install heatproof[benchmark] timm`. Weights are random. Contenders take turns within a round, in changing
 order; a ratio is the median over rounds of the best time of a round divided by the best forward pass of that round.
-The first plain pass of a model object costs more than a later one, since its weights are laid out anew; it is shown too.
+The first plain pass of a model object costs more than a later one, since weights are laid out anew; it is shown too.
 The floor is a Grad-CAM by hand at the same layer: the same passes and nothing else.
 """
 
