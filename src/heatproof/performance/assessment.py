@@ -71,3 +71,12 @@ def thinned(*columns: np.ndarray, points: int = 200) -> tuple[np.ndarray, ...]:
     """A curve's columns at no more than so many of its points, evenly spread, its ends among them."""
     keep = np.unique(np.linspace(0, max(len(columns[0]) - 1, 0), points).round().astype(np.int64))
     return tuple(column[keep[: len(column)]] for column in columns)
+
+
+def columns_of(numbers: Mapping[str, Sequence[Estimate]]) -> dict[str, list[float]]:
+    """Three columns for each number of classes or labels: the estimate and the ends of its interval."""
+    table: dict[str, list[float]] = {}
+    for key, estimates in numbers.items():
+        table |= {key: [e.mean for e in estimates], f"{key} low": [e.low for e in estimates]}
+        table |= {f"{key} high": [e.high for e in estimates]}
+    return table

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from heatproof.annotations import Task, curve_name
-from heatproof.performance.assessment import as_table, brackets, plain, thinned
+from heatproof.performance.assessment import as_table, brackets, columns_of, plain, thinned
 from heatproof.performance.curves import PrecisionRecall, Reliability, Roc, thinned_roc
 from heatproof.records import Estimate, Finding
 
@@ -97,11 +97,7 @@ class LabelPerformance:
             columns: dict[str, Any] = {f"label {name}": self.y[:, k] for k, name in enumerate(self.classes)}
             columns |= {f"probability {name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
             return pd.DataFrame(columns)
-        table: dict[str, Any] = {"label": list(self.classes), "positive": self.support}
-        for key, estimates in self.class_intervals.items():
-            table |= {key: [e.mean for e in estimates], f"{key} low": [e.low for e in estimates]}
-            table |= {f"{key} high": [e.high for e in estimates]}
-        return pd.DataFrame(table)
+        return pd.DataFrame({"label": list(self.classes), "positive": self.support, **columns_of(self.class_intervals)})
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the samples themselves, ready for JSON; undefined numbers are None, curves are thinned."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from heatproof.annotations import Task
-from heatproof.performance.assessment import as_table, brackets, plain
+from heatproof.performance.assessment import as_table, brackets, columns_of, plain
 from heatproof.performance.curves import Reliability, Roc, thinned_roc
 from heatproof.performance.resamples import AVERAGES, NUMBERS
 from heatproof.records import Estimate, Finding
@@ -162,11 +162,7 @@ class Performance:
             columns |= {"correct": self.correct}
             columns |= {f"probability {name}": self.probabilities[:, k] for k, name in enumerate(self.classes)}
             return pd.DataFrame(columns)
-        table: dict[str, Any] = {"class": list(self.classes), "samples": self.support}
-        for key, estimates in self.class_intervals.items():
-            table |= {key: [e.mean for e in estimates], f"{key} low": [e.low for e in estimates]}
-            table |= {f"{key} high": [e.high for e in estimates]}
-        return pd.DataFrame(table)
+        return pd.DataFrame({"class": list(self.classes), "samples": self.support, **columns_of(self.class_intervals)})
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the samples themselves, ready for JSON; undefined numbers are None, ROC curves are thinned."""
