@@ -69,7 +69,7 @@ NETS = {
     "vit": Net(vit, SMALL, "encoder.layers.encoder_layer_1.ln_1", (64, 4, 4)),
     "timm resnet18": Net(tiny("resnet18"), SMALL, "layer4", (512, 2, 2)),
     "timm efficientnet_b0": Net(tiny("efficientnet_b0"), SMALL, "bn2", (1280, 2, 2)),
-    "timm convnext_atto": Net(tiny("convnext_atto"), SMALL, "norm_pre", (320, 2, 2)),
+    "timm convnext_atto": Net(tiny("convnext_atto"), SMALL, "stages", (320, 2, 2)),
     "timm deit_tiny": Net(
         tiny("deit_tiny_patch16_224", img_size=(64, 96), depth=2), (3, 64, 96), "blocks.1.norm1", (192, 4, 6)
     ),

@@ -559,6 +559,7 @@ REASONS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:the model draws random numbers")
 @pytest.mark.parametrize("odd", REASONS)
 @pytest.mark.filterwarnings("ignore:the model's output for a sample depends")
 def test_reasons(odd: str) -> None:

@@ -173,6 +173,7 @@ class Tempered(Plain):
         return z + self.noise * torch.randn(z.shape)
 
 
+@pytest.mark.filterwarnings("ignore:the model draws random numbers")
 @pytest.mark.parametrize("change", ["temperature", "eps", "hook", "activation", "code"])
 def test_a_folder_is_not_continued_after_a_change_outside_the_weights(change: str, tmp_path: Path) -> None:
     model: Any = ready(Tempered(1))
@@ -209,6 +210,7 @@ def test_a_folder_is_not_continued_with_any_other_value(model: nn.Module, tmp_pa
         study(model, other, ["grad-cam"], ["deletion"], out=tmp_path, self_checks=False, controls=False)
 
 
+@pytest.mark.filterwarnings("ignore:the model draws random numbers")
 @pytest.mark.filterwarnings("ignore:the model's output for a sample depends")
 def test_a_model_that_draws_is_continued(tmp_path: Path) -> None:
     model: Any = ready(Tempered(1))
