@@ -462,3 +462,18 @@ def test_a_changed_folder_of_a_model_makes_a_run_stale(tmp_path: Path, monkeypat
     before = provenance(Plan(model="hf:vit"))
     Path("vit", "config.json").write_text("{ }")
     assert provenance(Plan(model="hf:vit")) != before
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [(torch.rand(2, 3, 16, 16) * 255, "are no pixel values"), (torch.rand(2, 3, 16, 16), "look unscaled"),
+     (torch.randn(2, 3, 16, 16).clamp(-2, 2), "")],
+)  # fmt: skip
+def test_maps_of_inputs_that_were_scaled_otherwise_come_with_a_warning(x: torch.Tensor, words: str) -> None:
+    net = hp.nets.build("small-cnn:rank=2,channels=3,classes=2").eval()
+    attach(net, Card(Spec("x"), (3, 16, 16), ("a", "b"), preprocessing=IMAGENET))
+    if words:
+        with pytest.warns(HeatproofWarning, match=words):
+            hp.explain(net, x, "saliency")
+    else:
+        hp.explain(net, x, "saliency")

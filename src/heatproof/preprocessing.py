@@ -33,6 +33,9 @@ SCALINGS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 UNKNOWN = "none"  # written by hand for a model of which no preprocessing is to be assumed
 
 
+SLACK = 0.02  # the share of the range by which numbers may exceed it
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """What happens to an image between its file and the model, in this order.
@@ -149,6 +152,14 @@ class Preprocessing:
         """The least and the greatest number that any image has afterwards."""
         ends = [(v - m) / s for m, s in zip(self.mean, self.std, strict=True) for v in (0.0, 255 * self.scale)]
         return min(ends), max(ends)
+
+    def misfit(self, low: float, high: float) -> Literal["", "outside", "unscaled"]:
+        """Whether numbers from ``low`` to ``high`` are ``outside`` of what images have, or look ``unscaled``."""
+        least, most = self.bounds
+        slack = SLACK * (most - least)
+        if low < least - slack or high > most + slack:
+            return "outside"
+        return "unscaled" if least < -slack <= low else ""
 
     @property
     def values(self) -> tuple[Any, ...]:

@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from heatproof import draws, spatial
 from heatproof.errors import InputError, UsageError
 from heatproof.methods.catalogue import Fuse, MethodEntry, methods
+from heatproof.preprocessing import Preprocessing
 from heatproof.probe import Goal, Probe, Shot, Target, Wants, as_probe
+from heatproof.probe.state import note
 from heatproof.registry import Spec
 
 Named = str | Spec
@@ -73,12 +75,27 @@ def explain(
         raise UsageError("got an empty list of methods; name at least one (heatproof list methods shows them)")
     probe = as_probe(model)
     x = probe.check(x)
+    _check_scale(probe.model, x)
     if isinstance(target, Tensor) and target.ndim == 2 and target.shape[1]:
         columns = [attribute(probe, x, specs, target=t, seed=seed, index=index) for t in target.unbind(1)]
         maps = {spec: torch.stack([c[spec] for c in columns], dim=1) for spec in specs}
     else:
         maps = attribute(probe, x, specs, target=target, seed=seed, index=index)
     return maps[specs[0]] if single else {str(spec): maps[spec] for spec in specs}
+
+
+def _check_scale(model: nn.Module, x: Float[Tensor, "n c *s"]) -> None:
+    """A warning where the model's card names a preprocessing that the first samples seem not to have been through."""
+    wanted = getattr(getattr(model, "card", None), "preprocessing", None)
+    if not isinstance(wanted, Preprocessing):
+        return
+    low, high, (least, most) = float(x[:16].min()), float(x[:16].max()), wanted.bounds
+    if misfit := wanted.misfit(low, high):
+        what = "are no pixel values of its range" if misfit == "outside" else "look unscaled"
+        note(
+            f"the model takes {least:.3g} to {most:.3g} ({wanted.scaling}); the inputs, from {low:.3g} to {high:.3g}, "
+            f"{what}"
+        )
 
 
 def attribute(

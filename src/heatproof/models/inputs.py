@@ -15,7 +15,7 @@ from heatproof.preprocessing import read as read_by_hand
 from heatproof.probe.state import note
 from heatproof.records import Samples
 
-ROWS, SLACK = 16, 0.02  # samples looked at; the share of the range by which numbers may exceed it
+ROWS = 16  # samples looked at
 KEY = "preprocessing"
 
 
@@ -76,15 +76,15 @@ def _check_range(samples: Samples, wanted: Preprocessing) -> None:
     """Of numbers that come without a word on them: refuse those that no image can have, warn of suspicious ones."""
     first = samples.x[:ROWS]
     low, high, (least, most) = float(first.min()), float(first.max()), wanted.bounds
-    slack = SLACK * (most - least)
+    misfit = wanted.misfit(low, high)
     ranges = f"values from {low:.3g} to {high:.3g}; the model takes {least:.3g} to {most:.3g} ({wanted.scaling})"
-    if low < least - slack or high > most + slack:
+    if misfit == "outside":
         raise InputError(
             f"{samples.name}: {ranges}. Scale them so, or say what they are with about={{'{KEY}': 'unit'}} and "
             "heatproof.models.inputs.prepared, or load the model with the preprocessing it was trained with ('none' "
             "where none is known)"
         )
-    if least < -slack <= low:
+    if misfit == "unscaled":
         note(
             f"{samples.name}: {ranges}, and nothing says that they were scaled so. If they were, state it with "
             f"about={{'{KEY}': model.card.preprocessing}}"
