@@ -397,6 +397,16 @@ def test_channels_made_of_slices_are_no_slices() -> None:
         assert (tap.name, tap.layout.grid) == ("conv", (1, 8, 10))
 
 
+@pytest.mark.parametrize("size", [(16, 16), (20, 20), (28, 28)])
+def test_a_pooling_ends_the_stage_whatever_follows_it(size: tuple[int, int]) -> None:
+    """As in VGG, whose pooled positions are brought to one number, which may be that of the layer before."""
+    with seeded():
+        model = ready(Net(lambda m, x: m.head(m.even(m.pool(F.relu(m.conv(x)))).flatten(1)), conv=nn.Conv2d(2, 4, 3,
+                          padding=1), pool=nn.MaxPool2d(2), even=nn.AdaptiveAvgPool2d(14),
+                          head=nn.Linear(4 * 14 * 14, CLASSES)))  # fmt: skip
+    assert Probe(model).tapped(sample(2, *size))[0].name == "conv"
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_the_deepest_layer_is_chosen_whatever_is_read_last(last: bool) -> None:
     def run(m: Any, x: Tensor) -> Tensor:

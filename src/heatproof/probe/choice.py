@@ -92,11 +92,21 @@ def _best(seen: Survey, maps: Sequence[Call]) -> Call | None:
     read = [call for call in maps if call.fact is not None and call.fact.ahead and call.fact.flow == "map"]
     if reader.mixes:
         return _entering(seen, reader, read)
-    same = [c for c in read if c.fact is not None and (not reader.pace or alike(pace(c.fact.tag), reader.pace))]
+    apart = next((c.index for c in read if _is_apart(c, reader)), None)  # a pooling, say, whatever follows it
+    same = [c for c in read if c.fact is not None and (not reader.pace or alike(pace(c.fact.tag), reader.pace))
+            and (apart is None or c.index < apart)]  # fmt: skip
     late = [c for c in same if c.fact is not None and c.fact.order >= reader.anchor] or same or read
     necks = [c for c in late if c.fact is not None and c.fact.neck]
     last = necks or late
     return last[-1] if last else None
+
+
+def _is_apart(call: Call, reader: Reader) -> bool:
+    """Whether all that is read runs through it, behind the last layer with weights, at other positions than there."""
+    fact = call.fact
+    if fact is None or not reader.pace or not fact.neck or fact.order < reader.anchor:
+        return False
+    return not alike(pace(fact.tag), reader.pace)
 
 
 def _followers(seen: Survey, maps: Sequence[Call]) -> Call | None:
