@@ -61,13 +61,12 @@ def written_into(op: Operation) -> Tag:
 
 
 def _alongside(tag: Tag, base: Tag) -> bool:
-    """Whether the positions of a part are those of the whole, in the same order; other axes may differ."""
+    """Whether the positions of a part are those of the whole, in the same order; other axes and tokens may differ."""
     if not tag.positions and not any(axis.unknown for axis in tag.axes):
         return True
     places = [[atom for axis in side.axes for atom in axis.atoms if atom.of >= 0 or atom.of == UNKNOWN]
               for side in (tag, base)]  # fmt: skip
-    ends = [[(axis.prefix, axis.suffix) for axis in side.axes if axis.prefix or axis.suffix] for side in (tag, base)]
-    return places[0] == places[1] and ends[0] == ends[1] and not any(atom.of == UNKNOWN for atom in places[0])
+    return places[0] == places[1] and not any(atom.of == UNKNOWN for atom in places[0])
 
 
 def shuffled_along(name: str) -> Rule:
