@@ -407,6 +407,22 @@ def test_a_pooling_ends_the_stage_whatever_follows_it(size: tuple[int, int]) -> 
     assert Probe(model).tapped(sample(2, *size))[0].name == "conv"
 
 
+def test_what_is_added_to_a_part_in_place_leaves_its_positions_where_they_are() -> None:
+    """A bias made in a way that cannot be followed, added to all tokens but the first."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        h = with_token(m.cut(x).flatten(2).transpose(1, 2), m.token).clone()
+        h[:, 1:] += Hidden.apply(h[:, 1:])
+        return m.head(m.norm(h).mean(1))
+
+    with seeded():
+        model = ready(Net(run, cut=nn.Conv2d(2, 8, 4, stride=4), norm=nn.LayerNorm(8), head=mean_head(8)))
+        model.token = nn.Parameter(torch.zeros(1, 1, 8))
+    (tap,) = Probe(model).tapped(sample(2, 16, 24))
+    assert (tap.name, tap.layout) == ("norm", Layout("tokens", (4, 6), 1))
+    assert "observed operations" in Probe(model).choice(sample(2, 16, 24))
+
+
 @pytest.mark.parametrize("last", [False, True])
 def test_the_deepest_layer_is_chosen_whatever_is_read_last(last: bool) -> None:
     def run(m: Any, x: Tensor) -> Tensor:

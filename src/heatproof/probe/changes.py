@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from heatproof.probe.axes import UNKNOWN, Atom, Axis, Tag, joined, mystery, other, ranged, resized, unknown
 from heatproof.probe.layout import ROWS
@@ -52,21 +53,32 @@ def laid_out(op: Operation) -> Tag:
 
 
 def written_into(op: Operation) -> Tag:
-    """The axes of the tensor that was written into, if what was written lies along them as it does."""
+    """The axes of the tensor that was written into, if what was written lies along them as it does.
+
+    What is only added to it leaves its positions where they are, unless it has others.
+    """
     base = op.tags[0]
     if base is None or base.shape != op.shape:
         return mystery(op.shape)
-    fits = all(tag is None or _alongside(tag, base) for tag in op.tags[1:])
+    fits = all(tag is None or _alongside(tag, base, added=not op.replaced) for tag in op.tags[1:])
     return base if fits else mystery(op.shape, base.picked)
 
 
-def _alongside(tag: Tag, base: Tag) -> bool:
-    """Whether the positions of a part are those of the whole, in the same order; other axes and tokens may differ."""
-    if not tag.positions and not any(axis.unknown for axis in tag.axes):
+def _alongside(tag: Tag, base: Tag, *, added: bool) -> bool:
+    """Whether the positions of a part are those of the whole, in the same order; other axes and tokens may differ.
+
+    What is added may lack some of them, or all.
+    """
+    if not tag.positions and (added or not any(axis.unknown for axis in tag.axes)):
         return True
-    places = [[atom for axis in side.axes for atom in axis.atoms if atom.of >= 0 or atom.of == UNKNOWN]
-              for side in (tag, base)]  # fmt: skip
-    return places[0] == places[1] and not any(atom.of == UNKNOWN for atom in places[0])
+    if added and len(tag.axes) == len(base.axes):
+        return all(not a.positions or _places((a,)) == _places((b,)) for a, b in zip(tag.axes, base.axes, strict=True))
+    places = _places(tag.axes)
+    return places == _places(base.axes) and not any(atom.of == UNKNOWN for atom in places)
+
+
+def _places(axes: Iterable[Axis]) -> list[Atom]:
+    return [atom for axis in axes for atom in axis.atoms if atom.of >= 0 or atom.of == UNKNOWN]
 
 
 def shuffled_along(name: str) -> Rule:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from heatproof.probe.functions import (
+    ADDED,
     CLAMPS,
     COPIES,
     DIVISIONS,
@@ -309,10 +310,14 @@ class Observation(EndingWatch):
     A linear operation on open values leaves it open, and much of what follows keeps it so. Arithmetic with a softmax or
     sigmoid has bounds, and weights may keep them: a mean is linear. Of that, of a hand-written softmax and of a clipped
     output nothing is known here; their numbers must tell.
+
+    Attributes:
+        added: the nodes of the gradient graph at which a part of a tensor was added to or scaled in place.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.added: set[Any] = set()
         self._ranges: dict[int, Range] = {}
 
     def bounds(self, tensor: Any) -> Bounds:
@@ -334,7 +339,8 @@ class Observation(EndingWatch):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        name, values = named(func)[0], operands((*args, *(kwargs or {}).values()))
+        name, within = named(func)
+        values = operands((*args, *(kwargs or {}).values()))
         sources = [(t, seen) for t in values if (seen := self._range(t)) is not None]
         data = any(seen.data for _, seen in sources)
         sources = [(t, seen) for t, seen in sources if seen.data] or sources
@@ -352,6 +358,8 @@ class Observation(EndingWatch):
             self._ranges[id(part)] = Range(weakref.ref(part), "raw" if whole else bounds, data, _version(part))
         if name == "setitem":
             self._ranges[id(args[0])] = Range(weakref.ref(args[0]), "unknown", True, _version(args[0]))
+        if within and (name in ADDED or (name == "setitem" and values[-1:] and memory(args[0]) == memory(values[-1]))):
+            self.added.add((args[0] if args[0]._base is None else args[0]._base).grad_fn)  # h[:, 1:] += g does both
         return out
 
     def _passed(

@@ -29,6 +29,7 @@ COPIES = {
     "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "native_dropout", "clamp",
     "clip", "clamp_min", "clamp_max", "nan_to_num", "_to_copy",
 }  # fmt: skip
+ADDED = {"add", "iadd", "sub", "isub", "mul", "imul", "div", "itruediv"}
 JOINTS = {"cat", "concat", "concatenate", "stack", "hstack", "column_stack"}
 CLAMPS = {"clamp", "clip", "clamp_min", "clamp_max"}
 GATES = {"hardsigmoid"}

@@ -21,6 +21,7 @@ class Operation:
         extent: the input's position axes.
         uses: what becomes of the positions of an input: they are ``kept`` where they are, ``spread`` over others,
             ``read`` together by something that is no map, or ``one`` or ``none`` of them is looked at.
+        replaced: whether what was written into a tensor takes the place of what was there, or may do so.
         mixes: whether two inputs that both depend on the sample are multiplied, one's positions being summed over.
     """
 
@@ -29,6 +30,7 @@ class Operation:
     shape: tuple[int, ...]
     number: int
     extent: tuple[int, ...]
+    replaced: bool = True
     uses: dict[int, Use] = field(default_factory=dict)
     mixes: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,13 +83,20 @@ class Provenance:
     """The operations behind some tensors, followed from the input (1, C, *S) on.
 
     Args:
-        x: the input. root: the class scores, or None. ends: where outputs of layers were computed. aliases: outputs of
-            recurrent layers, with what went into them.
+        x: the input. root: the class scores, or None. ends: where outputs of layers were computed.
+        aliases: outputs of recurrent layers, with what went into them. added: the nodes at which a part of a tensor was
+            only added to or scaled, as far as that was observed.
     """
 
     def __init__(
-        self, x: Tensor, root: Tensor | None, ends: Sequence[Place], aliases: Sequence[tuple[Tensor, Tensor]] = ()
+        self,
+        x: Tensor,
+        root: Tensor | None,
+        ends: Sequence[Place],
+        aliases: Sequence[tuple[Tensor, Tensor]] = (),
+        added: Collection[Any] = (),
     ) -> None:
+        self.added = added
         self.extent = tuple(x.shape[2:])
         self.steps: dict[Place, Step] = {}
         self.source: Place = (x.grad_fn, x.output_nr)
@@ -151,7 +158,7 @@ class Provenance:
             return Step(name, mystery(()), inputs, {}, False, False, node._sequence_nr())
         if all(source is None or self.steps[source].order < 0 for source in inputs):
             return Step(name, constant(shape), inputs, {}, False, False, -1)
-        op = Operation(node, parts, shape, number, self.extent)
+        op = Operation(node, parts, shape, number, self.extent, node not in self.added)
         tag = _recurrent(op) if self.aliases.get(key) is not None else _followed(op)
         uses = op.uses
         for i, part in enumerate(parts):

@@ -216,7 +216,8 @@ def survey(
     if source is not None:
         root = columns(entry(raw, outputs.entry), 1) if outputs.trouble is None else None
         root = end(raw) if root is None else root
-        provenance = Provenance(source, root, [at for at in record.places if at is not None], record.aliases)
+        ends = [at for at in record.places if at is not None]
+        provenance = Provenance(source, root, ends, record.aliases, seen.added)
     facts = [None if provenance is None else provenance.fact(at) for at in record.places]
     size, shapes = tuple(x.shape[2:]), record.shapes
     seen_as = _readings(facts, shapes, size)
