@@ -367,6 +367,40 @@ def test_every_layer_of_an_odd_network_equals_keras(keras: Any, build: Callable[
     assert {name: error for name, error in errors.items() if not error <= 1e-5} == {}
 
 
+def test_layers_inside_keras_own_networks(keras: Any, tmp_path: Path) -> None:
+    """Of ConvNeXt and Inception-ResNet; one of the same name that somebody registered stays what it is."""
+    from keras.src.applications.convnext import LayerScale
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    from heatproof.models.formats.keras import load_keras
+
+    x = keras.Input((9, 9, 3))
+    h = keras.layers.Conv2D(4, 3)(x)
+    h = CustomScaleLayer(0.3)([h, LayerScale(0.5, 4)(h)])
+    y = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(h))
+    model = randomised(keras, keras.Model(x, y))
+    model.save(tmp_path / "own.keras")
+    batch = np.random.default_rng(1).normal(size=(2, 9, 9, 3)).astype("float32")
+    loaded = load_keras(tmp_path / "own.keras")
+    want = torch.as_tensor(np.asarray(model(batch).detach().cpu()))
+    torch.testing.assert_close(loaded(torch.as_tensor(batch).movedim(-1, 1)).detach(), want, rtol=1e-4, atol=1e-5)
+
+    class Twice(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    keras.saving.get_custom_objects()["LayerScale"] = Twice
+    try:
+        Twice.__name__ = "LayerScale"
+        other = keras.Model(x, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(Twice()(x))))
+        other.save(tmp_path / "other.keras")
+        want = torch.as_tensor(np.asarray(other(batch).detach().cpu()))
+        loaded = load_keras(tmp_path / "other.keras")
+        torch.testing.assert_close(loaded(torch.as_tensor(batch).movedim(-1, 1)).detach(), want, rtol=1e-4, atol=1e-5)
+    finally:
+        del keras.saving.get_custom_objects()["LayerScale"]
+
+
 def test_lopsided_average_pooling_leaves_out_the_edge_as_tensorflow_does(keras: Any) -> None:
     from heatproof.models.formats.keras import translate
 

@@ -178,23 +178,24 @@ def test_the_input_is_brought_to_the_models_type(dtype: torch.dtype) -> None:
     torch.testing.assert_close(logits, want, rtol=0.1, atol=0.1)
 
 
-class Overwriting(nn.Module):
-    """Changes its input in place before it looks at it."""
+class Signals(nn.Module):
+    """A convolution and a dense layer, joined by a function."""
 
-    def __init__(self, change: Any) -> None:
+    def __init__(self, run: Any) -> None:
         super().__init__()
-        self.change, self.conv, self.head = change, nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
+        self.run, self.conv, self.head = run, nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.conv(self.change(x)).relu().mean(2))
+        return self.head(self.run(self.conv, x).mean(2))
 
 
 @pytest.mark.parametrize(
     "change", [lambda x: x.mul_(0.5), lambda x: x.sub_(1).div_(2), nn.ReLU(inplace=True), lambda x: x.clamp_(-1, 1)]
 )
 def test_a_model_that_writes_into_its_input(change: Any) -> None:
-    model, methods = ready(Overwriting(change)), ["saliency", "occlusion", "grad-cam", "rise:masks=20", "ablation-cam"]
-    twin = Overwriting(lambda x: change(x.clone())).eval()
+    methods = ["saliency", "occlusion", "grad-cam", "rise:masks=20", "ablation-cam"]
+    model = ready(Signals(lambda conv, x: conv(change(x)).relu()))
+    twin = Signals(lambda conv, x: conv(change(x.clone())).relu()).eval()
     twin.load_state_dict(model.state_dict())
     x = torch.randn(3, 2, 20, generator=torch.Generator().manual_seed(1))
     before = x.clone()
@@ -207,29 +208,17 @@ def test_a_model_that_writes_into_its_input(change: Any) -> None:
 
 
 def test_a_model_that_draws_random_numbers_is_noticed() -> None:
-    class Dropping(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.head = nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(nn.functional.dropout(self.conv(x), 0.5, True).mean(2))
-
+    model = ready(Signals(lambda conv, x: nn.functional.dropout(conv(x), 0.5, True)))
     with pytest.warns(HeatproofWarning, match="draws random numbers in evaluation mode"):
-        explain(ready(Dropping()), torch.randn(2, 2, 20), "saliency")
+        explain(model, torch.randn(2, 2, 20), "saliency")
 
 
 def test_code_of_the_model_that_fails_for_a_batch_is_said() -> None:
-    class Single(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.head = nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
+    def run(conv: nn.Module, x: Tensor) -> Tensor:
+        assert len(x) == 1, "one at a time"
+        return conv(x)
 
-        def forward(self, x: Tensor) -> Tensor:
-            assert len(x) == 1, "one at a time"
-            return self.head(self.conv(x).mean(2))
-
-    model, x = ready(Single()), torch.randn(3, 2, 20)
+    model, x = ready(Signals(run)), torch.randn(3, 2, 20)
     for method in ("saliency", "occlusion", "grad-cam"):
         with pytest.raises(InputError, match=r"failed for a batch of \d+ samples: one at a time; .*batch=1"):
             explain(model, x, method)
@@ -266,15 +255,8 @@ def test_a_model_that_differentiates_itself() -> None:
 def test_a_backward_pass_that_fails_is_said() -> None:
     from torch.utils.checkpoint import checkpoint
 
-    class Saving(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.head = nn.Conv1d(2, 6, 3, padding=1), nn.Linear(6, CLASSES)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(checkpoint(self.conv, x, use_reentrant=True).relu().mean(2))
-
-    model, x = ready(Saving()), torch.randn(2, 2, 20)
+    model = ready(Signals(lambda conv, x: checkpoint(conv, x, use_reentrant=True).relu()))
+    x = torch.randn(2, 2, 20)
     with pytest.raises(HeatproofError, match="no gradient of the model can be taken") as caught:
         explain(model, x, "saliency")
     assert "\n" not in str(caught.value)

@@ -120,8 +120,7 @@ def _followers(seen: Survey, maps: Sequence[Call]) -> Call | None:
 
 def _pace(call: Call, seen: Survey) -> object:
     """How many input positions one of its own covers; its layout where that is not followed."""
-    layout = call.layout(seen.size)
-    return pace(call.fact.tag) if call.fact is not None and call.seen.certain else layout
+    return pace(call.fact.tag) if call.fact is not None and call.seen.certain else call.layout(seen.size)
 
 
 def _entering(seen: Survey, reader: Reader, maps: Sequence[Call]) -> Call | None:

@@ -92,8 +92,8 @@ class Outputs:
         before = self._before(part, rows, watch)
         if before is None and self.watch and not self.stated and not Numbers.of(out).fit(self.kind, log=self.log):
             raise InputError(
-                f"the model's outputs were {WORDS[self.kind]} when it was first looked at ({self.reason}), now their "
-                "values are none; something that it reads has changed: pass it as a new object, or say outputs="
+                f"the model's outputs were {WORDS[self.kind]} when it was first looked at ({self.reason}); what it "
+                "returns now cannot be: something that it reads has changed. Pass it as a new object, or say outputs="
             )
         z = self._logits(out) if before is None else before.float()
         return torch.cat([-z / 2, z / 2], dim=1) if self.kind in BINARY else z

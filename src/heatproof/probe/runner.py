@@ -267,7 +267,7 @@ class Runner:
             raise
         except Exception as error:  # the model's own code may raise anything
             rows = f"{len(x)} samples" if len(x) > 1 else "one sample"
-            hint = "; it took one by itself: pass batch=1" if len(x) > 1 else ""
+            hint = "; one sample alone went through, so batch=1 may help" if len(x) > 1 else ""
             raise InputError(f"the model failed for a batch of {rows}: {first_line(error)}{hint}") from error
 
     @contextmanager

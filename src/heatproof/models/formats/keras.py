@@ -84,7 +84,7 @@ def read(path: Path) -> tuple[keras_files.KerasFile, Any]:
         try:
             config = keras_files.upgraded(file, keras)
             model = keras.saving.deserialize_keras_object(
-                config, custom_objects=keras_files.inner_layers(), safe_mode=True
+                config, custom_objects=keras_files.inner_layers(config), safe_mode=True
             )
             if not model.built or functional(model) is None:
                 raise FileError(

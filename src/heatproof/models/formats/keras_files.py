@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,10 +29,6 @@ _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 _CONFIG, _ABOUT, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _CONFIG_LIMIT = 1 << 26
 _MODELS = ("Functional", "Model", "Sequential")
-_INNER = {
-    "LayerScale": "keras.src.applications.convnext", "StochasticDepth": "keras.src.applications.convnext",
-    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
-}  # fmt: skip
 _RUNS_CODE = ("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 _RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"}}
@@ -187,12 +183,17 @@ def _refuse_code(path: Path, part: Any, layer: str) -> None:
             _refuse_code(path, value, layer)
 
 
-def inner_layers() -> dict[str, type]:
-    """Layers that Keras's own networks are made of and that it does not offer by name."""
+def inner_layers(config: Mapping[str, Any]) -> dict[str, type]:
+    """Layers of Keras's own networks in a configuration, by name; Keras does not offer them otherwise.
+
+    Others of the same names, registered by the user, stay what they are.
+    """
     from keras.src.applications.convnext import LayerScale, StochasticDepth
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
-    return {cls.__name__: cls for cls in (LayerScale, StochasticDepth, CustomScaleLayer)}
+    used = repr(config)
+    inner = (LayerScale, StochasticDepth, CustomScaleLayer)
+    return {cls.__name__: cls for cls in inner if cls.__module__ in used}
 
 
 def upgraded(file: KerasFile, keras: Any) -> dict[str, Any]:
@@ -222,7 +223,7 @@ def _entry(file: KerasFile, keras: Any, entry: dict[str, Any]) -> dict[str, Any]
         return entry
     if str(entry.get("module", "")).startswith(("keras.src.ops.", "keras.ops.")):
         return entry
-    if (inner := _INNER.get(kind)) and str(entry.get("module", "")) == inner:
+    if kind in inner_layers(entry):
         return entry
     renamed = {"ThresholdedReLU": "ReLU"}.get(kind, kind) if file.legacy else kind
     cls = getattr(keras.layers, renamed, None)
