@@ -570,6 +570,27 @@ def counted(model: nn.Module) -> Callable[[], int]:
     return lambda: count[0]
 
 
+def test_a_transposed_grid_is_not_read_as_if_it_were_none() -> None:
+    """Places along a diagonal could not tell the axes of a square grid apart."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = ready(hidden((2, 48, 48), lambda h: h.transpose(2, 3), 6, (2, 3)), seed=seed)
+        with pytest.raises(LayerError, match="nothing follows the place"):
+            Probe(model, layer="out").tapped(sample(2, 48, 48))
+
+
+def test_each_axis_must_follow_the_place_by_itself() -> None:
+    """Four channels beside a grid that follows are no depth, whichever of them answers."""
+    for seed in range(12):
+        torch.manual_seed(seed)
+        convs = {"a": nn.Conv2d(6, 4, 3, padding=1), "b": nn.Conv2d(4, 4, 3, padding=1)}
+        model = Net(lambda m, x: m.head(F.relu(m.b(F.relu(m.a(Hidden.apply(x[:, 0]))))).mean((2, 3))), **convs,
+                    head=mean_head(4)).eval()  # fmt: skip
+        seen = Probe(model).survey(torch.randn(1, 1, 6, 8, 10))
+        layouts = [call.layout(seen.size) for call in seen.calls]
+        assert all(layout is None or layout.grid[0] == 1 for layout in layouts)
+
+
 @pytest.mark.parametrize("size", [(96, 96), (160, 160), (24, 40), (300,)])
 def test_circular_convolutions_are_read_by_a_disturbed_input(size: tuple[int, ...]) -> None:
     conv: Any = nn.Conv2d if len(size) == 2 else nn.Conv1d
@@ -609,12 +630,20 @@ def mirrored(h: Tensor) -> Tensor:
     return out
 
 
+def mirrored_in_part(h: Tensor) -> Tensor:
+    """All but the first written over by what lies on the other side."""
+    out = h.clone()
+    out[..., 1:] = h[..., :-1].flip(-1)
+    return out
+
+
 MOVED: dict[str, Callable[[Tensor], Tensor]] = {
     "rolled": lambda h: torch.roll(h, 13, -1),
     "rolled within a grid": lambda h: torch.roll(h.reshape(*h.shape[:2], 8, 4), (3, 2), (2, 3)).flatten(2),
     "halves swapped": lambda h: torch.cat([h[..., 16:], h[..., :16]], -1),
     "mirrored": lambda h: h.flip(-1),
     "mirrored in place": mirrored,
+    "mirrored in part": mirrored_in_part,
     "padded at one end": lambda h: F.pad(h, (0, 20)),
     "pushed aside": lambda h: F.pad(h, (8, -8)),
     "cut at one end": lambda h: h[..., 8:],

@@ -262,6 +262,19 @@ def test_a_backward_pass_that_fails_is_said() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_first_call_too_notices_what_a_model_writes_over() -> None:
+    """The slope of a sigmoid is computed from what it returned, which is gone."""
+
+    def run(conv: nn.Module, x: Tensor) -> Tensor:
+        gate = conv(x).sigmoid()
+        out = gate * 1.0
+        gate.zero_()
+        return out
+
+    with pytest.raises(HeatproofError, match="no gradient of the model can be taken.*inplace"):
+        explain(Probe(ready(Signals(run)), layer="conv"), torch.randn(1, 2, 20), "grad-cam")
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_copies_agree_up_to_the_models_own_scale(scale: float) -> None:
     want = torch.tensor([[1.0, -2.0], [0.5, 0.1]]) * scale
