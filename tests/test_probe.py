@@ -271,7 +271,7 @@ def test_the_first_call_too_notices_what_a_model_writes_over() -> None:
         gate.zero_()
         return out
 
-    with pytest.raises(HeatproofError, match="no gradient of the model can be taken.*inplace"):
+    with pytest.raises(HeatproofError, match=r"no gradient of the model can be taken.*inplace"):
         explain(Probe(ready(Signals(run)), layer="conv"), torch.randn(1, 2, 20), "grad-cam")
 
 
