@@ -8,8 +8,8 @@ from collections.abc import Sequence
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names joined by commas and a final "and"; of very many the first and a count.
+def listed(names: Sequence[str], most: int = 5, *, last: str = "and") -> str:
+    """Names joined by commas and a final "and" (or another word); of very many the first and a count.
 
     >>> listed(["a", "b", "c"]), listed("abcdefg", most=3)
     ('a, b and c', 'a, b and 5 more')
@@ -17,7 +17,7 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     shown = list(names)
     if len(shown) > most:
         shown = [*shown[: most - 1], f"{len(shown) - most + 1} more"]
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return f" {last} ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def plural(count: int, word: str) -> str:

@@ -58,6 +58,7 @@ class Samples:
         classes: a name a class or label; for a regression one, that of the quantity, whose unit is in ``about``.
         name: what the samples are called in reports.
         ids: a name a sample (a file name, say), or empty.
+        groups: a number or name a sample: its patient or slide, within which samples are not independent; or empty.
         about: source, licence, citation and preprocessing, shown in reports.
 
     Inputs, labels and masks may be NumPy arrays or lists; classes of any integer type, labels and masks of 0 and 1 of
@@ -76,6 +77,7 @@ class Samples:
     name: str = "samples"
     ids: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class Samples:
         name: str = "samples",
         ids: Sequence[str] = (),
         about: Mapping[str, Any] | None = None,
+        groups: Sequence[str | int] | Tensor | np.ndarray = (),
     ) -> None:
         inputs = _inputs(x)
         labels, names = annotated(_tensor(y, "labels y"), classes)
@@ -94,9 +97,12 @@ class Samples:
             raise InputError(f"got {len(inputs)} inputs and {n} labels; expected one label an input")
         if ids and len(ids) != n:
             raise InputError(f"got {len(ids)} ids for {n} samples; expected one each")
+        named = tuple(str(one) for one in (groups.tolist() if isinstance(groups, (Tensor, np.ndarray)) else groups))
+        if named and len(named) != n:
+            raise InputError(f"got {len(named)} groups for {n} samples; expected one each")
         planted = None if mask is None else _planted(mask, (n, *inputs.shape[2:]))
         record = {"x": inputs, "y": labels, "mask": planted, "classes": names, "name": name, "ids": tuple(ids)}
-        for attribute, value in (record | {"about": about or {}}).items():
+        for attribute, value in (record | {"about": about or {}, "groups": named}).items():
             object.__setattr__(self, attribute, value)
 
     def __len__(self) -> int:
@@ -129,6 +135,7 @@ class Samples:
             y=self.y[rows],
             mask=None if self.mask is None else self.mask[rows],
             ids=tuple(self.ids[i] for i in rows.tolist()) if self.ids else (),
+            groups=tuple(self.groups[i] for i in rows.tolist()) if self.groups else (),
         )
 
 

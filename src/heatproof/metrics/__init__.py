@@ -6,9 +6,9 @@ from heatproof.metrics import curves as _curves
 from heatproof.metrics import faithfulness as _faithfulness
 from heatproof.metrics import localisation as _localisation
 from heatproof.metrics import randomisation as _randomisation
-from heatproof.metrics import region as _region
 from heatproof.metrics import robustness as _robustness
-from heatproof.metrics.cases import Case, Curve, case, check_map, moved, take, with_pool
+from heatproof.metrics import windows as _windows
+from heatproof.metrics.cases import Case, Curve, case, check_map, moved, take, with_donors, with_pool
 from heatproof.metrics.catalogue import (
     Axes,
     MetricEntry,
@@ -44,6 +44,7 @@ __all__ = [
     "refuse",
     "score",
     "take",
+    "with_donors",
     "with_pool",
 ]
-_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _region, _robustness)
+_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _robustness, _windows)

@@ -14,6 +14,7 @@ from heatproof import draws, spatial
 from heatproof.errors import InputError, NotApplicable
 from heatproof.fills import Canvas, even_counts, fills, removal_scores, removals
 from heatproof.probe import Goal, Probe, Target
+from heatproof.probe.worth import Worths, worths
 from heatproof.registry import Spec
 
 First = Literal["most", "least"]
@@ -60,6 +61,8 @@ class Case:
         map: the maps (N, *S). index: the samples' own numbers; seed: that of the study; both set every draw.
         mask: planted truth (N, *S) or None. fill: what removed positions become, unless a metric says otherwise.
         pool: samples that the fill ``donor`` draws from. explain: the method itself, or None.
+        donors: samples predicted otherwise than each of these (N, D, C, *S), rows of NaN where there is none; or None.
+        worths: what windows of the inputs are worth, where that was computed before.
         relearnt: epochs -> a model like this one, trained on shuffled labels for so long, or None.
         curves: left by metrics that reduce a curve, by their spec.
     """
@@ -75,6 +78,8 @@ class Case:
     pool: Tensor | None = None
     explain: Explain | None = None
     relearnt: Relearnt | None = None
+    donors: Float[Tensor, "n d c *s"] | None = None
+    worths: Worths | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     _own: dict[Any, Any] = field(default_factory=dict, repr=False)
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -132,6 +137,19 @@ class Case:
         counts = even_counts(self.positions, steps)
         at = torch.tensor(counts, dtype=torch.float64) / self.positions
         return Curve(at, self.removed(counts, first=first, fill=fill))
+
+    @property
+    def evidence(self) -> Worths:
+        """What windows of the inputs are worth to the model.
+
+        Raises: RuntimeError without donors.
+        """
+        if self.worths is not None:
+            return self.worths
+        if self.donors is None:
+            raise RuntimeError("evidence was asked for without donors")
+        donors = self.donors
+        return self.shared("evidence", lambda: worths(self.probe, self.x, self.goal, donors, self.seeds("windows")))
 
     def again(
         self,
@@ -218,6 +236,11 @@ def case(
     )  # fmt: skip
 
 
+def with_donors(case: Case, donors: Float[Tensor, "n d c *s"] | None) -> Case:
+    """The case with samples that are predicted otherwise, or without any."""
+    return replace(case, donors=donors)
+
+
 def with_pool(case: Case, pool: Tensor | None) -> Case:
     """The case with samples that the fill ``donor`` draws from."""
     return replace(case, pool=pool)
@@ -252,6 +275,8 @@ def take(whole: Case, rows: Int[Tensor, " k"]) -> Case:
         map=whole.map[place],
         index=whole.index[rows.to(whole.index.device)],
         mask=None if whole.mask is None else whole.mask[place],
+        donors=None if whole.donors is None else whole.donors[rows.to(whole.donors.device)],
+        worths=None if whole.worths is None else whole.worths.take(rows),
         curves={},
         _own={},
         _shared={},

@@ -12,8 +12,9 @@ from heatproof.metrics.families import families
 from heatproof.records import Direction
 from heatproof.registry import Entry, Registry, Spec
 
-Need = Literal["mask", "explain", "relearnt", "probability", "class", "donors"]
+Need = Literal["mask", "explain", "relearnt", "probability", "class", "donors", "evidence"]
 Change = Literal["parameters", "labels", "class"]
+Question = Literal["where", "how much"]
 Range = tuple[float | int | None, float | int | None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,12 +45,14 @@ class MetricEntry(Entry):
         better: which values are good. family: the name of its family, see `families`.
         needs: ``mask`` (planted truth), ``explain`` (the method, to explain other inputs), ``relearnt`` (a model
             trained on shuffled labels), ``probability`` (as score), ``class`` (or label, whose score is a share of
-            something: not so the output of a regression), ``donors`` (other samples of the data).
+            something: not so the output of a regression), ``donors`` (other samples of the data), ``evidence`` (other
+            samples that are predicted otherwise).
         range: least and largest value, None where there is none. unit: what the value is counted in, empty for none.
         curve: the axes of the curve that it leaves in ``case.curves``, or None. binary: a sample has 0 or 1, unless
             its highest relevance is tied.
         must_change_with: a sanity check; a good map changes when this does. unchanged_above: the similarity above
             which a map counts as unchanged.
+        question: that of the verdict which it answers, or None; 0 must be chance and 1 a perfect map.
     """
 
     better: Direction
@@ -61,6 +64,7 @@ class MetricEntry(Entry):
     binary: bool = False
     must_change_with: Change | None = None
     unchanged_above: float | None = None
+    question: Question | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +115,7 @@ def metric(
     binary: bool = False,
     must_change_with: Change | None = None,
     unchanged_above: float | None = None,
+    question: Question | None = None,
 ) -> Callable[[Function], Function]:
     """Registers ``(case, *, options) -> (n,)`` with what is declared of it; see `MetricEntry`.
 
@@ -121,6 +126,7 @@ def metric(
         entry = MetricEntry(
             name, function, better=better, family=family, needs=needs, range=range, paper=paper, label=label,
             unit=unit, curve=curve, binary=binary, must_change_with=must_change_with, unchanged_above=unchanged_above,
+            question=question,
         )  # fmt: skip
         metrics.add(entry)
         return function

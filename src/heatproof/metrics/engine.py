@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, NotApplicable, UsageError
-from heatproof.metrics.cases import Case, Curve, Explain, Relearnt, case, take
+from heatproof.metrics.cases import Case, Curve, Explain, Relearnt, case, take, with_donors
 from heatproof.metrics.catalogue import metrics
 from heatproof.probe import Goal, Probe, Target, as_probe
+from heatproof.probe.worth import donors_of, taken
 from heatproof.registry import Spec
 
 Names: TypeAlias = list[str] | list[Spec] | list[str | Spec] | tuple[str | Spec, ...]
@@ -54,6 +55,11 @@ def refuse(case: Case, spec: Spec) -> None:
         )
     if "donors" in needs and case.pool is None:
         raise NotApplicable(f"{spec}: draws from other samples; pass them as fill=tensor (K, C, *S)")
+    if "evidence" in needs and case.donors is None:
+        raise NotApplicable(
+            f"{spec}: compares each sample with others that are predicted otherwise, and there are none; add samples of "
+            "which the model predicts another class"
+        )
     if case.goal.task == "regression" and ("class" in needs or "probability" in needs):
         raise NotApplicable(
             f"{spec}: is defined for the score of a class; the output of a regression may be 0 or negative"
@@ -117,6 +123,8 @@ def _score(
         as_probe(model), x, map, target=target, mask=mask, fill=fill, explain=explain, relearnt=relearnt, seed=seed,
         index=index,
     )  # fmt: skip
+    if any("evidence" in metrics[spec.name].needs for spec in specs):
+        whole = with_donors(whole, _donors(whole))
     parts: dict[Spec, list[Tensor]] = {spec: [] for spec in specs}
     for rows in torch.arange(len(x)).split(whole.probe.rows(whole.x)):
         part = take(whole, rows)
@@ -124,3 +132,12 @@ def _score(
             parts[spec].append(measure(part, spec))
     joined = {spec: torch.cat(values) for spec, values in parts.items()}
     return joined[specs[0]] if single else {str(spec): values for spec, values in joined.items()}
+
+
+def _donors(whole: Case) -> Float[Tensor, "n d c *s"] | None:
+    """Samples that are predicted otherwise: from the pool of the case, or without one from among its inputs."""
+    logits = whole.probe.logits(whole.x)
+    pool = whole.x if whole.pool is None else whole.probe.check(whole.pool, what="donors")
+    others = logits if whole.pool is None else whole.probe.logits(pool)
+    places = donors_of(whole.goal, logits, others, whole.seeds("donors"))
+    return taken(pool, places) if bool((places >= 0).any()) else None

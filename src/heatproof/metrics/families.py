@@ -37,12 +37,11 @@ families.add(
 )
 families.add(
     Family(
-        "region",
-        "Whether the relevance lies within a box that alone keeps half of the score. The box is searched with the "
-        "model, without any map: positions outside it are filled slice by slice.",
+        "evidence",
+        "How far the relevance agrees with what windows of the input are worth to the model. The worths are computed "
+        "without any map; the verdict rests on this family.",
         bears_on_truth=True,
         beatable=True,
-        ranks_alone=True,
     )
 )
 families.add(

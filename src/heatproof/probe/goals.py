@@ -15,7 +15,7 @@ from heatproof.probe.entries import description
 from heatproof.probe.kinds import Task
 from heatproof.probe.outputs import predicted
 
-Score = Literal["probability", "logit"]
+Score = Literal["probability", "logit", "margin"]
 NOUNS: dict[Task, str] = {"classes": "classes", "labels": "labels", "regression": "outputs"}
 
 
@@ -113,7 +113,10 @@ class Goal:
             return gap.sigmoid() if kind == "probability" else gap
         if kind == "probability" and self.task != "regression":
             logits = logits.sigmoid() if self.task == "labels" else logits.softmax(1)
-        return logits.gather(1, self.classes[:, None])[:, 0]
+        own = logits.gather(1, self.classes[:, None])
+        if kind == "margin" and self.task == "classes" and logits.shape[1] > 1:
+            return own[:, 0] - logits.scatter(1, self.classes[:, None], -torch.inf).amax(1)
+        return own[:, 0]
 
 
 def _targets(target: Any, logits: Float[Tensor, "n k"], task: Task) -> Int[Tensor, " n"]:

@@ -15,8 +15,8 @@ from heatproof import stats
 from heatproof.annotations import Task
 from heatproof.errors import InputError, UnknownName
 from heatproof.records import Direction, Estimate, Skip
+from heatproof.results.evidence import Evidence
 from heatproof.results.ranking import Ranking, family_ranks, mean_defined, ranking_of, scored
-from heatproof.results.self_checks import SelfChecks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,10 @@ class Results:
         gallery: some samples with their maps.
         about: settings, in plain types; ``about["metrics"][label]`` holds what the metric's registration declares,
             ``about["seconds"]`` how long methods, metrics and self-checks took.
-        self_checks: scores of inverted maps and of slightly changed inputs, by which the metrics are checked.
+        own_controls: by (control, method, metric) the scores (N,) of each method's own maps made wrong on purpose, by
+            the metrics that answer a question of the verdict. evidence: what windows of the inputs are worth.
         task: what the samples ask of the model. explained: the label explained of each row (N,); None without labels.
+        groups: the patient or slide of each sample, as numbers (N,); None where samples are independent.
     """
 
     scores: Mapping[Cell, Float[np.ndarray, " n"]]
@@ -83,9 +85,11 @@ class Results:
     skips: tuple[Skip, ...] = ()
     gallery: Gallery | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
-    self_checks: SelfChecks | None = None
+    own_controls: Mapping[tuple[str, str, str], Float[np.ndarray, " n"]] = field(default_factory=dict)
+    evidence: Evidence | None = None
     task: Task = "classes"
     explained: Int[np.ndarray, " n"] | None = None
+    groups: Int[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -121,9 +125,14 @@ class Results:
         return np.asarray(self.predictions == self.y)
 
     @property
-    def groups(self) -> Int[np.ndarray, " n"] | None:
+    def strata(self) -> Int[np.ndarray, " n"] | None:
         """The true class of each sample, or the label explained; None for a regression."""
         return self.explained if self.task == "labels" else self.y if self.task == "classes" else None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The number of positions of an input along each axis; empty where not recorded."""
+        return tuple(int(length) for length in self.about.get("size", ()))
 
     @property
     def level(self) -> float:
@@ -272,8 +281,8 @@ class Results:
         sample = np.tile(np.arange(n), len(cells))
         names = np.asarray(self.classes, dtype=object)
         labels, predictions = self.y, self.predictions
-        if self.groups is not None:
-            labels = names[self.groups]
+        if self.strata is not None:
+            labels = names[self.strata]
             predictions = names[self.predictions] if self.task == "classes" else self.predictions
         frame = {
             "sample": sample,

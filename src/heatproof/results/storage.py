@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import numpy as np
 from heatproof.errors import FileError
 from heatproof.files import writing
 from heatproof.records import Skip
+from heatproof.results.evidence import Evidence
 from heatproof.results.record import Band, Gallery, Results
-from heatproof.results.self_checks import KINDS, SelfChecks
 
-FORMAT = 3
+FORMAT = 4
 FILLS = "fills"
 MANIFEST, ARRAYS, CSV, PARQUET = "results.json", "results.npz", "scores.csv", "scores.parquet"
 
@@ -38,11 +39,11 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
         arrays |= {f"shown.{name}": maps for name, maps in gallery.maps.items()}
         if gallery.mask is not None:
             arrays["shown.mask"] = gallery.mask
-    if results.self_checks is not None:
-        arrays["checked"] = results.self_checks.rows
-        for kind in KINDS:
-            scores = getattr(results.self_checks, kind)
-            arrays |= {f"{kind}.{i}": scores[cell] for i, cell in enumerate(cells) if cell in scores}
+    arrays |= {} if results.groups is None else {"groups": results.groups}
+    own = list(results.own_controls)
+    arrays |= {f"own.{i}": results.own_controls[key] for i, key in enumerate(own)}
+    if results.evidence is not None:
+        arrays |= {f"evidence.{field.name}": getattr(results.evidence, field.name) for field in fields(Evidence)}
     with writing(folder / ARRAYS) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     frame = results.to_frame()
@@ -62,6 +63,7 @@ def save(results: Results, folder: str | os.PathLike[str]) -> Path:
         "ids": results.ids,
         "cells": cells,
         "curves": curves,
+        "own_controls": own,
         "skips": [[s.method, s.metric, s.reason] for s in results.skips],
         "shown": None if gallery is None else list(gallery.maps),
         "about": results.about,
@@ -123,6 +125,7 @@ def _results(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Results:
     if page["shown"] is not None:
         maps = {name: arrays[f"shown.{name}"] for name in page["shown"]}
         gallery = Gallery(arrays["shown"], arrays["shown.x"], maps, arrays.get("shown.mask"))
+    evidence = {f.name: arrays[f"evidence.{f.name}"] for f in fields(Evidence) if f"evidence.{f.name}" in arrays}
     return Results(
         scores={(m, k): arrays[f"score.{i}"] for i, (m, k) in enumerate(page["cells"])},
         methods=tuple(page["methods"]),
@@ -137,17 +140,9 @@ def _results(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> Results:
         skips=tuple(Skip(*item) for item in page["skips"]),
         gallery=gallery,
         about=page["about"],
-        self_checks=_self_checks(page, arrays),
+        own_controls={tuple(key): arrays[f"own.{i}"] for i, key in enumerate(page["own_controls"])},
+        evidence=Evidence(**evidence) if evidence else None,
         task=page["task"],
         explained=arrays.get("explained"),
+        groups=arrays.get("groups"),
     )
-
-
-def _self_checks(page: dict[str, Any], arrays: dict[str, np.ndarray]) -> SelfChecks | None:
-    if "checked" not in arrays:
-        return None
-    cells = [(m, k) for m, k in page["cells"]]
-    inverted, noisy = (
-        {cell: arrays[f"{kind}.{i}"] for i, cell in enumerate(cells) if f"{kind}.{i}" in arrays} for kind in KINDS
-    )
-    return SelfChecks(arrays["checked"], inverted, noisy)

@@ -23,6 +23,7 @@ from heatproof.stats.compare import (
     pairwise,
     rank_biserial,
 )
+from heatproof.stats.differences import differences
 from heatproof.stats.intervals import bca, bootstrap, estimate, estimates, proportion, resample_counts
 from heatproof.stats.ranking import Rank, power, rank, rank_intervals, ranks, samples_needed, support
 
@@ -37,6 +38,7 @@ __all__ = [
     "cohens_dz",
     "complete",
     "critical_difference",
+    "differences",
     "effects",
     "estimate",
     "estimates",

@@ -21,11 +21,10 @@ from heatproof.preprocessing import Preprocessing, SignalPreprocessing
 from heatproof.records import Skip
 from heatproof.registry import Spec
 from heatproof.results import record
+from heatproof.results.evidence import Evidence
 from heatproof.results.record import Band, Gallery, Results
-from heatproof.results.self_checks import SelfChecks
 from heatproof.studies.chunk import Cell, Chunk, Predictions
 from heatproof.studies.plan import Plan
-from heatproof.studies.self_checks import checked_rows
 from heatproof.studies.timing import total_costs
 
 SPREAD = 8  # samples of a regression in a gallery
@@ -101,9 +100,11 @@ def results_of(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequenc
         tuple(Skip(*_text(cell), reason) for cell, reason in sorted(skips, key=lambda s: (order[s[0]], s[1]))),
         _gallery(plan, chunks, gallery_rows(plan, predictions)),
         _about(plan, fill, predictions, chunks),
-        _self_checks(plan, chunks, scored) if plan.self_checks else None,
+        _own_controls(chunks, scored),
+        _evidence(chunks),
         plan.task,
         None if rows.explained is None else rows.explained.numpy(),
+        _groups(plan),
     )
 
 
@@ -132,11 +133,25 @@ def _gallery(plan: Plan, chunks: Sequence[Chunk], places: Sequence[int]) -> Gall
     )
 
 
-def _self_checks(plan: Plan, chunks: Sequence[Chunk], scored: Sequence[Cell]) -> SelfChecks:
-    return SelfChecks(
-        checked_rows(len(plan.samples)).numpy(),
-        _joined([chunk.inverted for chunk in chunks], scored),
-        _joined([chunk.noisy for chunk in chunks], scored),
+def _own_controls(chunks: Sequence[Chunk], scored: Sequence[Cell]) -> dict[tuple[str, str, str], np.ndarray]:
+    """The scores of own controls that every chunk has."""
+    keys = [key for key in chunks[0].own if key[1:] in set(scored) and all(key in chunk.own for chunk in chunks)]
+    return {(key[0], *_text(key[1:])): np.concatenate([chunk.own[key] for chunk in chunks]) for key in keys}
+
+
+def _groups(plan: Plan) -> np.ndarray | None:
+    """The patient or slide of each row as a number; of pairs of a sample and a label, without such, the sample."""
+    names = plan.samples.groups
+    return np.unique(np.asarray(names), return_inverse=True)[1] if names else None
+
+
+def _evidence(chunks: Sequence[Chunk]) -> Evidence | None:
+    parts = [chunk.evidence for chunk in chunks]
+    if not all(parts):
+        return None
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in ("starts", "values", "donors", "span")}
+    return Evidence(
+        joined["starts"], parts[0]["widths"], parts[0]["scale"], joined["values"], joined["donors"], joined["span"]
     )
 
 
@@ -152,6 +167,7 @@ def _about(plan: Plan, fill: Spec, predictions: Predictions, chunks: Sequence[Ch
         "metrics": {str(s): judging.facts_of(s) for s in plan.metrics},
         "fill_summary": fills[fill.name].summary,
         "pairs": plan.pairs,
+        "size": list(plan.samples.x.shape[2:]),
         "skill": predictions.skill,
         "passes": passes,
         "seconds": seconds,

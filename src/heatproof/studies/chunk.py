@@ -55,15 +55,16 @@ class Chunk:
 
     Attributes:
         scores: float64, NaN where undefined. curves: those that metrics reduce to a score.
-        inverted, noisy: the self-checks of metrics, scores of the k samples among these that are checked.
+        own: the scores of each method's own controls, by (control, method, metric).
+        evidence: arrays of what windows of the samples are worth; empty where that was not computed.
         skips: why a cell has no score. maps: those of samples in the gallery, by method.
         costs: seconds and passes.
     """
 
     scores: dict[Cell, Float[np.ndarray, " n"]] = field(default_factory=dict)
     curves: dict[Cell, Band] = field(default_factory=dict)
-    inverted: dict[Cell, Float[np.ndarray, " k"]] = field(default_factory=dict)
-    noisy: dict[Cell, Float[np.ndarray, " k"]] = field(default_factory=dict)
+    own: dict[tuple[str, Spec, Spec], Float[np.ndarray, " n"]] = field(default_factory=dict)
+    evidence: Arrays = field(default_factory=dict)
     skips: dict[Cell, str] = field(default_factory=dict)
     maps: dict[Spec, Float[np.ndarray, "g *s"]] = field(default_factory=dict)
     costs: Costs = field(default_factory=dict)
@@ -82,14 +83,16 @@ class Chunk:
         arrays: Arrays = {f"map.{i}": self.maps[method] for i, method in enumerate(methods) if method in self.maps}
         skips = []
         for cell, i, j in _cells(methods, metrics):
-            for part, values in self._by_part():
-                if cell in values:
-                    arrays[f"{part}.{i}.{j}"] = values[cell]
+            if cell in self.scores:
+                arrays[f"score.{i}.{j}"] = self.scores[cell]
             if cell in self.curves:
                 arrays[f"at.{i}.{j}"], arrays[f"curve.{i}.{j}"] = self.curves[cell].at, self.curves[cell].values
             if cell in self.skips:
                 skips.append([i, j, self.skips[cell]])
-        return {**arrays, PAGE: _text({"skips": skips, "costs": self.costs})}
+        own = [(control, methods.index(method), metrics.index(metric)) for control, method, metric in self.own]
+        arrays |= {f"own.{k}": values for k, values in enumerate(self.own.values())}
+        arrays |= {f"evidence.{name}": values for name, values in self.evidence.items()}
+        return {**arrays, PAGE: _text({"skips": skips, "own": own, "costs": self.costs})}
 
     @classmethod
     def of(cls, arrays: Arrays, methods: Sequence[Spec], metrics: Sequence[Spec]) -> Chunk:
@@ -97,17 +100,17 @@ class Chunk:
         page = json.loads(str(arrays[PAGE]))
         chunk = cls(costs=page["costs"])
         for cell, i, j in _cells(methods, metrics):
-            for part, values in chunk._by_part():
-                if f"{part}.{i}.{j}" in arrays:
-                    values[cell] = arrays[f"{part}.{i}.{j}"]
+            if f"score.{i}.{j}" in arrays:
+                chunk.scores[cell] = arrays[f"score.{i}.{j}"]
             if f"curve.{i}.{j}" in arrays:
                 chunk.curves[cell] = Band(arrays[f"at.{i}.{j}"], arrays[f"curve.{i}.{j}"])
+        chunk.own.update({(c, methods[i], metrics[j]): arrays[f"own.{k}"] for k, (c, i, j) in enumerate(page["own"])})
+        chunk.evidence.update({
+            name.removeprefix("evidence."): values for name, values in arrays.items() if name.startswith("evidence.")
+        })  # fmt: skip
         chunk.skips.update({(methods[i], metrics[j]): reason for i, j, reason in page["skips"]})
         chunk.maps.update({method: arrays[f"map.{i}"] for i, method in enumerate(methods) if f"map.{i}" in arrays})
         return chunk
-
-    def _by_part(self) -> tuple[tuple[str, dict[Cell, np.ndarray]], ...]:
-        return ("score", self.scores), ("inverted", self.inverted), ("noisy", self.noisy)
 
 
 def _cells(methods: Sequence[Spec], metrics: Sequence[Spec]) -> Iterator[tuple[Cell, int, int]]:

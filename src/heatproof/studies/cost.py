@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from heatproof.probe import Probe, as_probe
+from heatproof.probe.worth import DONORS
 from heatproof.records import Samples, Splits
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.plan import Plan, plan_of
 from heatproof.studies.scores import Job, chunks_of
-from heatproof.studies.self_checks import CHECKED, COPIES, SEEN
 from heatproof.studies.shuffled_labels import epochs_of
+from heatproof.studies.skill import COPIES, SEEN
 
 LOOK = 2  # samples that are explained and judged to count the passes
 WEIGHT = {"forward": 1.0, "backward": 2.0, "tail": 1.0}  # in forward passes; a tail costs at most one
@@ -61,12 +62,13 @@ def cost(model: nn.Module | Probe, samples: Samples | Splits, options: StudyOpti
     probe, count, n = plan.probe, min(LOOK, len(plan.samples)), len(plan.samples)
     few = replace(plan, samples=plan.samples.take(range(count)))
     rows = torch.arange(count)
-    job = Job(rows, probe.logits(few.inputs(rows)).cpu(), few.fills)
+    others = (rows + 1)[:, None].expand(count, DONORS) % count
+    job = Job(rows, probe.logits(few.inputs(rows)).cpu(), others, few.fills)
     _passes(few, job)  # what a model costs once only is paid here
     judged, checked = _passes(few, job)
     scores = {kind: round(passes * n / count) for kind, passes in judged.items()}
     scores["forward"] = scores.get("forward", 0) + n  # the predictions
-    self_checks = {kind: round(passes * min(CHECKED, n) / count) for kind, passes in checked.items()}
+    self_checks = {kind: round(passes * n / count) for kind, passes in checked.items()}
     if options.self_checks:
         self_checks["forward"] = self_checks.get("forward", 0) + (1 + COPIES) * min(SEEN, n)
     work = sum(WEIGHT[kind] * passes for part in (scores, self_checks, training) for kind, passes in part.items())

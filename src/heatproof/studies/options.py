@@ -36,11 +36,14 @@ TARGET = Setting(
 )  # fmt: skip
 CONTROLS = Setting("Judge random, edge, absolute-input and centre maps too.", "", PANEL)
 SELF_CHECKS = Setting(
-    "Try the metrics on inverted maps and noise, and the model against randomised copies; without, a study is quicker "
-    "and its verdict less certain.",
+    "Compare each method with its own controls, and the model with randomised copies; without, no method is named.",
     "", PANEL,
 )  # fmt: skip
 LEVEL = Setting("Confidence level of all intervals and tests.", "LEVEL", PANEL, range=SHARE)
+DIFFERENCE = Setting(
+    "Smallest difference between methods that matters to the verdict; scores are 0 at chance and 1 for a perfect map.",
+    "D", PANEL, range=SHARE,
+)  # fmt: skip
 SEED = Setting("All random draws follow from it.", "N", PANEL, range=Range(0, 2**63 - 1))
 
 
@@ -62,7 +65,9 @@ class StudyOptions:
             number, one number a sample, "label" for the true class, "positive" for every positive label of every
             sample, each a row of its own, or what else `heatproof.Probe` takes. None for a regression.
         controls: whether random, edge, absolute-input and centre maps are judged too.
-        self_checks: whether metrics are tried on inverted maps and noise, and the model against randomised copies.
+        self_checks: whether the methods' own controls are computed, and the model is compared with randomised copies;
+            without them the verdict names no method.
+        smallest_difference: between methods, that matters to the verdict.
         level: the confidence level of all intervals and tests. seed: all random draws follow from it.
 
     Raises: UsageError.
@@ -79,6 +84,7 @@ class StudyOptions:
     controls: bool = setting(True, CONTROLS)
     self_checks: bool = setting(True, SELF_CHECKS)
     level: float = setting(0.95, LEVEL)
+    smallest_difference: float = setting(0.05, DIFFERENCE)
     seed: int = setting(0, SEED)
 
     def __post_init__(self) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heatproof import draws, version
 from heatproof import methods as attribution
 from heatproof import metrics as judging
-from heatproof import version
 from heatproof.annotations import Task
 from heatproof.errors import InputError, LayerError
 from heatproof.fills import fills
@@ -20,6 +20,7 @@ from heatproof.fingerprint import model_digest, samples_digest
 from heatproof.methods import default_controls
 from heatproof.models.inputs import check_inputs
 from heatproof.probe import SEVERAL, Goal, Outputs, Probe, as_probe, probe_for
+from heatproof.probe.worth import donors_of
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.studies.options import StudyOptions
@@ -28,19 +29,14 @@ from heatproof.studies.targets import explained, is_array
 from heatproof.studies.witness import Witness
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
-# With three fills, so that a sample for which one of them suffices to change the prediction is judged by the others.
-REGIONS = tuple(
-    f"region-{name}:fill={fill}"
-    for name in ("pointing-game", "relevance-mass", "relevance-rank")
-    for fill in ("mean", "noise", "donor")
-)
 METRICS = (
     "average-drop", "increase-in-confidence", "deletion", "insertion", "pointing-game", "relevance-mass",
-    *REGIONS, "random-logit",
+    "window-localisation", "window-correlation", "random-logit",
 )  # fmt: skip
 # The outputs of a regression are no shares of anything, and there is no other class.
 REGRESSION_METRICS = (
-    "deletion", "insertion", "faithfulness-correlation", "pointing-game", "relevance-mass", "parameter-randomisation",
+    "deletion", "insertion", "faithfulness-correlation", "pointing-game", "relevance-mass", "window-localisation",
+    "window-correlation", "parameter-randomisation",
 )  # fmt: skip
 FILLS = ("mean",)
 KEEP = {1: 0.3, 2: 0.9}  # the share of positions that metrics keep, by the number of axes of an input
@@ -76,6 +72,7 @@ class Plan:
     outputs: Outputs
     self_checks: bool
     level: float
+    smallest_difference: float
     seed: int
     pairs: Mapping[str, int] | None = None
     originals: Samples | None = None
@@ -101,8 +98,11 @@ class Plan:
 
     def chunks(self) -> list[Tensor]:
         """The places of the samples of each chunk; they depend on the size of the samples alone."""
-        size = max(1, min(CHUNK, 2**22 // max(1, math.prod(self.samples.x.shape[1:]))))
-        return list(torch.arange(len(self.samples)).split(size))
+        size = max(2, min(CHUNK, 2**22 // max(1, math.prod(self.samples.x.shape[1:]))))
+        parts = list(torch.arange(len(self.samples)).split(size))
+        if len(parts) > 1 and len(parts[-1]) == 1:  # its maps must find another sample's to be compared with
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
 
     def inputs(self, rows: Tensor) -> Tensor:
         """The inputs of a chunk."""
@@ -114,6 +114,16 @@ class Plan:
         if is_array(target):
             target = torch.as_tensor(target)[rows]
         return Goal.of(target, logits, self.task)
+
+    @property
+    def questions(self) -> list[Spec]:
+        """The metrics that answer a question of the verdict."""
+        return [metric for metric in self.metrics if judging.metrics[metric.name].question is not None]
+
+    def donors(self, logits: Tensor) -> Tensor:
+        """The places of the donors of every sample (N, D), given the class scores of all of them."""
+        rows = torch.arange(len(logits))
+        return donors_of(self.goal(rows, logits), logits, logits, draws.seeds(self.seed, "donors", rows))
 
     def witness(self) -> Witness:
         """What else must be as it was for a study in a folder to be this one."""
@@ -135,6 +145,7 @@ class Plan:
             "fill": str(fill),
             "self_checks": self.self_checks,
             "level": self.level,
+            "smallest_difference": self.smallest_difference,
             "seed": self.seed,
         }
         return identity | ({} if self.learn is None else {"learn": samples_digest(self.learn)})
@@ -194,6 +205,7 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         outputs=probe.outputs_for(first),
         self_checks=options.self_checks,
         level=options.level,
+        smallest_difference=options.smallest_difference,
         seed=options.seed,
         pool=_pool(probe, samples) if donors else None,
         learn=learn,

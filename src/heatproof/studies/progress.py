@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 Progress = Callable[[str, int, int], None]  # the stage, and how many of its samples or scores are done
 WIDTH, EVERY = 24, 0.1  # characters of the bar; seconds between two lines
-UNITS = {"explaining": "samples", "judging": "scores"}
+UNITS = {"explaining": "samples", "judging": "scores", "weighing": "samples"}
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ from heatproof.studies.failures import logged, reason
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.plan import Plan, plan_of
 from heatproof.studies.progress import Progress, reported
-from heatproof.studies.scores import EXPLAINING, JUDGING, Advance, Job, chunks_of, predictions_of
+from heatproof.studies.scores import EXPLAINING, JUDGING, WEIGHING, Advance, Job, chunks_of, predictions_of
 from heatproof.studies.shuffled_labels import MEMORISE, epochs_of, shuffled_model
 from heatproof.studies.witness import Witness
 from heatproof.workers import SERIAL, mapped, processes
@@ -142,7 +142,8 @@ class _Run:
         self.out = out
         per_fill = len(plan.samples) * len(plan.cells)
         self.total = {EXPLAINING: len(plan.samples), JUDGING: per_fill * (len(journals) + finished)}
-        self.done = {EXPLAINING: 0, JUDGING: per_fill * finished}
+        self.total[WEIGHING] = len(plan.samples)
+        self.done = {EXPLAINING: 0, WEIGHING: 0, JUDGING: per_fill * finished}
 
     def results(self) -> dict[Spec, Results]:
         """The results by fill, saved where there is a folder."""
@@ -183,6 +184,8 @@ class _Run:
         """By fill every chunk in order; those in the journals are not computed again."""
         chunks: dict[Spec, dict[int, Chunk]] = {fill: {} for fill in self.journals}
         gallery, jobs = gallery_rows(self.plan, predictions), dict[int, Job]()
+        places = self.plan.donors(predictions.logits)
+        donors = places if bool((places >= 0).any()) else None
         self.advance(EXPLAINING, 0)
         for number, rows in enumerate(self.plan.chunks()):
             for fill in self.journals:
@@ -192,9 +195,12 @@ class _Run:
                     self._count(JUDGING, len(rows) * len(self.plan.cells))
             fills = tuple(fill for fill in chunks if number not in chunks[fill])
             if fills:
-                jobs[number] = Job(rows, predictions.logits[rows], fills, gallery, self.maps)
+                jobs[number] = Job(
+                    rows, predictions.logits[rows], None if donors is None else donors[rows], fills, gallery, self.maps
+                )
             else:
                 self._count(EXPLAINING, len(rows))
+                self.done[WEIGHING] += len(rows)
         task = _Task(self.plan, self.advance) if self.workers == SERIAL else _Task(self.plan, _silent, self.out)
         computed = mapped(_compute, task, list(jobs.values()), workers=self.workers)
         for (number, job), parts in zip(jobs.items(), computed, strict=True):
@@ -203,6 +209,7 @@ class _Run:
                 self._write(fill, number, parts[fill])
                 chunks[fill][number] = parts[fill]
             self._count(EXPLAINING, len(job.rows))
+            self.done[WEIGHING] += len(job.rows)
             self._count(JUDGING, len(job.rows) * len(self.plan.cells) * len(job.fills))
         return {fill: [parts[number] for number in sorted(parts)] for fill, parts in chunks.items()}
 

@@ -6,12 +6,13 @@ computed with the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -22,16 +23,18 @@ from heatproof.errors import NotApplicable
 from heatproof.memory import release
 from heatproof.metrics import follows_fill
 from heatproof.probe import Probe
+from heatproof.probe.worth import Worths, taken, worths
 from heatproof.registry import Spec
 from heatproof.results.record import Band
-from heatproof.studies import self_checks
 from heatproof.studies.chunk import Chunk, Predictions
 from heatproof.studies.failures import reason
 from heatproof.studies.maps import Maps, maps_of
+from heatproof.studies.own_controls import control_scores, other_maps, question_of
 from heatproof.studies.plan import Plan
-from heatproof.studies.timing import CHANGED, Clock
+from heatproof.studies.skill import model_skill
+from heatproof.studies.timing import CHANGED, EVIDENCE, OWN, Clock
 
-EXPLAINING, JUDGING = "explaining", "judging"
+EXPLAINING, WEIGHING, JUDGING = "explaining", "weighing", "judging"
 Advance = Callable[[str, int], None]  # the stage, and the samples explained or scores computed of the chunk so far
 
 
@@ -41,11 +44,12 @@ class Job:
 
     Attributes:
         rows: the places of its samples. logits: their class scores. fills: those to judge with.
-        gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
+        donors: the places of their donors, -1 for none; None where no sample of the study has any. gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
     """
 
     rows: Int[Tensor, " n"]
     logits: Float[Tensor, "n k"]
+    donors: Int[Tensor, "n d"] | None
     fills: tuple[Spec, ...]
     gallery: tuple[int, ...] = ()
     maps: Path | None = None
@@ -56,7 +60,7 @@ def predictions_of(plan: Plan) -> Predictions:
     clock = Clock(plan.probe.passes)
     logits = torch.cat([plan.probe.logits(plan.inputs(rows)).cpu() for rows in plan.chunks()])
     clock.lap("self_checks", [])
-    skill = self_checks.model_skill(plan.probe, plan.originals or plan.samples, plan.seed) if plan.self_checks else None
+    skill = model_skill(plan.probe, plan.originals or plan.samples, plan.seed) if plan.self_checks else None
     clock.lap("self_checks", ["model"])
     return Predictions(logits.float(), skill, clock.costs)
 
@@ -75,10 +79,14 @@ def chunks_of(plan: Plan, job: Job, advance: Advance = lambda *_: None) -> dict[
     for chunk in chunks.values():
         chunk.skips.update(skips)
     if explained.maps:
-        case = _case(plan, job, x, goal, explained)
+        case = _weighed(plan, job, _case(plan, job, x, goal, explained), first, partial(advance, WEIGHING))
+        if case.worths is not None and job.donors is not None:
+            arrays = evidence_arrays(case.worths, job.donors)
+            for chunk in chunks.values():
+                chunk.evidence.update(arrays)
         _judge(plan, case, explained.maps, chunks, clocks, partial(advance, JUDGING))
         if plan.self_checks:
-            _check(plan, case, explained.maps, chunks, clocks)
+            _control(plan, case, explained.maps, chunks, first)
     shown = [k for k, row in enumerate(job.rows.tolist()) if row in set(job.gallery)]
     for fill, chunk in chunks.items():
         chunk.maps.update({method: map[shown].float().numpy() for method, map in explained.maps.items()})
@@ -163,49 +171,52 @@ def _score(chunk: Chunk, case: judging.Case, method: Spec, metric: Spec, equal: 
         chunk.curves[cell] = Band(curve.at.double().numpy(), curve.values.float().numpy())
 
 
-def _check(
-    plan: Plan,
-    base: judging.Case,
-    maps: Mapping[Spec, Tensor],
-    chunks: Mapping[Spec, Chunk],
-    clocks: Mapping[Spec, Clock],
+def _weighed(plan: Plan, job: Job, case: judging.Case, clock: Clock, advance: Callable[[int], None]) -> judging.Case:
+    """The case with its donors, and with what windows of its inputs are worth where a metric reads that."""
+    if not any("evidence" in judging.metrics[metric.name].needs for metric in plan.metrics):
+        return case
+    if job.donors is None:
+        return case
+    donors = taken(plan.samples.x, job.donors)
+    case = judging.with_donors(case, donors)
+    clock.start()
+    weights = worths(plan.probe, case.x, case.goal, donors, case.seeds("windows"), advance)
+    clock.lap("metrics", [EVIDENCE])
+    return replace(case, worths=weights)
+
+
+def evidence_arrays(worths: Worths, donors: Int[Tensor, "n d"]) -> dict[str, np.ndarray]:
+    """The fields of `heatproof.results.Evidence`, of the samples of a chunk."""
+    windows = worths.windows
+    return {
+        "starts": windows.starts.int().numpy(), "widths": windows.widths.int().numpy(),
+        "scale": windows.scale.int().numpy(), "values": worths.values.numpy(), "donors": donors.numpy(),
+        "span": worths.span.numpy(),
+    }  # fmt: skip
+
+
+def _control(
+    plan: Plan, base: judging.Case, maps: Mapping[Spec, Tensor], chunks: Mapping[Spec, Chunk], clock: Clock
 ) -> None:
-    """Adds the self-checks of metrics on those samples that are chosen for them; changed inputs are explained once."""
-    metrics = [metric for metric in plan.metrics if self_checks.applies(metric)]
-    chosen = torch.isin(base.index, self_checks.checked_rows(len(plan.samples))).nonzero()[:, 0]
-    few = {method: maps[method][chosen.to(maps[method].device)] for method in plan.methods if method in maps}
-    if not metrics or not len(chosen) or not few:
+    """Adds the scores of each method's own controls, which are the same with every fill."""
+    methods = [method for method in plan.methods if method in maps]
+    if not plan.questions or not methods or base.worths is None:
         return
-    first = next(iter(chunks))
-    clocks[first].start()
-    part = judging.take(base, chosen)
-    changed: dict[Spec, Tensor] = {}
-
-    def explain(method: Spec, x: Tensor) -> Tensor:
-        if method not in changed:
-            changed[method] = explainer(method)(plan.probe, x, target=part.goal, index=part.index, seed=plan.seed)
-            clocks[first].lap("self_checks", [CHANGED])
-        return changed[method]
-
-    near = self_checks.nearby(part)
-    clocks[first].lap("self_checks", [CHANGED])
-    shared = [metric for metric in metrics if not follows_fill(metric)]
-    for fill, chunk in chunks.items():
-        clocks[fill].start()
-        asked = metrics if fill == first else [metric for metric in metrics if metric not in shared]
-        lap = partial(clocks[fill].lap, "self_checks")
-        scores = self_checks.metric_checks(_with_fill(part, fill), near, few, explain, asked, lap)
-        for (check, method, metric), values in scores.items():
-            getattr(chunk, check)[method, metric] = values
-        if fill != first:
-            _share(chunks[first], chunk, shared)
-        release(base.x.numel())
-
-
-def _share(source: Chunk, chunk: Chunk, metrics: Sequence[Spec]) -> None:
-    """Take over the self-checks of metrics that do not depend on the fill."""
-    for theirs, mine in ((source.inverted, chunk.inverted), (source.noisy, chunk.noisy)):
-        mine |= {cell: values for cell, values in theirs.items() if cell[1] in metrics}
+    clock.start()
+    others, control = dict[Spec, Tensor](), ""
+    try:
+        question = question_of(plan.probe, base.x, base.goal, plan.seed)
+        control = question.control
+        others = other_maps(question, base.x, methods, base.index, plan.seed)
+    except NotApplicable as error:
+        reason(Spec("own-controls"), error)
+    clock.lap("self_checks", [CHANGED])
+    scores = control_scores(base, {method: maps[method] for method in methods}, others, control, plan.questions)
+    for cell, values in scores:
+        for chunk in chunks.values():
+            chunk.own[cell] = values.numpy()
+    clock.lap("self_checks", [OWN])
+    release(base.x.numel())
 
 
 def _device(probe: Probe) -> torch.device:

@@ -78,7 +78,9 @@ def _pairs(samples: Samples) -> Explained:
     ids = tuple(f"{names[i]} [{samples.classes[k]}]" for i, k in zip(rows.tolist(), labels.tolist(), strict=True))
     used = len(rows.unique())
     counts = {"samples": used, "pairs": len(rows), "left_out": len(samples) - used}
-    return Explained(replace(samples.take(rows), ids=ids), labels, POSITIVE, counts)
+    groups = samples.groups or tuple(map(str, range(len(samples))))
+    pairs = replace(samples.take(rows), ids=ids, groups=tuple(groups[i] for i in rows.tolist()))
+    return Explained(pairs, labels, POSITIVE, counts)
 
 
 def _text(target: Any, samples: Samples) -> str:

@@ -18,7 +18,8 @@ from heatproof.registry import Spec
 Stage = Literal["methods", "metrics", "self_checks"]
 STAGES: tuple[Stage, ...] = ("methods", "metrics", "self_checks")
 PASSES = "passes"
-CHANGED = "changed inputs"  # drawn, and explained, once for the self-checks of all metrics
+CHANGED = "another class"  # explained once by every method, as its control
+EVIDENCE, OWN = "evidence", "own controls"
 Costs = dict[str, dict[str, float]]
 
 
@@ -55,7 +56,7 @@ class Clock:
 
     def share(self, other: Clock, metrics: Iterable[Spec]) -> None:
         """Take over what was done once for both: the methods, the given metrics, and what their self-checks share."""
-        names = {*map(str, metrics), CHANGED}
+        names = {*map(str, metrics), CHANGED, EVIDENCE, OWN}
         self.costs["methods"] = other.costs["methods"]
         for stage in ("metrics", "self_checks"):
             self.costs[stage].update({name: s for name, s in other.costs[stage].items() if name in names})

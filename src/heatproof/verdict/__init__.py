@@ -1,8 +1,11 @@
 """Which method to use on this model and data, computed from the results of a study.
 
-checks, eligibility     what the model, the metrics and the methods must pass
-leader, decision        which method leads, by how much, and what follows
-agreement               with the planted truth; fill_dependence: whether the fill decides
+checks                  what the model must pass
+questions               the scores that answer the two questions: where, and how much
+eligibility             each method against its own controls
+decision                which methods are named, and why none is
+evidence                how concentrated and how reliable the evidence itself is
+agreement               of the metrics with the planted truth
 basis, findings         everything read off a study once; what a reader should know, as records
 wording                 decisions and findings in words
 record, judgement       the verdict; what reports and terminals are made from
@@ -10,21 +13,21 @@ files                   verdict.json
 """
 
 from heatproof.verdict.agreement import Agreement, Calibration
-from heatproof.verdict.checks import MetricCheck
-from heatproof.verdict.decision import Decision
-from heatproof.verdict.eligibility import MethodCheck
-from heatproof.verdict.fill_dependence import FillDependence
+from heatproof.verdict.decision import Comparison, Decision
+from heatproof.verdict.eligibility import ControlTest, MethodCheck
+from heatproof.verdict.evidence import ClassEvidence
 from heatproof.verdict.judgement import Judgement, verdict
 from heatproof.verdict.record import Verdict
 
 __all__ = [
     "Agreement",
     "Calibration",
+    "ClassEvidence",
+    "Comparison",
+    "ControlTest",
     "Decision",
-    "FillDependence",
     "Judgement",
     "MethodCheck",
-    "MetricCheck",
     "Verdict",
     "verdict",
 ]

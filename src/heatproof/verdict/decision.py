@@ -1,36 +1,49 @@
 """Which method to use on this model and data, or why none is named.
 
     (0) The model must have learnt something (checks).
-    (1) A metric must be valid: able to tell a real map from a wrong one here (checks).
-    (2) A method must be eligible: beat every control, pass every sanity check that was made (eligibility).
-    (3) Metrics of region rank the methods where they are valid; else those of faithfulness and localisation do. Ranks
-        are averaged within a family of metrics, then over the families.
-    (4) Friedman's test and Holm-corrected paired tests give the top group: those that no other is better than (leader).
-    (5) The support is the share of resamples, over samples and fills, in which the leader stays first.
+    (1) A method must be eligible: beat its own controls (eligibility).
+    (2) For each question the eligible methods are named that are not worse than any other eligible one by as much as
+        the smallest difference that matters: the lower limit of their mean difference lies above minus that (IUT).
+    (3) Methods named for both questions are the answer. Where there is none, each question has its own.
 
-A method is named only if it is in the top group, its support reaches the confidence level, and the interval of its
-margin over the next lies above 0. Where a single method is eligible, the controls are its rivals, and it must also have
-passed a sanity check.
+With fewer than 48 samples nothing is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from heatproof.records import Finding
-from heatproof.results.record import Results
-from heatproof.verdict.checks import LEAST
-from heatproof.verdict.eligibility import MethodCheck
-from heatproof.verdict.leader import Lead, lead
+import numpy as np
 
-Kind = Literal[
-    "use", "use-only-eligible", "not-significantly-different", "leader-uncertain", "only-eligible-uncertain",
-    "only-eligible-without-controls", "only-eligible-without-sanity-check", "too-few-samples", "no-methods",
-    "model-has-not-learnt", "no-valid-metric", "no-eligible-method",
+from heatproof import stats
+from heatproof.records import Estimate, Finding
+from heatproof.results.record import Results
+from heatproof.verdict.eligibility import MethodCheck, samples_needed
+from heatproof.verdict.questions import QUESTIONS, Question, scores
+
+FEWEST = 48  # samples below which no method is named
+Kind = Literal["use", "interchangeable", "by question", "none", "cannot tell yet"]
+Reason = Literal[
+    "", "no-methods", "model-has-not-learnt", "no-evidence", "no-own-controls", "no-eligible-method", "too-few-samples",
+    "not-yet-shown", "not-separated",
 ]  # fmt: skip
-Doubt = Literal["better-method", "support", "margin"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two eligible methods compared for one question.
+
+    Attributes:
+        ahead: by how much the first scores more than the second, with interval.
+    """
+
+    question: Question
+    first: str
+    second: str
+    ahead: Estimate
 
 
 @dataclass(frozen=True)
@@ -38,87 +51,128 @@ class Decision:
     """What is decided, and what it rests on.
 
     Attributes:
-        kind: "use" and "use-only-eligible" name a method, all others name none.
-        winner: the method named, or None. group: the methods at the top; empty where none is eligible.
-        samples: how many were studied. level: the confidence level asked for.
-        lead: how far the leader is ahead; None where no method is eligible. doubts: what keeps it from being named.
-        model: what the check of the model found. controls: those that some method does not beat.
-        passed: the sanity checks that the leader passed. barred: why methods are not eligible: "controls",
-            "sanity-checks" or "both".
+        kind: the answer. reason: why no method is named, where none is.
+        trusted: the methods named; where, how_much: those named for each question.
+        samples: how many were studied. level: the confidence level. delta: the smallest difference that matters.
+        needed: about how many samples in all would give an answer; NaN where there is one or none is expected.
+        comparisons: of every two eligible methods for each question. model: what the check of the model gave.
     """
 
     kind: Kind
     samples: int
     level: float
-    winner: str | None = None
-    group: tuple[str, ...] = ()
-    lead: Lead | None = None
-    doubts: tuple[Doubt, ...] = ()
+    delta: float
+    reason: Reason = ""
+    trusted: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
+    how_much: tuple[str, ...] = ()
+    needed: float = math.nan
+    comparisons: tuple[Comparison, ...] = ()
     model: Finding | None = None
-    controls: tuple[str, ...] = ()
-    passed: tuple[str, ...] = ()
-    barred: Literal["", "controls", "sanity-checks", "both"] = ""
+    open: tuple[Question, ...] = field(default=())
 
 
 def decide(
-    studies: Sequence[Results],
-    *,
-    model: Finding | None,
-    valid: Sequence[str],
-    ranking_metrics: Sequence[str],
-    methods: Sequence[MethodCheck],
+    results: Results, checks: Sequence[MethodCheck], *, model: Finding | None, asked: Sequence[Question], delta: float
 ) -> Decision:
-    """The decision on a study (with each of its fills).
+    """The decision on a study.
 
     Args:
-        model: what the check of the model found. valid: the valid metrics; ranking_metrics: those of them that rank.
-        methods: the checks of all methods, under every fill.
+        checks: of all methods. model: what the check of the model gave. asked: the questions that have a metric.
     """
-    samples, level = len(studies[0]), studies[0].level
-    if not methods:
-        return Decision("no-methods", samples, level)
+    samples, level = len(results), results.level
+
+    def without(kind: Kind, reason: Reason, needed: float = math.nan) -> Decision:
+        return Decision(kind, samples, level, delta, reason, needed=needed, model=model)
+
+    if not checks:
+        return without("none", "no-methods")
     if model is not None and model.severity == "bad":
-        return Decision("model-has-not-learnt", samples, level, model=model)
-    if not valid:
-        return Decision("no-valid-metric", samples, level)
-    eligible = [check.method for check in methods if check.eligible]
+        return without("none", "model-has-not-learnt")
+    defined = max(check.overall.n for check in checks)
+    if not asked or not defined:
+        return without("cannot tell yet", "no-evidence")
+    if all(not check.controls for check in checks):
+        return without("cannot tell yet", "no-own-controls")
+    if defined < FEWEST:
+        return without("cannot tell yet", "too-few-samples", FEWEST)
+    eligible = [check.method for check in checks if check.eligible]
     if not eligible:
-        controls = tuple(sorted({name for check in methods for name in check.not_better_than}))
-        all_lose = all(check.not_better_than for check in methods)
-        barred: Literal["controls", "sanity-checks", "both"] = (
-            "sanity-checks" if not controls else "controls" if all_lose else "both"
-        )
-        return Decision("no-eligible-method", samples, level, model=model, controls=controls, barred=barred)
-    ahead = lead(studies, eligible, ranking_metrics)
-    passed = next(check.passed for check in methods if check.method == ahead.leader)
-    kind = _kind(ahead, level, passed)
-    winner = ahead.leader if kind in ("use", "use-only-eligible") else None
-    group = () if ahead.samples < LEAST else (winner,) if winner else ahead.group
-    return Decision(kind, samples, level, winner, group, ahead, _doubts(ahead, level), model, passed=passed)
+        waiting = [check.needed for check in checks if check.standing == "not yet shown" and check.controls]
+        if not waiting:
+            return without("none", "no-eligible-method")
+        return without("cannot tell yet", "not-yet-shown", min(waiting))
+    comparisons = compared(results, eligible, asked)
+    names = {question: named(comparisons, eligible, question, delta) for question in asked}
+    return _answer(results, eligible, names, comparisons, model, delta)
 
 
-def _kind(ahead: Lead, level: float, passed: Sequence[str]) -> Kind:
-    """What is said where at least one method is eligible."""
-    if ahead.samples < LEAST:
-        return "too-few-samples"
-    if len(ahead.order) > 1:
-        if ahead.significant(level):
-            return "use"
-        return "not-significantly-different" if len(ahead.group) > 1 else "leader-uncertain"
-    if not ahead.rival:
-        return "only-eligible-without-controls"
-    if not ahead.significant(level):
-        return "only-eligible-uncertain"
-    return "use-only-eligible" if passed else "only-eligible-without-sanity-check"
+def _answer(
+    results: Results,
+    eligible: Sequence[str],
+    names: Mapping[Question, tuple[str, ...]],
+    comparisons: tuple[Comparison, ...],
+    model: Finding | None,
+    delta: float,
+) -> Decision:
+    """What follows from the methods named for each question."""
+    both = tuple(name for name in eligible if all(name in part for part in names.values()))
+    open_ = tuple(question for question, part in names.items() if not part)
+    kind: Kind = "use" if len(both) == 1 else "interchangeable" if both else "by question"
+    reason: Reason = ""
+    if len(open_) == len(names):
+        kind, reason = "cannot tell yet", "not-separated"
+    needed = max((_needed(comparisons, eligible, question, delta) for question in open_), default=math.nan)
+    trusted = both or tuple(dict.fromkeys(name for question in QUESTIONS for name in names.get(question, ())))
+    return Decision(
+        kind, len(results), results.level, delta, reason, trusted, names.get("where", ()), names.get("how much", ()),
+        needed, comparisons, model, open_,
+    )  # fmt: skip
 
 
-def _doubts(ahead: Lead, level: float) -> tuple[Doubt, ...]:
-    """Why the leader is not significantly ahead."""
-    doubts: list[Doubt] = []
-    if ahead.leader not in ahead.group:
-        doubts.append("better-method")
-    if ahead.support < level:
-        doubts.append("support")
-    if ahead.margin is not None and not ahead.margin.low > 0:
-        doubts.append("margin")
-    return tuple(doubts)
+def compared(results: Results, methods: Sequence[str], asked: Sequence[Question]) -> tuple[Comparison, ...]:
+    """Every two methods compared for each question, in samples where both have a score."""
+    rows, columns = list[tuple[Question, str, str]](), list[np.ndarray]()
+    for question in asked:
+        values = {name: scores(results, name, question) for name in methods}
+        for i, first in enumerate(methods):
+            for second in methods[i + 1 :]:
+                a, b = values[first], values[second]
+                if a is not None and b is not None:
+                    rows.append((question, first, second))
+                    columns.append(a - b)
+    if not rows:
+        return ()
+    means = stats.differences(np.stack(columns, axis=1), groups=results.groups, level=results.level)
+    return tuple(Comparison(*row, mean) for row, mean in zip(rows, means, strict=True))
+
+
+def named(
+    comparisons: Sequence[Comparison], methods: Sequence[str], question: Question, delta: float
+) -> tuple[str, ...]:
+    """The methods that are not worse than any other by as much as ``delta``."""
+    return tuple(name for name in methods if all(low > -delta for low in _limits(comparisons, name, question).values()))
+
+
+def _limits(comparisons: Sequence[Comparison], name: str, question: Question) -> dict[str, float]:
+    """The lower limit of how far a method is ahead of each other."""
+    limits = {}
+    for one in comparisons:
+        if one.question == question and name in (one.first, one.second):
+            other = one.second if name == one.first else one.first
+            limits[other] = one.ahead.low if name == one.first else -one.ahead.high
+    return limits
+
+
+def _needed(comparisons: Sequence[Comparison], methods: Sequence[str], question: Question, delta: float) -> float:
+    """About how many samples would name the method that needs the fewest."""
+    most = []
+    for name in methods:
+        needed = [0.0]
+        for one in comparisons:
+            if one.question == question and name in (one.first, one.second):
+                e, sign = one.ahead, 1 if name == one.first else -1
+                ahead = sign * e.mean + delta > 0
+                needed.append(samples_needed(e, -sign * delta) if ahead else math.inf)
+        most.append(max(needed))
+    return min(most, default=math.inf)

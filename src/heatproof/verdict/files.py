@@ -12,7 +12,7 @@ from typing import Any
 from heatproof.files import writing
 from heatproof.verdict.judgement import Judgement
 
-NAME, FORMAT = "verdict.json", 1
+NAME, FORMAT = "verdict.json", 2
 
 
 def save(judgement: Judgement, folder: Path) -> Path:
@@ -24,21 +24,22 @@ def save(judgement: Judgement, folder: Path) -> Path:
     page = {
         "heatproof": "verdict",
         "format": FORMAT,
-        "decision": verdict.decision.kind,
-        "winner": verdict.winner,
-        "group": verdict.group,
-        "support": verdict.support,
-        "margin": None if verdict.margin is None else asdict(verdict.margin),
-        "agreement": verdict.agreement,
+        "kind": verdict.kind,
+        "trusted": verdict.trusted,
+        "where": verdict.where,
+        "how_much": verdict.how_much,
+        "samples_needed": verdict.samples_needed,
+        "smallest_difference": verdict.decision.delta,
         "text": verdict.text,
+        "methods": [asdict(check) for check in verdict.methods],
+        "decision": asdict(verdict.decision),
         "findings": [
             {**asdict(finding), "text": statement.text}
             for statement in judgement.statements
             for finding in statement.findings
         ],
-        "metrics": [asdict(check) for check in verdict.metrics],
-        "methods": [asdict(check) for check in verdict.methods],
-        "ranked_by": verdict.ranked,
+        "questions": judgement.questions,
+        "agreement": judgement.agreement,
         "fills": [study.fill for study in judgement.studies],
         "samples": len(judgement.results),
         "level": judgement.results.level,

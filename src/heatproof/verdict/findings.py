@@ -8,9 +8,10 @@ import numpy as np
 
 from heatproof.records import Finding, Severity
 from heatproof.verdict.basis import Basis
-from heatproof.verdict.checks import bears_on_truth
 
-FEW, MANY = 10, 1_000_000  # samples: too few to compare, and more than anyone has
+FEW = 10  # samples: too few to compare
+SPREAD = 0.1  # of the margin: what the best window holds beyond its area where evidence is called spread out
+RELIABLE = 0.2  # correlation of worths between donors below which the evidence of a class is called unreliable
 MISSING = 0.05  # share of samples without a value from which it is said
 ORDER: tuple[Severity, ...] = ("bad", "note", "good")
 
@@ -28,107 +29,53 @@ def _model(basis: Basis) -> list[Finding]:
     return [] if basis.model_check is None else [basis.model_check]
 
 
-def _controls(basis: Basis) -> list[Finding]:
-    """The methods that do not beat every control, those with the same controls together."""
-    controls, lost = basis.results.controls, basis.not_better_than
-    if not controls:
-        return [Finding("no-control", "note")]
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for method, names in lost.items():
-        groups.setdefault(names, []).append(method)
-    rows = [
-        Finding("not-better-than-controls", "bad", tuple(methods), objects=names)
-        for names, methods in groups.items()
-        if names
-    ]
-    if not rows and basis.ranks_with_controls:
-        fills = {"fills": len(basis.studies)}
-        rows = [Finding("better-than-controls", "good", tuple(lost), objects=controls, numbers=fills)]
-    return rows
-
-
-def _sanity(basis: Basis) -> list[Finding]:
-    """Which methods fail a sanity check, by check; whether any check was made at all."""
+def _own_controls(basis: Basis) -> list[Finding]:
+    """The methods that do not beat, or are not yet shown to beat, each of their own controls."""
     checks = basis.method_checks
-    failed = dict.fromkeys(metric for check in checks for metric in check.failed)
-    rows = [
-        Finding(
-            "maps-do-not-change", "bad", tuple(c.method for c in checks if metric in c.failed), metric,
-            str(basis.results.fact(metric, "must_change_with") or "parameters"),
-        )
-        for metric in failed
-    ]  # fmt: skip
-    if not any(check.passed or check.failed for check in checks):
-        return [Finding("no-sanity-check", "note")]
+    if not basis.questions:
+        return [Finding("no-question", "bad")]
+    if not any(check.controls for check in checks):
+        return [Finding("no-own-controls", "bad")]
     eligible = basis.eligible
+    rows = []
+    for control in dict.fromkeys(name for check in checks for name in check.barred_by):
+        methods = tuple(check.method for check in checks if control in check.barred_by)
+        rows.append(Finding("barred", "note" if eligible else "bad", methods, reason=control))
+    waiting = [check for check in checks if check.standing == "not yet shown"]
+    for control in dict.fromkeys(name for check in waiting for name in check.open):
+        few = [check for check in waiting if control in check.open]
+        needed = max(test.needed for check in few for test in check.controls if test.control == control)
+        methods = tuple(check.method for check in few)
+        rows.append(Finding("not-yet-shown", "note", methods, reason=control, numbers={"needed": needed}))
     numbers = {"eligible": len(eligible), "methods": len(checks)}
-    severity: Severity = "good" if eligible else "bad"
-    return [*rows, Finding("eligible-methods", severity, eligible, numbers=numbers)]
-
-
-def _validity(basis: Basis) -> list[Finding]:
-    """How many metrics are valid, and why others are not."""
-    checks = basis.metric_checks
-    if not checks:
-        return [Finding("no-comparable-metric", "bad")]
-    rows = [Finding("metric-not-valid", "note", metric=c.metric, reason=c.reason) for c in checks if not c.valid]
-    severity: Severity = "bad" if not basis.valid else "good" if len(basis.valid) == len(checks) else "note"
-    numbers = {"valid": len(basis.valid), "metrics": len(checks)}
-    return [*rows, Finding("valid-metrics", severity, basis.valid, numbers=numbers)]
+    return [*rows, Finding("eligible-methods", "good" if eligible else "bad", eligible, numbers=numbers)]
 
 
 def _contradicting(basis: Basis) -> list[Finding]:
-    """Valid metrics that put none of the methods at the top first."""
-    decision = basis.decision
-    if decision.lead is None or len(decision.lead.order) == 1:
+    """Other metrics by which none of the methods named is among the best."""
+    trusted = set(basis.decision.trusted)
+    asked = {metric for metrics in basis.questions.values() for metric in metrics}
+    if not trusted or len(basis.results.methods) < 2:
         return []
     rows = []
-    for metric in (m for m in basis.valid if bears_on_truth(basis.results, m)):
+    for metric in (m for m in basis.testable if m not in asked):
         top = basis.results.ranking(metric).top
-        if not set(top) & set(decision.group):
+        if top and not set(top) & trusted:
             rows.append(Finding("metric-ranks-otherwise", "note", tuple(sorted(top)), metric))
     return rows
 
 
-def _fills(basis: Basis) -> list[Finding]:
-    """Whether the fill decides which method leads."""
-    dependence = basis.fill_dependence
-    if len(basis.studies) < 2 or dependence is None:
-        return []
-    fills, leaders = tuple(dependence.leaders), tuple(dependence.leaders.values())
-    reason = "eligible-methods" if dependence.eligible else "all-methods"
-    if not dependence.changes:
-        severity: Severity = "good" if dependence.eligible else "note"
-        return [Finding("leader-does-not-depend-on-fill", severity, fills, reason=reason, objects=leaders[:1])]
-    rows = [
-        Finding("leader-depends-on-fill", "note" if dependence.shared else "bad", fills, reason=reason, objects=leaders)
-    ]
-    if dependence.shared:
-        rows.append(Finding("top-with-every-fill", "note", dependence.shared, numbers={"fills": len(fills)}))
-    return rows
-
-
-def _by_metric(basis: Basis) -> list[Finding]:
-    """Valid metrics by which some method does not beat every control."""
-    rows = []
-    for metric, ranking in basis.by_metric.items():
-        lost = {method: names for method, names in ranking.not_better_than.items() if names}
-        if not lost or metric in _invalid(basis) or not bears_on_truth(basis.results, metric):
-            continue
-        controls = tuple(dict.fromkeys(name for names in lost.values() for name in names))
-        none = len(lost) == len(ranking.rows) > 1
-        rows.append(
-            Finding(
-                "metric-no-better-than-controls", "bad" if none else "note", tuple(lost), metric,
-                reason="no-method" if none else "some-methods", objects=controls,
-                numbers={"methods": len(ranking.rows)},
-            )
-        )  # fmt: skip
-    return rows
-
-
-def _invalid(basis: Basis) -> set[str]:
-    return {check.metric for check in basis.metric_checks if not check.valid}
+def _evidence(basis: Basis) -> list[Finding]:
+    """Whether the evidence lies in one place, and which classes it does not serve."""
+    rows, concentration = [], basis.concentration
+    if concentration is not None and concentration.n >= FEW and concentration.high < SPREAD:
+        rows.append(Finding("evidence-everywhere", "note", numbers={"concentration": round(concentration.mean, 3)}))
+    classes = basis.class_evidence
+    few = tuple(one.name for one in classes if one.samples < FEW)
+    if few and len(classes) > 1:
+        rows.append(Finding("class-has-few-samples", "note", few, numbers={"least": FEW}))
+    unreliable = tuple(one.name for one in classes if one.samples >= FEW and one.reliability.high < RELIABLE)
+    return rows + ([Finding("class-evidence-unreliable", "note", unreliable)] if unreliable else [])
 
 
 def _families(basis: Basis) -> list[Finding]:
@@ -166,31 +113,21 @@ def _strata(basis: Basis) -> list[Finding]:
     numbers = {"incorrect": incorrect, "samples": len(results)}
     if incorrect < FEW:
         return [Finding("few-incorrect", "note", numbers=numbers)]
-    means, first = _means(basis.ranks("incorrect")), basis.rows[0].method
-    if not np.isfinite(means).any() or results.methods[int(np.nanargmin(means))] == first:
+    means, first = _means(basis.overall()[results.rows("incorrect")]), basis.rows[0].method
+    if not np.isfinite(means).any() or results.methods[int(np.nanargmax(means))] == first:
         return []
-    leader = results.methods[int(np.nanargmin(means))]
+    leader = results.methods[int(np.nanargmax(means))]
     return [Finding("other-leader-on-incorrect", "note", (leader,), numbers=numbers, objects=(first,))]
 
 
-def _power(basis: Basis) -> list[Finding]:
-    """How many samples would separate the first two, where they do not differ significantly."""
-    rows = basis.rows
-    if len(rows) < 2 or not set(rows[0].letters) & set(rows[1].letters):
+def _groups(basis: Basis) -> list[Finding]:
+    """Rows that are not independent: pairs of a sample and a label, or samples of one patient or slide."""
+    counts, groups = basis.results.about.get("pairs"), basis.results.groups
+    if counts and counts["pairs"] > counts["samples"]:
+        return [Finding("rows-are-pairs", "note", numbers=counts)]
+    if groups is None:
         return []
-    pair = (rows[0].method, rows[1].method)
-    needed, n = basis.samples_needed[pair], basis.ranking().samples
-    if not np.isfinite(needed) or needed > MANY:
-        return [Finding("more-samples-will-not-separate", "note", pair)]
-    if needed <= n:
-        return []
-    return [Finding("more-samples-needed", "note", pair, numbers={"needed": needed, "samples": n})]
-
-
-def _pairs(basis: Basis) -> list[Finding]:
-    """Rows that are pairs of a sample and a label: those of one sample are not independent."""
-    counts = basis.results.about.get("pairs")
-    return [Finding("rows-are-pairs", "note", numbers=counts)] if counts and counts["pairs"] > counts["samples"] else []
+    return [Finding("samples-are-grouped", "note", numbers={"samples": len(groups), "groups": len(np.unique(groups))})]
 
 
 def _missing(basis: Basis) -> list[Finding]:
@@ -213,6 +150,5 @@ def _means(ranks: np.ndarray) -> np.ndarray:
 
 
 _PARTS: tuple[Callable[[Basis], list[Finding]], ...] = (
-    _model, _controls, _sanity, _validity, _contradicting, _fills, _by_metric, _families, _planted, _strata, _power,
-    _pairs, _missing,
+    _model, _own_controls, _contradicting, _evidence, _families, _planted, _strata, _groups, _missing,
 )  # fmt: skip

@@ -16,12 +16,6 @@ class Judgement(Basis):
     """The basis of a verdict, with the verdict and the findings."""
 
     @property
-    def plain(self) -> dict[str, str]:
-        """The controls in plain words, by their labels."""
-        facts = self.results.about.get("method_facts", {})
-        return {name: str(facts.get(name, {}).get("description", "")) for name in self.results.controls}
-
-    @property
     def level_text(self) -> str:
         """The confidence level, as "95 %"."""
         return f"{100 * self.results.level:g} %"
@@ -34,30 +28,17 @@ class Judgement(Basis):
     @cached_property
     def statements(self) -> tuple[wording.Statement, ...]:
         """The findings in sentences."""
-        return wording.statements(self.findings, plain=self.plain)
+        return wording.statements(self.findings)
 
     @cached_property
     def verdict(self) -> Verdict:
         """What the evidence says."""
-        decision = self.decision
-        lead = decision.lead
-        return Verdict(
-            decision.winner,
-            decision.group,
-            float("nan") if lead is None else lead.support,
-            None if lead is None else lead.margin,
-            self.agreement,
-            wording.decision(decision, plain=self.plain),
-            self.findings,
-            decision,
-            self.metric_checks,
-            self.method_checks,
-            () if lead is None else self.ranking_metrics,
-        )
+        text = wording.decision(self.decision, self.method_checks)
+        return Verdict(self.decision, self.method_checks, text, self.findings)
 
 
 def verdict(results: Results, *others: Results) -> Verdict:
-    """The verdict of a study; ``others`` are the same study with other fills, which are then resampled too.
+    """The verdict of a study; ``others`` are the same study with other fills.
 
     Raises: InputError where the others have other methods, metrics or samples.
     """
