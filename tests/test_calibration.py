@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from heatproof.studies.self_checks import upside_down
 from scipy.stats import kendalltau, spearmanr
 
 from heatproof import nets
@@ -14,7 +15,6 @@ from heatproof.facade import Results, study
 from heatproof.records import Samples
 from heatproof.stats import samples_needed
 from heatproof.studies.options import StudyOptions
-from heatproof.studies.self_checks import upside_down
 from heatproof.verdict.agreement import calibrate, tau
 
 from .test_verdict import CONTROLS, built, learnt

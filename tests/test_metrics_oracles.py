@@ -21,6 +21,7 @@ from heatproof.fills import Canvas
 from heatproof.metrics import Case, case, metrics, score
 from heatproof.metrics.faithfulness import _drawn
 from heatproof.probe import Goal, Probe
+from heatproof.probe.worth import Windows, donors_of
 from heatproof.registry import Spec
 from heatproof.segments import boxes as equal_boxes
 from heatproof.segments import segments as slic
@@ -315,50 +316,6 @@ def relevance_mass(one: One) -> float:
     return float(mass[one.mask].sum() / mass.sum())
 
 
-KEEP = 0.97  # an untrained network loses little without its input
-
-
-def boxed(one: One) -> One:
-    """The sample with the greedily cut box in place of its mask."""
-    size, score = one.map.shape, one.f(one.x)
-    ends = [(0, length) for length in size]
-
-    def alone(box: list[tuple[int, int]]) -> np.ndarray:
-        kept = np.zeros(size, dtype=bool)
-        kept[tuple(slice(a, b) for a, b in box)] = True
-        return kept
-
-    if one.f(one.filled(range(one.p))) >= KEEP * score:
-        return replace(one, mask=np.zeros(size, dtype=bool))
-    while True:
-        tries = []
-        for axis, length in enumerate(size):
-            step, (a, b) = max(1, round(length / 8)), ends[axis]
-            for end in ((a + step, b), (a, b - step)):
-                if end[1] > end[0]:
-                    box = [end if i == axis else ends[i] for i in range(len(size))]
-                    tries.append((one.f(one.filled(np.flatnonzero(~alone(box)))), box))
-        best = max(tries, key=lambda item: item[0], default=(-1.0, ends))
-        if best[0] < KEEP * score:
-            return replace(one, mask=alone(ends))
-        ends = best[1]
-
-
-@oracle("region-pointing-game")
-def region_pointing_game(one: One) -> float:
-    return pointing_game(boxed(one)) if boxed(one).mask.any() else math.nan
-
-
-@oracle("region-relevance-mass")
-def region_relevance_mass(one: One) -> float:
-    return relevance_mass(boxed(one)) if boxed(one).mask.any() else math.nan
-
-
-@oracle("region-relevance-rank")
-def region_relevance_rank(one: One) -> float:
-    return relevance_rank(boxed(one)) if boxed(one).mask.any() else math.nan
-
-
 @oracle("energy-pointing-game")
 def energy_pointing_game(one: One) -> float:
     box = np.zeros_like(one.mask)
@@ -574,16 +531,79 @@ def cases(request: pytest.FixtureRequest) -> tuple[list[One], dict[str, Any]]:
     return ones, {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain}
 
 
+# Evidence
+
+
+def worths_of(one: One) -> list[tuple[int, list[int], float]]:
+    """The size, the flat positions and the worth of every window, one exchange after the other."""
+    size = one.map.shape
+    pool = others(len(size))
+    logits = one.probe.logits(pool)
+    goal, index = Goal(torch.tensor([one.target])), torch.tensor([one.number])
+    places = donors_of(goal, one.probe.logits(one.x[None]), logits, draws.seeds(0, "donors", index))[0].tolist()
+    windows = Windows.over(size, draws.seeds(0, "windows", index))
+
+    def margin(x: Tensor) -> float:
+        z = one.z(x)
+        return float(z[one.target] - max(z[k] for k in range(len(z)) if k != one.target))
+
+    rows = []
+    for k in range(len(windows)):
+        corner, width = windows.starts[0, k].tolist(), windows.widths[k].tolist()
+        place = list(product(*(range(a, a + w) for a, w in zip(corner, width, strict=True))))
+        flat = [int(np.ravel_multi_index(at, size)) for at in place]
+        rest = [i for i in range(one.p) if i not in set(flat)]
+        gains = [margin(one.filled(rest, pool[d])) - margin(one.filled(flat, pool[d])) for d in places]
+        rows.append((int(windows.scale[k]), flat, sum(gains) / len(gains)))
+    return rows
+
+
+@oracle("window-correlation")
+def window_correlation(one: One) -> float:
+    rows = worths_of(one)
+    parts = []
+    for scale in sorted({scale for scale, _, _ in rows}):
+        pairs = [(one.flat[flat].mean(), worth) for s, flat, worth in rows if s == scale]
+        if len(pairs) > 2:
+            parts.append(correlation(*zip(*pairs, strict=True)))
+    return sum(parts) / len(parts)
+
+
+@oracle("window-localisation")
+def window_localisation(one: One) -> float:
+    rows, values = worths_of(one), []
+    for scale in sorted({scale for scale, _, _ in rows}):
+        _, flat, _ = max((row for row in rows if row[0] == scale), key=lambda row: row[2])
+        area = len(flat) / one.p
+        positive = np.maximum(one.flat, 0)
+        pointing = float(one.order[0] in flat)
+        mass = positive[flat].sum() / positive.sum()
+        rank = len({*one.order[: len(flat)]} & {*flat}) / len(flat)
+        values += [(v - area) / (1 - area) for v in (pointing, mass, rank)]
+    return sum(values) / len(values)
+
+
 def test_every_metric_has_an_oracle() -> None:
     assert sorted(ORACLES) == sorted(metrics)
+
+
+EVIDENCE = ("window-correlation", "window-localisation")
+
+
+def others(rank: int) -> Tensor:
+    """Samples to draw donors from."""
+    return 6 * inputs(rank, 24)
 
 
 @pytest.mark.parametrize("name", sorted(ORACLES))
 def test_metric_equals_its_oracle(name: str, cases: tuple[list[One], dict[str, Any]]) -> None:
     ones, arguments = cases
     model, more = arguments["model"].model, {key: arguments[key] for key in ("mask", "explain")}
-    spec = f"{name}:enough={KEEP}" if name.startswith("region") else name
-    ours = score(arguments["model"], arguments["x"], arguments["map"], spec, relearnt=lambda _: shuffled(model), **more)
+    if name in EVIDENCE:
+        # Of a class that the toy model does not predict: all samples are donors then.
+        ones = [replace(one, target=(one.target + 1) % CLASSES) for one in ones]
+        more |= {"fill": others(arguments["x"].ndim - 2), "target": torch.tensor([one.target for one in ones])}
+    ours = score(arguments["model"], arguments["x"], arguments["map"], name, relearnt=lambda _: shuffled(model), **more)
     want = torch.tensor([ORACLES[name](one) for one in ones], dtype=torch.float64)
     torch.testing.assert_close(ours, want, rtol=2e-3, atol=2e-4, equal_nan=True)
     assert ours.isfinite().any()

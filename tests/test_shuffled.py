@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heatproof.studies.self_checks import CHECKED, COPIES, SEEN
 from scipy.stats import spearmanr
 
 import heatproof as hp
@@ -19,7 +20,6 @@ from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.results.record import Results
 from heatproof.studies.cost import cost
-from heatproof.studies.self_checks import CHECKED, COPIES, SEEN
 from heatproof.studies.shuffled_labels import MEMORISE, shuffled_model
 
 from .small_study import options, studies, study
