@@ -114,8 +114,8 @@ def test_no_method_is_trusted_where_none_beats_its_own_controls() -> None:
 
 
 def test_nothing_is_told_yet_where_neither_method_is_shown_to_be_as_good_as_the_other() -> None:
-    answer = verdict(built({"one": 0.6, "two": 0.6}, noise=1.0, lost={"one": dict.fromkeys(OWN, 2.0),
-                                                                     "two": dict.fromkeys(OWN, 2.0)}, seed=1))  # fmt: skip
+    lost = dict.fromkeys(("one", "two"), dict.fromkeys(OWN, 2.0))
+    answer = verdict(built({"one": 0.6, "two": 0.6}, noise=1.0, lost=lost, seed=1))
     assert (answer.kind, answer.trusted) == ("cannot tell yet", ())
     assert answer.decision.reason == "not-separated"
     assert answer.samples_needed is not None

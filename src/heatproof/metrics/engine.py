@@ -57,8 +57,8 @@ def refuse(case: Case, spec: Spec) -> None:
         raise NotApplicable(f"{spec}: draws from other samples; pass them as fill=tensor (K, C, *S)")
     if "evidence" in needs and case.donors is None:
         raise NotApplicable(
-            f"{spec}: compares each sample with others that are predicted otherwise, and there are none; add samples of "
-            "which the model predicts another class"
+            f"{spec}: compares each sample with others that are predicted otherwise, and there are none; add samples "
+            "of which the model predicts another class"
         )
     if case.goal.task == "regression" and ("class" in needs or "probability" in needs):
         raise NotApplicable(

@@ -44,7 +44,8 @@ class Job:
 
     Attributes:
         rows: the places of its samples. logits: their class scores. fills: those to judge with.
-        donors: the places of their donors, -1 for none; None where no sample of the study has any. gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
+        donors: the places of their donors, -1 for none; None where no sample of the study
+            has any. gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
     """
 
     rows: Int[Tensor, " n"]

@@ -116,7 +116,7 @@ def control_test(results: Results, control: str, ahead: np.ndarray, least: float
 
 
 def samples_needed(mean: Estimate, least: float) -> float:
-    """How many samples would show that the mean is on its side of ``least``, at 80 % power; infinite where it is at it."""
+    """How many samples would show on which side of ``least`` the mean is, at 80 % power; infinite where it is there."""
     from scipy.special import ndtri
 
     z = float(ndtri((1 + mean.level) / 2))
