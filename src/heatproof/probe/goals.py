@@ -15,7 +15,7 @@ from heatproof.probe.entries import description
 from heatproof.probe.kinds import Task
 from heatproof.probe.outputs import predicted
 
-Score = Literal["probability", "logit"]
+Score = Literal["probability", "logit", "margin"]
 NOUNS: dict[Task, str] = {"classes": "classes", "labels": "labels", "regression": "outputs"}
 
 
@@ -89,10 +89,11 @@ class Goal:
         return replace(self, classes=self.classes[rows], against=against, mix=mix)
 
     def score(self, logits: Float[Tensor, "n k"], kind: Score, raw: Any = None) -> Float[Tensor, " n"]:
-        """The number explained: a probability in [0, 1], a logit, an output of a regression, or what the function
-        returns.
+        """The number explained: a probability in [0, 1], a logit, a margin, an output of a regression, or what the
+        function returns.
 
-        A contrast is sigmoid(z_target - z_against), or that difference of logits.
+        The margin of a class is its logit less the largest other one; that of a label is its logit. A contrast is
+        sigmoid(z_target - z_against), or that difference of logits.
 
         Raises: InputError where the function does not return one number a sample.
         """
@@ -113,7 +114,11 @@ class Goal:
             return gap.sigmoid() if kind == "probability" else gap
         if kind == "probability" and self.task != "regression":
             logits = logits.sigmoid() if self.task == "labels" else logits.softmax(1)
-        return logits.gather(1, self.classes[:, None])[:, 0]
+        chosen = self.classes[:, None]
+        value = logits.gather(1, chosen)[:, 0]
+        if kind == "margin" and self.task == "classes":
+            return value - logits.scatter(1, chosen, float("-inf")).amax(1)
+        return value
 
 
 def _targets(target: Any, logits: Float[Tensor, "n k"], task: Task) -> Int[Tensor, " n"]:
