@@ -203,7 +203,7 @@ class Shot:
     @cached_property
     def ablated(self) -> Float[Tensor, "n k"]:
         """The score with one channel at a time set to zero."""
-        count = self.A.shape[1]
+        count, kind = self.A.shape[1], self.runner.score
         cut = self._quickest(count)
 
         def without(samples: Tensor, channels: Tensor) -> Tensor:
@@ -218,8 +218,7 @@ class Shot:
         samples, channels = pairs % len(scores), pairs * (count - 1) // max(1, len(pairs) - 1)
         want = self.tail(without(samples, channels), samples)
         loose = max(1e-4, 4 * torch.finfo(self.out.dtype).eps)
-        scale = 1 if self.runner.score == "probability" else float(self.logits.abs().max())
-        scale += float(self.score.abs().max())
+        scale = float(self.score.abs().max()) + (1 if kind == "probability" else float(self.logits.abs().max()))
         alike = torch.allclose(scores[samples, channels], want, rtol=10 * loose, atol=loose * scale)
         return scores if alike else self.variants(count, without)
 
