@@ -65,7 +65,7 @@ def refuse(case: Case, spec: Spec) -> None:
             f"{spec}: is defined for the score of a class; the output of a regression may be 0 or negative"
         )
     if "probability" in needs and case.probe.score != "probability":
-        raise NotApplicable(f"{spec}: is defined for probabilities only, and the probe's score is a logit")
+        raise NotApplicable(f"{spec}: is defined for probabilities only, and the probe's score is a {case.probe.score}")
 
 
 @overload
