@@ -5,6 +5,7 @@ from heatproof.metrics import complexity as _complexity
 from heatproof.metrics import curves as _curves
 from heatproof.metrics import faithfulness as _faithfulness
 from heatproof.metrics import localisation as _localisation
+from heatproof.metrics import mosaics as _mosaics
 from heatproof.metrics import randomisation as _randomisation
 from heatproof.metrics import region as _region
 from heatproof.metrics import robustness as _robustness
@@ -46,4 +47,6 @@ __all__ = [
     "take",
     "with_pool",
 ]
-_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _region, _robustness)
+_REGISTERED = (
+    _axioms, _complexity, _curves, _faithfulness, _localisation, _mosaics, _randomisation, _region, _robustness,
+)  # fmt: skip

@@ -18,6 +18,7 @@ from heatproof.registry import Spec
 
 First = Literal["most", "least"]
 Relearnt = Callable[[int], nn.Module]
+Retrained = Callable[[int], nn.Module]
 T = TypeVar("T")
 
 
@@ -61,6 +62,7 @@ class Case:
         mask: planted truth (N, *S) or None. fill: what removed positions become, unless a metric says otherwise.
         pool: samples that the fill ``donor`` draws from. explain: the method itself, or None.
         relearnt: epochs -> a model like this one, trained on shuffled labels for so long, or None.
+        retrained: 1, 2, ... -> a model trained like this one from another seed, or None.
         curves: left by metrics that reduce a curve, by their spec.
     """
 
@@ -75,6 +77,7 @@ class Case:
     pool: Tensor | None = None
     explain: Explain | None = None
     relearnt: Relearnt | None = None
+    retrained: Retrained | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     _own: dict[Any, Any] = field(default_factory=dict, repr=False)
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
@@ -191,6 +194,7 @@ def case(
     fill: str | Spec | Tensor = "mean",
     explain: Explain | None = None,
     relearnt: Relearnt | None = None,
+    retrained: Retrained | None = None,
     seed: int = 0,
     index: Tensor | None = None,
 ) -> Case:
@@ -214,7 +218,7 @@ def case(
     device = goal.classes.device
     return Case(
         probe, x.to(device), goal, map.to(device, torch.float32), index, seed,
-        None if mask is None else mask.to(device), spec, pool, explain, relearnt,
+        None if mask is None else mask.to(device), spec, pool, explain, relearnt, retrained,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from heatproof.registry import Spec
 from heatproof.results.record import Results
 from heatproof.studies.cost import cost
 from heatproof.studies.self_checks import CHECKED, COPIES, SEEN
-from heatproof.studies.shuffled_labels import MEMORISE, shuffled_model
+from heatproof.studies.twins import MEMORISE, shuffled_model
 
 from .small_study import options, studies, study
 
@@ -142,7 +142,7 @@ def test_self_checks_fills_and_training_are_part_of_the_cost(n: int) -> None:
     splits, labels = Splits(samples(16), data), ["label-randomisation:epochs=3"]
     learning = cost(model, splits, options(["grad-cam"], labels, self_checks=False))
     assert learning.training == {"forward": 48, "backward": 48}
-    assert "96 to train on shuffled labels" in str(learning)
+    assert "96 to train other networks" in str(learning)
 
 
 def test_one_class_a_sample_has_a_cost(splits: Splits) -> None:
