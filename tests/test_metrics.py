@@ -53,7 +53,9 @@ def given_case(request: pytest.FixtureRequest) -> dict[str, Any]:
     mask[(slice(None), *(slice(1, 4) for _ in SIZE[rank]))] = True
     map = explain(probe, x, target=None, index=torch.arange(N), seed=0)
     other = ready(Plain(rank), seed=7)
-    models = {"relearnt": lambda _: other, "retrained": lambda number: ready(Plain(rank), seed=number)}
+    twin = copy.deepcopy(probe.model)
+    twin.conv2.weight.data.add_(0.2 * twin.conv2.weight.data.flip(0))
+    models = {"relearnt": lambda _: other, "retrained": lambda _: twin}
     pool = others(probe.model, rank)
     return {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain, "pool": pool, **models}
 
