@@ -103,8 +103,8 @@ def metrics() -> str:
     return (
         "# Metrics\n\nEvery metric gives one number a sample; NaN where it is undefined, which is counted and never "
         "averaged. *Needs*: `mask` is planted truth, `explain` the method itself (to explain other inputs), "
-        "`relearnt` a model trained on shuffled labels, `probability` a probe whose score is a probability, `donors` "
-        "other samples of the data. How the metrics are weighed is written in [verdict.md](verdict.md).\n\n"
+        "`relearnt` a model trained on shuffled labels, `retrained` models trained from other seeds, `probability` a "
+        "probe whose score is a probability, `class` a class or label, `donors` other samples of the data. How the metrics are weighed is written in [verdict.md](verdict.md).\n\n"
         + "\n".join(parts)
     )
 
