@@ -27,11 +27,12 @@ from .toys import Plain, ready
 
 METHODS = (Spec("grad-cam"), Spec("rise", (("masks", 5), ("size", 1e-05))))
 METRICS = (Spec("deletion"), Spec("gini-sparseness"))
+QUESTIONS = ("window-localisation", "window-correlation")
 
 
 def arrays_of(chunk: Chunk) -> dict[str, object]:
     """Everything in a chunk by the name of its field."""
-    fields = {name: getattr(chunk, name) for name in ("scores", "inverted", "noisy", "maps", "skips", "costs")}
+    fields = {name: getattr(chunk, name) for name in ("scores", "own", "evidence", "maps", "skips", "costs")}
     curves = {cell: (band.at, band.values) for cell, band in chunk.curves.items()}
     return {**fields, "curves": curves}
 
@@ -41,8 +42,8 @@ def test_a_chunk_is_read_as_it_was_written(tmp_path: Path) -> None:
     chunk = Chunk(
         scores={cells[0]: np.array([0.5, np.nan]), cells[3]: np.array([1.0, 2.0])},
         curves={cells[0]: Band(np.linspace(0, 1, 3), np.zeros((2, 3), np.float32))},
-        inverted={cells[0]: np.array([0.25])},
-        noisy={cells[0]: np.array([np.nan])},
+        own={("moved back", METHODS[1], METRICS[0]): np.array([0.25, np.nan])},
+        evidence={"values": np.ones((2, 2, 3)), "scale": np.arange(3)},
         skips={cells[1]: "no reason", cells[2]: 'it\'s "quoted"'},
         maps={METHODS[1]: np.ones((1, 4), np.float32)},
         costs={"methods": {"grad-cam": 0.125}, "passes": {"forward": 3}},
@@ -65,20 +66,26 @@ def test_predictions_are_read_as_they_were_written(skill: dict[str, object] | No
 
 def test_a_chunk_is_a_function_of_the_plan_and_its_rows() -> None:
     model: nn.Module = ready(Plain(1))
-    plan = plan_of(model, samples(), options(["grad-cam", "rise:masks=5"], METRIC, ["mean", "noise"]))
+    plan = plan_of(model, samples(), options(["grad-cam", "rise:masks=5"], [*METRIC, *QUESTIONS], ["mean", "noise"], target=0))
     rows = torch.arange(3, 9)
-    logits = predictions_of(plan).logits[rows]
-    chunks = chunks_of(plan, Job(rows, logits, plan.fills, gallery=(4, 11)))
+    every = predictions_of(plan).logits
+    logits, donors = every[rows], plan.donors(every)[rows]
+    assert bool((donors >= 0).all())
+    chunks = chunks_of(plan, Job(rows, logits, donors, plan.fills, gallery=(4, 11)))
     assert list(chunks) == list(plan.fills)
     for fill, chunk in chunks.items():
-        alone = chunks_of(replace(plan, fills=(fill,)), Job(rows, logits, (fill,), gallery=(4, 11)))[fill]
+        alone = chunks_of(replace(plan, fills=(fill,)), Job(rows, logits, donors, (fill,), gallery=(4, 11)))[fill]
         ours, theirs = arrays_of(chunk), arrays_of(alone)
         del ours["costs"], theirs["costs"]
         np.testing.assert_equal(ours, theirs)
         assert set(chunk.scores) == set(plan.cells)
         assert {len(values) for values in chunk.scores.values()} == {len(rows)}
         assert {len(maps) for maps in chunk.maps.values()} == {1}
-        assert set(chunk.costs["self_checks"]) >= set(METRIC)
+        assert set(chunk.costs["self_checks"]) >= {"another class", "own controls"}
+        assert {method for _, method, _ in chunk.own} == {*plan.methods}
+        assert {control for control, _, _ in chunk.own} == {
+            "another sample", "another class", "moved forward", "moved back",
+        }  # fmt: skip
 
 
 def test_a_damaged_chunk_or_page_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from heatproof.probe.probe import Probe
 from heatproof.records import Lazy
 
 SIDES = {1: (0.10, 0.20, 0.35), 2: (0.25, 0.35, 0.50), 3: (0.25, 0.35, 0.50)}  # of each axis, by the number of axes
-APART = {1: 0.5, 2: 0.5, 3: 0.75}  # of a window's side, from one window to the next
+APART = {1: 0.6, 2: 0.5, 3: 0.75}  # of a window's side, from one window to the next
 DONORS = 2  # a sample
 
 

@@ -91,7 +91,10 @@ class Basis:
         return table
 
     def ranking(self, stratum: Stratum = "all") -> Ranking:
-        """The methods by their overall score in the verdict's questions; empty without methods."""
+        """The methods by their overall score in the verdict's questions; empty without methods.
+
+        Where the study answers no question, by their mean ranks over the families of comparable metrics.
+        """
         return self._ranking if stratum == "all" else self._ranked(stratum)
 
     @cached_property
@@ -100,11 +103,19 @@ class Basis:
 
     def _ranked(self, stratum: Stratum) -> Ranking:
         rows = self.results.rows(stratum)
+        if not self.questions:
+            own, everyone = (
+                self.results.family_ranks(metrics, stratum=stratum, controls=controls)
+                for metrics, controls in ((self.comparable, False), (self.testable, True))
+            )
+            return self.results.ranking_of(own, everyone, None, "lower")
         return self.results.ranking_of(self.overall()[rows], self.overall(controls=True)[rows], None, "higher")
 
     @property
     def rows(self) -> tuple[Standing, ...]:
-        """The methods from the best to the worst by their overall score."""
+        """The methods from the best to the worst by their overall score, or mean rank."""
+        if not self.questions:
+            return self.ranking().rows
         return tuple(sorted(self.ranking().rows, key=lambda row: (not row.score.n, -np.nan_to_num(row.score.mean))))
 
     @property
