@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -22,6 +22,11 @@ FAKES = (
     "fake-edges", "fake-noise", "fake-centre", "fake-input",
 )  # fmt: skip
 BASE = "grad-cam"
+
+
+def real(rank: int) -> list[str]:
+    """The real methods for inputs of so many axes; windows of volumes are larger, as there are many of them."""
+    return [f"{name}:window=0.25" if rank == 3 and name == "occlusion" else name for name in REAL]
 
 
 def twin_spec(name: str) -> str:
@@ -115,11 +120,6 @@ class Scaled(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.factor * self.inner(x)
-
-
-def real(names: Sequence[str]) -> list[str]:
-    """Those of the names that are no fakes, nor twins."""
-    return [name for name in names if not name.startswith(("fake-", "twin"))]
 
 
 DECLARED = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from benchmarks.bed.answers import Answer, answer
-from benchmarks.bed.candidates import REAL, Scaled, declared
+from benchmarks.bed.candidates import REAL, Scaled, declared, real
 from benchmarks.bed.page import share, table
 from benchmarks.bed.tasks import TASKS
 from benchmarks.bed.trials import Ground, candidates, ground, judged, spent
@@ -51,8 +51,12 @@ def irrelevant(grounds: Sequence[Ground]) -> Report:
     rows, held = [], True
     for one in grounds:
         with declared():
-            whole = answer(judged(one.model, one.test, candidates(), one.seed))
-            for label, names in (("without fakes and copies", REAL), ("every other one", candidates()[::2])):
+            everyone = candidates(len(one.task.size))
+            whole = answer(judged(one.model, one.test, everyone, one.seed))
+            for label, names in (
+                ("without fakes and copies", real(len(one.task.size))),
+                ("every other one", everyone[::2]),
+            ):
                 differing = changes(answer(judged(one.model, one.test, names, one.seed)), whole)
                 held &= not differing
                 rows.append([one.task.name, one.seed, label, ", ".join(differing) or "nothing"])
@@ -89,7 +93,10 @@ def power(task_grounds: Sequence[Ground]) -> Report:
     """C: with more samples more is decided, never less. The grounds hold 192 samples each."""
     rows, never_less, named = [], True, []
     for one in task_grounds:
-        answers = [answer(judged(one.model, one.test.take(slice(0, size)), REAL, one.seed)) for size in SIZES]
+        answers = [
+            answer(judged(one.model, one.test.take(slice(0, size)), real(len(one.task.size)), one.seed))
+            for size in SIZES
+        ]
         decided = [reply.kind in NAMING for reply in answers]
         counts = [len(reply.eligible) for reply in answers]
         never_less &= all(later >= earlier for earlier, later in pairwise(decided))

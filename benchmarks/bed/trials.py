@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from benchmarks.bed import truths
 from benchmarks.bed.answers import Answer, answer, judges
-from benchmarks.bed.candidates import FAKES, REAL, declared, twin_spec
+from benchmarks.bed.candidates import FAKES, declared, real, twin_spec
 from benchmarks.bed.networks import accuracy, trained
 from benchmarks.bed.tasks import Task
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from heatproof.probe import Probe
 from heatproof.records import Samples, Skip
 
 LEARNT = 0.8  # of the way from chance to 1: networks below are dropped, and listed
-SAMPLES = {1: 96, 2: 96, 3: 64}
+SAMPLES = {1: 96, 2: 72, 3: 48}
 POOL = 192  # further test samples: for the accuracy, and for the donors of the truth
 QUESTIONS = ("where", "how_much")
 TWINS = ("grad-cam", "saliency")
@@ -146,9 +146,9 @@ def mapped(game: truths.Game) -> Tensor:
     return game.values.gather(1, game.labels.flatten(1)).reshape(game.labels.shape)
 
 
-def candidates() -> list[str]:
-    """All that stand in a trial: real methods, fakes, twins."""
-    return [*REAL, *FAKES, *(twin_spec(name) for name in TWINS)]
+def candidates(rank: int) -> list[str]:
+    """All that stand in a trial of inputs of so many axes: real methods, fakes, twins."""
+    return [*real(rank), *FAKES, *(twin_spec(name) for name in TWINS)]
 
 
 def trial(task: Task, seed: int) -> Record:
@@ -164,12 +164,13 @@ def trial(task: Task, seed: int) -> Record:
     if not stand.learnt:
         return record
     with declared():
-        truth_ = truth(stand, candidates())
+        everyone = candidates(len(task.size))
+        measured = truth(stand, everyone)
         clock.append(time.perf_counter())
-        results = judged(stand.model, stand.test, candidates(), seed)
+        results = judged(stand.model, stand.test, everyone, seed)
         reply = answer(results)
     clock.append(time.perf_counter())
-    record |= {"skips": [_skip(skip) for skip in results.skips], **truth_, "answer": asdict(reply)}
+    record |= {"skips": [_skip(skip) for skip in results.skips], **measured, "answer": asdict(reply)}
     record["passes"] = spent(results)
     record["seconds"] = [round(b - a, 1) for a, b in pairwise(clock)]
     return record | outcome(record["truths"], reply, everywhere=task.everywhere)
@@ -188,13 +189,13 @@ def spent(results: Results) -> dict[str, float]:
 def outcome(table: Mapping[str, Mapping[str, Sequence[float]]], reply: Answer, *, everywhere: bool) -> Record:
     """What is right and what was named for each question; a question is right where every named method is."""
     outcome: Record = {"right": {}, "named": {}, "verdict": {}, "value": {}}
-    real = [name for name in table if not name.startswith(("fake-", "twin"))]
+    honest = [name for name in table if not name.startswith(("fake-", "twin"))]
     for question in QUESTIONS:
         if question == "where" and everywhere:
             continue
         scores = {name: row[question][0] for name, row in table.items()}
-        fit = truths.right(scores, real)
-        best = max(scores[name] for name in real)
+        fit = truths.right(scores, honest)
+        best = max(scores[name] for name in honest)
         twins = [name for name in scores if name.startswith("twin") and scores[name] >= best - truths.NEAR]
         named = list(reply.named(question))
         outcome["right"][question], outcome["named"][question] = fit, named

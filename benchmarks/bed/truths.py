@@ -98,7 +98,7 @@ def shapley(
     donor: Float[Tensor, "n c *s"],
     labels: Int[Tensor, "n *s"],
     *,
-    rows: int = 1024,
+    rows: int = 256,
 ) -> Float[Tensor, "n k"]:
     """The exact Shapley value of each cell for the margin; cells that are absent show the donor.
 
