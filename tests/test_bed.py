@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from heatproof.methods import explain, methods
 from heatproof.records import Samples
 
-NUMBERS = torch.arange(24)
+NUMBERS = torch.arange(12)
 PLANTED = [name for name, task in TASKS.items() if not task.everywhere]
 
 
@@ -283,10 +283,10 @@ def test_an_outcome_counts_every_named_method() -> None:
     one = outcome(table, reply(), everywhere=False)
     assert one["verdict"] == {"where": "right", "how_much": "wrong"}
     assert one["overall"] == "wrong"
-    two = outcome(table, reply(trusted=(), how_much=("b",)), everywhere=False)
+    two = outcome(table, reply(kind="by question", trusted=("a", "b"), how_much=("b",)), everywhere=False)
     assert two["verdict"] == {"where": "right", "how_much": "right"}
     assert outcome(table, reply(eligible=("fake-x",)), everywhere=True)["fakes"] == ["fake-x"]
-    silent = outcome(table, reply(trusted=(), where=(), how_much=()), everywhere=False)
+    silent = outcome(table, reply(kind="none", trusted=(), where=(), how_much=()), everywhere=False)
     assert silent["overall"] == "silent"
 
 

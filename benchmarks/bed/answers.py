@@ -19,7 +19,8 @@ class Answer:
     """A verdict in plain types.
 
     Attributes:
-        kind: one of `KINDS`. trusted: named for both questions. where, how_much: named for each question.
+        kind: one of `KINDS`. trusted: what it says to use, for both questions if the kind is use or interchangeable.
+        where, how_much: named for each question.
         eligible: all methods that may be named. everywhere: whether it says that the evidence is all over the input.
         numbers: by method what is known of it, of any kind; equal numbers mean that nothing changed. text: in words.
     """
@@ -35,7 +36,9 @@ class Answer:
 
     def named(self, question: str) -> tuple[str, ...]:
         """The methods named for "where" or "how_much"."""
-        return self.trusted or (self.where if question == "where" else self.how_much)
+        if self.kind in ("use", "interchangeable"):
+            return self.trusted
+        return self.where if question == "where" else self.how_much
 
 
 def judges() -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def twin(
 def held(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal, *, of: str = BASE) -> Float[Tensor, "n *s"]:
     """The map of another method for the network inside a `Scaled` one: it stays as it is when the logits are scaled."""
     inner = getattr(probe.model, "inner", probe.model)
-    return explain(inner, x, of, target=goal.classes)
+    return explain(Probe(inner, outputs=probe.outputs), x, of, target=goal.classes)
 
 
 def equal(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal, *, draw: int = 0) -> Float[Tensor, "n *s"]:

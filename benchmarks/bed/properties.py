@@ -15,7 +15,6 @@ from benchmarks.bed.trials import Ground, candidates, ground, judged, spent
 
 from heatproof import Results
 from heatproof.methods import methods
-from heatproof.probe import Probe
 
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 FACTORS = (30.0, 1 / 3)
@@ -52,12 +51,12 @@ def irrelevant(grounds: Sequence[Ground]) -> Report:
     for one in grounds:
         with declared():
             everyone = candidates(len(one.task.size))
-            whole = answer(judged(one.model, one.test, everyone, one.seed))
+            whole = answer(judged(one.probe(), one.test, everyone, one.seed))
             for label, names in (
                 ("without fakes and copies", real(len(one.task.size))),
                 ("every other one", everyone[::2]),
             ):
-                differing = changes(answer(judged(one.model, one.test, names, one.seed)), whole)
+                differing = changes(answer(judged(one.probe(), one.test, names, one.seed)), whole)
                 held &= not differing
                 rows.append([one.task.name, one.seed, label, ", ".join(differing) or "nothing"])
     return table(["task", "seed", "candidates", "changed"], rows), held
@@ -69,9 +68,9 @@ def temperature(grounds: Sequence[Ground]) -> Report:
     rows, held = [], True
     for one in grounds:
         with declared():
-            plain = answer(judged(Scaled(one.model, 1.0), one.test, names, one.seed))
+            plain = answer(judged(one.probe(Scaled(one.model, 1.0)), one.test, names, one.seed))
             for factor in FACTORS:
-                scaled = answer(judged(Scaled(one.model, factor), one.test, names, one.seed))
+                scaled = answer(judged(one.probe(Scaled(one.model, factor)), one.test, names, one.seed))
                 differing = changes(plain, scaled)
                 same = (plain.kind, plain.trusted, plain.where, plain.how_much) == (
                     scaled.kind, scaled.trusted, scaled.where, scaled.how_much
@@ -94,7 +93,7 @@ def power(task_grounds: Sequence[Ground]) -> Report:
     rows, never_less, named = [], True, []
     for one in task_grounds:
         answers = [
-            answer(judged(one.model, one.test.take(slice(0, size)), real(len(one.task.size)), one.seed))
+            answer(judged(one.probe(), one.test.take(slice(0, size)), real(len(one.task.size)), one.seed))
             for size in SIZES
         ]
         decided = [reply.kind in NAMING for reply in answers]
@@ -115,7 +114,7 @@ def null(grounds: Sequence[Ground]) -> Report:
     for one in grounds:
         names = [f"equal:draw={k}" for k in range(2 * PAIRS)]
         with declared():
-            results = judged(one.model, one.test, names, one.seed)
+            results = judged(one.probe(), one.test, names, one.seed)
             for first, second in zip(results.methods[::2], results.methods[1::2], strict=True):
                 reply = answer(only(results, (first, second)))
                 said = [set(reply.named(question)) for question in ("where", "how_much")]
@@ -137,7 +136,7 @@ def passes(grounds: Sequence[Ground]) -> Report:
     rows, held = [], True
     for one in grounds:
         counts = [
-            sum(spent(judged(Probe(one.model), one.test, names, one.seed)).values())
+            sum(spent(judged(one.probe(), one.test, names, one.seed)).values())
             for names in (("grad-cam",), ("grad-cam", "saliency"))
         ]
         bound = PASSES[len(one.task.size)]

@@ -17,6 +17,7 @@ import heatproof as hp
 from heatproof import draws
 from heatproof.methods import explain
 from heatproof.nets import weights
+from heatproof.probe import Probe
 from heatproof.records import Samples
 
 HMT = Path(__file__).parents[3] / "shared" / "data" / "hmt"
@@ -76,7 +77,7 @@ def tissue(path: Path = HMT, tiles: int = TILES) -> tuple[str, bool]:
         }
         with_masks = any("relevance" in name for name in judges())
         studied = Samples(pictures, classes, mask, samples.classes, "mosaics") if with_masks else samples
-        results = judged(model, studied, everyone, 0)
+        results = judged(Probe(model), studied, everyone, 0)
         reply = answer(results)
     score = {
         name: float(np.mean([np.nanmean(results.scores[name, metric]) for metric in results.metrics]))

@@ -51,6 +51,11 @@ class Ground:
     pool: Samples
     accuracy: float
 
+    def probe(self, model: nn.Module | None = None) -> Probe:
+        """How the network is asked, or another one with the same outputs: one logit has to be called so."""
+        outputs = "binary-logit" if self.task.net(self.seed) == "single" else None
+        return Probe(self.model if model is None else model, outputs=outputs)
+
     @property
     def learnt(self) -> bool:
         """Whether the network is clearly better than chance."""
@@ -68,11 +73,11 @@ def ground(task: Task, seed: int, samples: int | None = None) -> Ground:
     return Ground(task, seed, model, test, pool, accuracy(model, splits.test))
 
 
-def judged(model: nn.Module | Probe, samples: Samples, methods: Sequence[str], seed: int) -> Results:
+def judged(probe: Probe, samples: Samples, methods: Sequence[str], seed: int) -> Results:
     """A study of the methods without the masks, where the verdict needs none."""
     asked = judges()
     shown = samples if any("relevance" in name for name in asked) else replace(samples, mask=None)
-    return hp.study(model, shown, list(methods), list(asked), options=StudyOptions(seed=seed), progress=False)
+    return hp.study(probe, shown, list(methods), list(asked), options=StudyOptions(seed=seed), progress=False)
 
 
 def maps(ground: Ground, methods: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
@@ -80,7 +85,7 @@ def maps(ground: Ground, methods: Sequence[str], seed: int = 0) -> dict[str, Ten
     explained: dict[str, Tensor] = {}
     for name in methods:
         try:
-            explained[name] = explain(ground.model, ground.test.x, name, seed=seed)  # type: ignore[arg-type]
+            explained[name] = explain(ground.probe(), ground.test.x, name, seed=seed)  # type: ignore[arg-type]
         except hp.errors.HeatproofError:
             continue
     return explained
@@ -101,9 +106,9 @@ def margins(model: nn.Module, classes: Tensor) -> Callable[[Tensor, Tensor], Ten
     return margin
 
 
-def predictions(model: nn.Module, x: Tensor) -> Tensor:
+def predictions(probe: Probe, x: Tensor) -> Tensor:
     """The predicted classes."""
-    return Probe(model).logits(x).argmax(1)
+    return probe.logits(x).argmax(1)
 
 
 def truth(ground: Ground, methods: Sequence[str], *, rounds: int = 2) -> dict[str, Any]:
@@ -111,9 +116,9 @@ def truth(ground: Ground, methods: Sequence[str], *, rounds: int = 2) -> dict[st
     x, pool = ground.test.x, ground.pool.x
     if not isinstance(x, Tensor) or not isinstance(pool, Tensor):
         raise TypeError("samples have to be in memory")
-    predicted = predictions(ground.model, x)
+    predicted = predictions(ground.probe(), x)
     games = truths.games(
-        margins(ground.model, predicted), x, predicted, pool, predictions(ground.model, pool),
+        margins(ground.model, predicted), x, predicted, pool, predictions(ground.probe(), pool),
         seed=ground.seed, rounds=rounds,
     )  # fmt: skip
     every = maps(ground, methods)
@@ -167,7 +172,7 @@ def trial(task: Task, seed: int) -> Record:
         everyone = candidates(len(task.size))
         measured = truth(stand, everyone)
         clock.append(time.perf_counter())
-        results = judged(stand.model, stand.test, everyone, seed)
+        results = judged(stand.probe(), stand.test, everyone, seed)
         reply = answer(results)
     clock.append(time.perf_counter())
     record |= {"skips": [_skip(skip) for skip in results.skips], **measured, "answer": asdict(reply)}
