@@ -216,11 +216,9 @@ def test_how_much_is_one_for_the_effects_of_a_linear_model() -> None:
     same = torch.zeros(5, dtype=torch.int64)
     games = truths.games(margins(Linear(weight), same), x, same, pool, torch.ones(3), seed=0, count=4)
     for game in games:
-        size = torch.stack([(game.labels == k).sum(1) for k in range(4)], dim=1)
-        spread = replace(game, values=game.values / size)  # a mean over the cell is the sum over its size
         effect = (x * weight)[:, 0]
-        torch.testing.assert_close(truths.how_much(effect, [spread]), torch.ones(5, dtype=torch.float64))
-        torch.testing.assert_close(truths.how_much(-effect, [spread]), -torch.ones(5, dtype=torch.float64))
+        torch.testing.assert_close(truths.how_much(effect, [game]), torch.ones(5, dtype=torch.float64))
+        torch.testing.assert_close(truths.how_much(-effect, [game]), -torch.ones(5, dtype=torch.float64))
     assert truths.how_much(torch.ones(5, 24), games).equal(torch.zeros(5, dtype=torch.float64))
 
 

@@ -24,7 +24,7 @@ In each trial a small network is trained on a planted task, and the verdict is c
 - **Where**: the mean of pointing, mass share, rank share and average precision in the planted mask, each as
   (v - a) / (1 - a), a the area of the mask.
 - **How much**: the correlation, over eight irregular cells of the input, of the map's mean in a cell with the exact
-  Shapley value of the cell for the margin. Cells that are absent show a sample that is predicted otherwise.
+  Shapley value of the cell for the margin, a position. Cells that are absent show a sample that is predicted otherwise.
 
 A method is right for a question if its truth is within 0.05 of the best method's. A verdict is *right* if every method
 that it names is right, *wrong* if one is not, and *silent* if it names none. No listed task and no listed seed was

@@ -147,8 +147,8 @@ def _reliability(games: Sequence[truths.Game]) -> dict[str, float]:
 
 
 def mapped(game: truths.Game) -> Tensor:
-    """The Shapley value of each position's cell as a map, for each position of the cell."""
-    return game.values.gather(1, game.labels.flatten(1)).reshape(game.labels.shape)
+    """The Shapley values as a map, those of a cell divided among its positions."""
+    return game.density.gather(1, game.labels.flatten(1)).reshape(game.labels.shape)
 
 
 def candidates(rank: int) -> list[str]:

@@ -152,6 +152,13 @@ class Game:
     labels: Int[Tensor, "n *s"]
     values: Float[Tensor, "n k"]
 
+    @property
+    def density(self) -> Float[Tensor, "n k"]:
+        """The value of a cell divided by its number of positions, so that large cells do not count as important."""
+        flat = self.labels.flatten(1)
+        size = torch.zeros_like(self.values).scatter_add_(1, flat, torch.ones_like(flat, dtype=self.values.dtype))
+        return self.values / size
+
 
 def games(
     margin: Callable[[Tensor, Tensor], Tensor],
@@ -180,8 +187,11 @@ def games(
 
 
 def how_much(map: Float[Tensor, "n *s"], games: Sequence[Game], *, ranked: bool = False) -> Float[Tensor, " n"]:
-    """The correlation of the map's mean in each cell with its Shapley value, the mean over games."""
-    each = [correlation(means(map, game.labels), game.values, ranked=ranked) for game in games]
+    """The correlation of the map's mean in each cell with its Shapley value a position, the mean over games.
+
+    The contributions of a linear model score 1.
+    """
+    each = [correlation(means(map, game.labels), game.density, ranked=ranked) for game in games]
     return torch.stack(each).mean(0)
 
 
