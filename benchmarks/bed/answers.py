@@ -23,6 +23,7 @@ class Answer:
         where, how_much: named for each question.
         eligible: all methods that may be named. everywhere: whether it says that the evidence is all over the input.
         numbers: by method what is known of it, of any kind; equal numbers mean that nothing changed. text: in words.
+        compared: how many pairs of methods were compared, by question; different: how many intervals leave out 0.
     """
 
     kind: str
@@ -33,6 +34,8 @@ class Answer:
     everywhere: bool
     numbers: dict[str, Any]
     text: str
+    compared: int = 0
+    different: int = 0
 
     def named(self, question: str) -> tuple[str, ...]:
         """The methods named for "where" or "how_much"."""
@@ -60,6 +63,8 @@ def answer(results: Results) -> Answer:
         any("everywhere" in finding.kind for finding in verdict.findings),
         {one.method: repr(one) for one in verdict.methods},
         verdict.text,
+        len(verdict.decision.comparisons),
+        sum(pair.ahead.low > 0 or pair.ahead.high < 0 for pair in verdict.decision.comparisons),
     )
 
 

@@ -104,11 +104,11 @@ def held(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal, *, of: str = BASE
 
 
 def equal(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal, *, draw: int = 0) -> Float[Tensor, "n *s"]:
-    """Grad-CAM and strong noise of its own draw: such maps are equal in distribution."""
+    """Grad-CAM and noise of its own draw: such maps are equal in distribution."""
     map = _base(probe, x, goal)
     spread = map.flatten(1).amax(1) - map.flatten(1).amin(1)
     rough = spatial.blur(draws.normal(_drawn(f"equal {draw}", x), map.shape[1:])[:, None].float(), 1.0)[:, 0]
-    return map + spatial.like(spread, map) * rough
+    return map + 0.3 * spatial.like(spread, map) * rough
 
 
 class Scaled(torch.nn.Module):

@@ -110,19 +110,19 @@ def power(task_grounds: Sequence[Ground]) -> Report:
 def null(grounds: Sequence[Ground]) -> Report:
     """Two methods whose scores are equal in distribution are called different in at most 5 %."""
     differ: list[bool] = []
-    silent = 0
+    alone: list[bool] = []
     for one in grounds:
         names = [f"equal:draw={k}" for k in range(2 * PAIRS)]
         with declared():
             results = judged(one.probe(), one.test, names, one.seed)
             for first, second in zip(results.methods[::2], results.methods[1::2], strict=True):
                 reply = answer(only(results, (first, second)))
-                said = [set(reply.named(question)) for question in ("where", "how_much")]
-                silent += not any(said)
-                differ += [len(group) == 1 for group in said if group]
+                differ += [k < reply.different for k in range(reply.compared)]
+                alone += [len(reply.named(question)) == 1 for question in ("where", "how_much") if reply.compared]
     hit, held = share(differ, 0.05, most=True)
-    return f"Two methods that are equal in distribution are called different in {hit}; {silent} pairs had no name.", (
-        held
+    return (
+        f"Two methods that are equal in distribution are called different in {hit}. Of two eligible ones, only one is named in {share(alone)[0]}.",
+        (held),
     )
 
 

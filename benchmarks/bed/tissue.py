@@ -44,8 +44,9 @@ def mosaics(
     corner = draws.uniform(draws.seeds(seed, "mosaic place", numbers), (2, len(half)))
     mixed, mask = x[donor].clone(), torch.zeros(len(x), *x.shape[2:], dtype=torch.bool)
     for i in range(len(x)):
-        start, stop = ([int(c * (n - h + 1)) for c, n, h in zip(corner[i, k], x.shape[2:], half, strict=True)]
-                       for k in range(2))  # fmt: skip
+        # The piece goes into a corner: anywhere else half a side would nearly always cover the middle.
+        start = [int(c * (n - h + 1)) for c, n, h in zip(corner[i, 0], x.shape[2:], half, strict=True)]
+        stop = [int(c > 0.5) * (n - h) for c, n, h in zip(corner[i, 1], x.shape[2:], half, strict=True)]
         here = tuple(slice(a, a + h) for a, h in zip(stop, half, strict=True))
         there = tuple(slice(a, a + h) for a, h in zip(start, half, strict=True))
         mixed[(i, slice(None), *here)] = x[(i, slice(None), *there)]
