@@ -120,10 +120,11 @@ def null(grounds: Sequence[Ground]) -> Report:
                 differ += [k < reply.different for k in range(reply.compared)]
                 alone += [len(reply.named(question)) == 1 for question in ("where", "how_much") if reply.compared]
     hit, held = share(differ, 0.05, most=True)
+    lone, _ = share(alone)
     return (
-        f"Two methods that are equal in distribution are called different in {hit}. Of two eligible ones, only one is named in {share(alone)[0]}.",
-        (held),
-    )
+        f"Two methods that are equal in distribution are called different in {hit}. Of two eligible ones, only one is "
+        f"named in {lone}."
+    ), held
 
 
 def only(results: Results, names: Sequence[str]) -> Results:
