@@ -1,0 +1,84 @@
+"""The one place that reads a verdict: what is asked of a study, and its answer in plain types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heatproof import Results
+from heatproof.metrics import metrics
+
+JUDGES = ("window-correlation", "window-localisation")
+KINDS = ("use", "interchangeable", "by question", "none", "cannot tell yet")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A verdict in plain types.
+
+    Attributes:
+        kind: one of `KINDS`. trusted: what it says to use, for both questions if the kind is use or interchangeable.
+        where, how_much: named for each question.
+        eligible: all methods that may be named. everywhere: whether it says that the evidence is all over the input.
+        numbers: by method what is known of it, of any kind; equal numbers mean that nothing changed. text: in words.
+        compared: how many pairs of methods were compared, by question; different: how many intervals leave out 0.
+    """
+
+    kind: str
+    trusted: tuple[str, ...]
+    where: tuple[str, ...]
+    how_much: tuple[str, ...]
+    eligible: tuple[str, ...]
+    everywhere: bool
+    numbers: dict[str, Any]
+    text: str
+    compared: int = 0
+    different: int = 0
+
+    def named(self, question: str) -> tuple[str, ...]:
+        """The methods named for "where" or "how_much"."""
+        if self.kind in ("use", "interchangeable"):
+            return self.trusted
+        return self.where if question == "where" else self.how_much
+
+
+def judges() -> tuple[str, ...]:
+    """The metrics that a verdict needs."""
+    return JUDGES if all(name in metrics for name in JUDGES) else ("relevance-mass",)
+
+
+def answer(results: Results) -> Answer:
+    """The answer of a study."""
+    if not all(name in metrics for name in JUDGES):
+        return stand_in(results)
+    verdict: Any = results.verdict()
+    return Answer(
+        verdict.kind,
+        tuple(verdict.trusted),
+        tuple(verdict.where),
+        tuple(verdict.how_much),
+        tuple(one.method for one in verdict.methods if one.eligible is True),
+        any("everywhere" in finding.kind for finding in verdict.findings),
+        {one.method: repr(one) for one in verdict.methods},
+        verdict.text,
+        len(verdict.decision.comparisons),
+        sum(pair.ahead.low > 0 or pair.ahead.high < 0 for pair in verdict.decision.comparisons),
+    )
+
+
+def stand_in(results: Results) -> Answer:
+    """An answer that only shows that the bed works: the methods with the greatest mass in the mask.
+
+    It reads the planted masks, which no verdict may.
+    """
+    mean = {
+        name: float(np.nanmean(scores))
+        for (name, metric), scores in results.scores.items()
+        if metric == "relevance-mass" and name in results.methods and not np.isnan(scores).all()
+    }
+    best = max(mean.values(), default=0.0)
+    named = tuple(name for name, value in mean.items() if value >= best - 0.02)
+    kind = "none" if not named else "use" if len(named) == 1 else "interchangeable"
+    return Answer(kind, named, named, named, named, not mean, dict(mean), "stand-in")
