@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def _row(axes: Axes, y: int, answer: Answer) -> None:
     axes.plot(score.mean, y, **_marker(answer.mark), zorder=3)
 
 
-def _marker(mark: Mark) -> dict[str, object]:
+def _marker(mark: Mark) -> dict[str, Any]:
     """A full disc for what is named, a ring for what is eligible, a small grey disc for the rest."""
     face = "white" if mark == "eligible" else MARKS[mark][1]
     return {
@@ -103,7 +103,7 @@ def _legend(answers: Mapping[str, Sequence[Answer]], lines: Sequence[str]) -> li
     """What the marks and lines stand for, of those that are drawn."""
     rows = [answer for part in answers.values() for answer in part]
     handles = [
-        Line2D([], [], label=words, color=colour, **_marker(mark))  # type: ignore[arg-type]
+        Line2D([], [], label=words, color=colour, **_marker(mark))
         for mark, (words, colour) in MARKS.items()
         if any(answer.mark == mark for answer in rows)
     ]

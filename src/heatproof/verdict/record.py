@@ -61,6 +61,11 @@ class Verdict:
         return tuple(question for question, part in names.items() if method in part)
 
     @property
+    def by_score(self) -> tuple[MethodCheck, ...]:
+        """The methods by their overall scores from high to low, those without one last."""
+        return tuple(sorted(self.methods, key=lambda check: -check.overall.mean if check.overall.n else math.inf))
+
+    @property
     def samples_needed(self) -> int | None:
         """About how many samples in all would settle what is open; None where nothing is, or no number would."""
         needed = self.decision.needed

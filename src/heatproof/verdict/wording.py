@@ -70,6 +70,11 @@ def control(name: str) -> str:
     }.get(name, name)
 
 
+def questions(names: Sequence[Question]) -> str:
+    """For which questions a method is named, in a cell of a table."""
+    return "both" if len(names) > 1 else names[0] if names else "–"
+
+
 # Decisions
 
 
