@@ -79,8 +79,8 @@ def scores(results: Results) -> None:
             best = sorted(defined, key=lambda name: means[name], reverse=results.better(metric) == "higher")[:1]
             row += [best[0], f"{means[best[0]]:.3f}"] if best else ["", ""]
         rows.append(row)
-    heads = ("Metric", "Better", "Best method", "Mean", "Best control", "Mean")
-    out().print(fitting("The best method and the best control by each metric", heads, rows, right=("Mean",)))
+    heads = ("Metric", "Better", "Best method", "Mean", "Best reference", "Mean")
+    out().print(fitting("The best method and the best reference map by each metric", heads, rows, right=("Mean",)))
 
 
 def _skipped(results: Results) -> dict[str, list[str]]:

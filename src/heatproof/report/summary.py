@@ -38,7 +38,7 @@ def subtitle(content: Content) -> str:
     """How much was studied, of which model, and how accurate it is."""
     parts, results, performance = [], content.results, content.performance
     if results is not None:
-        controls = f" and {plural(len(results.controls), 'control')}" if results.controls else ""
+        controls = f" and {plural(len(results.controls), 'reference map')}" if results.controls else ""
         pairs = results.about.get("pairs")
         rows = plural(len(results), "sample")
         if pairs:

@@ -106,9 +106,9 @@ def _use(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
 
 def _interchangeable(d: Decision, _: Mapping[str, MethodCheck]) -> str:
     return (
-        f"{listed(d.trusted)} are interchangeable here: use any of them. At both questions, {ASKED['where']} and "
-        f"{ASKED['how much']}, none of them is worse than the best by {d.delta:g} or more "
-        f"({plural(d.samples, 'sample')})."
+        f"{listed(d.trusted)} are interchangeable here: use {'either' if len(d.trusted) == 2 else 'any'} of them. "
+        f"At both questions, {ASKED['where']} and {ASKED['how much']}, none of them is worse than the best by "
+        f"{d.delta:g} or more ({plural(d.samples, 'sample')})."
     )
 
 
@@ -156,8 +156,8 @@ def _cannot_tell(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
         )
     if d.reason == "no-own-controls":
         return (
-            "Cannot tell: the methods' own controls were not computed, so nothing shows that their maps are better than "
-            "wrong ones; leave self_checks on."
+            "Cannot tell: the methods' own controls were not computed, so nothing shows that their maps are better "
+            "than wrong ones; leave self_checks on."
         )
     if d.reason == "too-few-samples":
         have = max(check.overall.n for check in checks.values())
@@ -293,8 +293,8 @@ def _pairs(f: Finding, _: Sequence[str]) -> str:
 
 def _groups(f: Finding, _: Sequence[str]) -> str:
     return (
-        f"The {plural(int(f.numbers['samples']), 'sample')} come from {plural(int(f.numbers['groups']), 'group')} (patients "
-        "or slides); intervals and tests take the groups, not the samples, as independent."
+        f"The {plural(int(f.numbers['samples']), 'sample')} come from {plural(int(f.numbers['groups']), 'group')} "
+        "(patients or slides); intervals and tests take the groups, not the samples, as independent."
     )
 
 
@@ -307,8 +307,8 @@ def _everywhere(f: Finding, _: Sequence[str]) -> str:
 
 def _class_few(f: Finding, _: Sequence[str]) -> str:
     return (
-        f"{listed(f.subjects, 6)} {verb(len(f.subjects), 'has', 'have')} fewer than {f.numbers['least']:.0f} samples and "
-        f"{verb(len(f.subjects), 'is', 'are')} not judged by {verb(len(f.subjects), 'itself', 'themselves')}."
+        f"{listed(f.subjects, 6)} {verb(len(f.subjects), 'has', 'have')} fewer than {f.numbers['least']:.0f} samples "
+        f"and {verb(len(f.subjects), 'is', 'are')} not judged by {verb(len(f.subjects), 'itself', 'themselves')}."
     )
 
 

@@ -54,8 +54,8 @@ def _correlations(judgement: Judgement) -> Picture | None:
     if len(names) < LEAST or not np.isfinite(matrix[np.triu_indices(len(names), 1)]).any():
         return None
     caption = (
-        "Spearman's correlation between the ranks of methods and controls by two metrics, mean over samples. 1: the "
-        "same order; 0: no relation; negative (orange): opposite orders."
+        "Spearman's correlation between the ranks of methods and reference maps by two metrics, mean over samples. 1: "
+        "the same order; 0: no relation; negative (orange): opposite orders."
     )
     label = "Agreement between metrics: " + extremes(matrix, names)
     return Picture("metric-agreement", caption, label, plots.agreement(matrix, names))

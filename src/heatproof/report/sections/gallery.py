@@ -59,7 +59,7 @@ def section(content: Content) -> Section | None:
     if shown.mask is not None:
         lead += " Green marks the positions that determine the class by construction."
     if len(names) < len(shown.maps):
-        lead += f" Of {len(shown.maps)} methods and controls the best-ranked are drawn."
+        lead += f" Of {len(shown.maps)} methods and reference maps the best are drawn."
     return compose("heatmaps", "Heatmaps", "Heatmaps", lead, parts)
 
 

@@ -130,11 +130,11 @@ def _reference(judgement: Judgement, name: str) -> tuple[Cell, Cell, Cell]:
 
 def _obstacles(check: MethodCheck) -> str:
     """The controls that a method does not beat, and those that are open with the samples that would decide."""
-    words = [wording.control(name) for name in check.barred_by]
+    words = [*check.barred_by]
     for test in check.controls:
         if test.outcome == "open":
             needed = f" (about {rounded(test.needed):,} samples needed)" if math.isfinite(test.needed) else ""
-            words.append(f"open: {wording.control(test.control)}{needed}")
+            words.append(f"open: {test.control}{needed}")
     return "; ".join(words) or ("none" if check.controls else "not computed")
 
 

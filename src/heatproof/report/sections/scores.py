@@ -49,7 +49,9 @@ def _heat(judgement: Judgement, metrics: list[str]) -> Picture:
         "deeper the colour, the larger the difference. Bold: significantly better than every reference map. ↑ higher "
         f"is better, ↓ lower is better.{_unbeatable(judgement)}"
     )
-    label = f"Heat table of {len(metrics)} metrics by {len(everyone)} methods and controls; a table has its numbers"
+    label = (
+        f"Heat table of {len(metrics)} metrics by {len(everyone)} methods and reference maps; a table has its numbers"
+    )
     return Picture("scores", caption, label, figure)
 
 
@@ -83,7 +85,7 @@ def _methods(judgement: Judgement) -> Table | None:
     for name in judgement.everyone:
         declared = facts.method_facts(results, name)
         if declared.summary:
-            family = "control" if name in results.controls else declared.family
+            family = "reference map" if name in results.controls else declared.family
             rows.append((name, family, declared.summary, declared.paper))
     columns = ("Method", "Family", "What it does", "Source")
     many = len(rows) > OPEN
