@@ -32,10 +32,10 @@ def section(content: Content) -> Section | None:
         if rows and results.size == shown.x.shape[2:]:
             parts.append(_drawn(judgement, shown, methods, rows, f"evidence-{name}", heading + order))
     lead = (
-        "Windows of three sizes are moved over the input. The worth of a window is how much more of the model's "
-        "decision remains when the window is kept and everything else is replaced by another sample that is predicted "
-        "otherwise, than when the window alone is replaced. No attribution method takes part in this. A map "
-        "that answers both questions is warm where the worth is warm, and most so where it is greatest."
+        "Windows of three sizes are moved over the input. Each is kept while everything else is replaced by another "
+        "sample that is predicted otherwise, and the other way round; the change of the decision shows how much of it "
+        "the window holds. No attribution method takes part in this. A map that answers both questions is warm where "
+        "the windows are warm, and deepest where they are deepest."
     )
     if methods:
         kind = "named" if set(methods) <= set(judgement.verdict.trusted) else "with the best overall scores"
@@ -72,9 +72,9 @@ def _drawn(
         captions={method: [_scores(judgement, method, place) for place in places] for method in methods},
     )
     caption = (
-        f"{heading}. Worth of windows: at each position the mean over the windows that cover it, each size of windows "
-        "on its own scale; warm where keeping the position supports the decision, cold where it opposes it. Above each "
-        "map its scores in this sample, for where and for how much (0 is chance, 1 is perfect)."
+        f"{heading}. Worth of windows: what the windows that cover a position hold of the decision, on average, each "
+        "size of windows on its own scale; warm: they support it, cold: they oppose it, clear: they hold nothing. "
+        "Above each map its scores in this sample, for where / for how much (0 is chance, 1 is perfect)."
     )
     words = f"{heading}: the worth of windows beside the maps of {listed(methods) or 'no method'}"
     return Picture(name, caption, words, figure)

@@ -101,7 +101,7 @@ def _by_class(judgement: Judgement, order: Sequence[int]) -> Table | None:
     caption = f"Overall score of the methods by {noun}"
     caption += "." if wide else f", with {judgement.level_text} intervals from {FEW} samples on."
     if faint:
-        few = listed([str(rows[i][0]) for i in sorted(faint)], 6)
+        few = "all" if len(faint) == len(rows) else listed([str(rows[i][0]) for i in sorted(faint)], 6)
         caption += f" Fewer than {FEW} samples, too few to judge the {noun} by itself (grey): {few}."
     if evidence:
         caption += (
