@@ -259,8 +259,8 @@ def ablation(given: Settings) -> str:
         found = race(
             [
                 forward(model, x),
-                heatproof("heatproof", Probe(model, layer=layer, score="logit"), x, "ablation-cam"),
-                heatproof("heatproof, score: probability", Probe(model, layer=layer), x, "ablation-cam"),
+                heatproof("heatproof", Probe(model, layer=layer), x, "ablation-cam:score=logit"),
+                heatproof("heatproof, score: margin", Probe(model, layer=layer), x, "ablation-cam"),
                 _peer_on_copy("AblationCAM", x, layer, slow=True),
             ],
             given,
@@ -275,10 +275,10 @@ def ablation(given: Settings) -> str:
 def score(given: Settings) -> str:
     """Score-CAM of one image, beside the best the plain model can do for 512 images."""
     model, x = resnet(1)
-    auto, plain = (Probe(model, layer="layer4", score="logit", engine=kind) for kind in ("auto", "plain"))
+    auto, plain = (Probe(model, layer="layer4", engine=kind) for kind in ("auto", "plain"))
     contenders = [
-        heatproof("heatproof", auto, x, "score-cam"),
-        heatproof("heatproof, plain engine", plain, x, "score-cam"),
+        heatproof("heatproof", auto, x, "score-cam:score=logit"),
+        heatproof("heatproof, plain engine", plain, x, "score-cam:score=logit"),
         _limit(model),
         torchcam("ScoreCAM", *resnet(1)[:1], "layer4", x),
         _peer_on_copy("ScoreCAM", x),

@@ -125,8 +125,9 @@ def main() -> None:
         last = x.movedim(1, -1).numpy()
         loop(keras, model, layer, last[0], METHODS[0])
         for method in METHODS:
-            hp.explain(probe, x, method)
-            own, maps = seconds(partial(hp.explain, probe, x, method))
+            spec = f"{method}:score=probability" if method == "ablation-cam" else method
+            hp.explain(probe, x, spec)
+            own, maps = seconds(partial(hp.explain, probe, x, spec))
             theirs, grids = seconds(partial(loops, keras, model, layer, last[:few], method))
             large = spatial.resize(torch.from_numpy(np.stack(grids)).float(), x.shape[2:])
             likeness = np.corrcoef(large.flatten(), maps[:few].flatten())[0, 1]

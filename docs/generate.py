@@ -60,11 +60,15 @@ def plain(text: str) -> str:
 def methods() -> str:
     """The page of attribution methods."""
     entries = [attribution.methods[name] for name in attribution.methods]
-    head = ("Method", "What it is", "Range", "Needs", "Options", "Source")
+    head = ("Method", "What it is", "Range", "Needs", "Scale of the logits", "Options", "Source")
     titles = {"cam": "Class activation maps", "method": "Other methods"}
     parts = []
     for family, title in titles.items():
-        rows = [row(e, span(e.range), ", ".join(e.needs)) for e in entries if e.family == family and not e.control]
+        rows = [
+            row(e, span(e.range), ", ".join(e.needs), "matters" if e.scaled else "")
+            for e in entries
+            if e.family == family and not e.control
+        ]
         parts.append(f"## {title}\n\n{table(head, rows)}")
     controls = [
         row(e, e.description, "yes" if e.by_default else "on request", span(e.range)) for e in entries if e.control
@@ -78,7 +82,12 @@ def methods() -> str:
         "# Attribution methods\n\nEvery method gives raw, signed maps (N, *S) for signals, images and volumes. Options "
         "are written after the name: `centre:width=0.5`. Names are understood in other spellings too: `GradCAM`, "
         "`grad_cam`, `Grad-CAM++`. *Needs*: `layer` is a layer with positions, `gradient` a backward pass, `attention` "
-        "a model with global attention.\n\n" + "\n".join(parts)
+        "a model with global attention.\n\nMethods that compare scores have the option `score`: the `margin` (the "
+        "logit of a class less the largest other one; the logit of a label; the output of a regression), the "
+        "`probability` or the `logit`. `occlusion:score=probability` compares what its paper does. *Scale of the "
+        "logits*: where it matters, logits multiplied by a factor (a temperature) give a map that marks other "
+        "positions, by the method's definition. The maps of all other methods keep their order; those that compare "
+        "scores do so with the margin.\n\n" + "\n".join(parts)
     )
 
 
@@ -94,8 +103,8 @@ def metrics() -> str:
     return (
         "# Metrics\n\nEvery metric gives one number a sample; NaN where it is undefined, which is counted and never "
         "averaged. *Needs*: `mask` is planted truth, `explain` the method itself (to explain other inputs), "
-        "`relearnt` a model trained on shuffled labels, `probability` a probe whose score is a probability, `donors` "
-        "other samples of the data. How the metrics are weighed is written in [verdict.md](verdict.md).\n\n"
+        "`relearnt` a model trained on shuffled labels, `retrained` models trained from other seeds, `probability` a "
+        "probe whose score is a probability, `class` a class or label, `donors` other samples of the data. How the metrics are weighed is written in [verdict.md](verdict.md).\n\n"
         + "\n".join(parts)
     )
 

@@ -67,7 +67,6 @@ CUSTOMARY = {
     "training",
     "timing",
     "wording",
-    "shuffled_labels",
     "string",
     "warning",
 }

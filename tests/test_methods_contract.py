@@ -366,7 +366,7 @@ def test_what_a_model_returns(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["module", "by keyword", "log", "functional"])
-@pytest.mark.parametrize("score", ["probability", "logit"])
+@pytest.mark.parametrize("score", ["probability", "logit", "margin"])
 def test_softmax_at_the_end(kind: str, score: Any) -> None:
     plain = ready(Plain(2))
     model = {
@@ -376,9 +376,10 @@ def test_softmax_at_the_end(kind: str, score: Any) -> None:
         "functional": Wrapped(plain, lambda z: z.softmax(-1)),
     }[kind].eval()
     layer = "0.relu2" if kind == "module" else "body.relu2"
-    for name in ("grad-cam", "hires-cam", "ablation-cam", "recipro-cam", "score-cam", "saliency"):
-        want = explain(Probe(plain, layer="relu2", score=score), inputs(2), name, target=1)
-        maps = explain(Probe(model, layer=layer, score=score), inputs(2), name, target=1)
+    comparing = [f"{name}:score={score}" for name in ("ablation-cam", "recipro-cam", "score-cam")]
+    for name in ("grad-cam", "hires-cam", *comparing, "saliency"):
+        want = explain(Probe(plain, layer="relu2"), inputs(2), name, target=1)
+        maps = explain(Probe(model, layer=layer), inputs(2), name, target=1)
         torch.testing.assert_close(maps, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
 
 
@@ -669,8 +670,9 @@ def test_a_function_of_the_output(kind: str) -> None:
     }[kind]
     model = Wrapped(plain, returns).eval()
     for name in ("grad-cam", "layer-cam", "ablation-cam", "score-cam", "saliency", "recipro-cam"):
-        want = explain(Probe(plain, layer="relu2", score="logit"), x, name, target=1)
-        maps = explain(Probe(model, layer="body.relu2", score="logit"), x, name, target=pick)
+        logit = f"{name}:score=logit" if methods[name].compares else name
+        want = explain(Probe(plain, layer="relu2"), x, logit, target=1)
+        maps = explain(Probe(model, layer="body.relu2"), x, name, target=pick)
         torch.testing.assert_close(maps, want, rtol=1e-4, atol=1e-5 * float(want.abs().max()))
         assert not maps.requires_grad
     for name in ("finer-cam", "shapley-cam"):

@@ -70,6 +70,8 @@ class Opened:
     def value(self, logits: Tensor) -> float:
         """The score of the target."""
         logits = logits.detach()
+        if self.score == "margin":
+            return float(logits[self.target]) - max(float(z) for c, z in enumerate(logits) if c != self.target)
         return float(logits.softmax(0)[self.target] if self.score == "probability" else logits[self.target])
 
     def slope(self, weights: Tensor | None = None, x: Tensor | None = None) -> Tensor:
@@ -255,8 +257,10 @@ def ablation_cam(o: Opened) -> Tensor:
     for k in range(o.K):
         A = o.A.clone()
         A[k] = 0
-        weights.append((y - o.value(o.behind(A))) / abs(y))
-    return o.weighted(weights)
+        weights.append(y - o.value(o.behind(A)))
+    scores = [y, *(y - lost for lost in weights)]
+    whole = max(abs(y), 0.01 * (max(scores) - min(scores)))
+    return o.weighted([lost / whole for lost in weights])
 
 
 @oracle("recipro-cam")
@@ -475,18 +479,18 @@ def spec(name: str, options: dict[str, Any]) -> str:
 
 
 def compare(
-    model: nn.Module, layer: str, x: Tensor, name: str, options: dict[str, Any], *, score: str = "probability"
+    model: nn.Module, layer: str, x: Tensor, name: str, options: dict[str, Any], *, score: str = "margin"
 ) -> None:
     """Ours for the batch, float64 weights, against the oracle sample by sample; each sample explains another class."""
     model = model.double()
     target = [(i + 1) % CLASSES for i in range(len(x))]
-    text = spec(name, options)
-    ours = explain(Probe(model, layer=layer, score=score), x, text, target=target, seed=SEED)  # type: ignore[arg-type]
+    text = spec(name, options | ({} if score == "margin" else {"score": score}))
+    ours = explain(Probe(model, layer=layer), x, text, target=target, seed=SEED)
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[x.ndim - 2]
     full = 0
     for i in range(len(x)):
         opened = Opened(model, layer, x[i : i + 1].double(), target[i], i, score)
-        if options:
+        if ":" in text:
             opened.seeds = lambda _, i=i: draws.seeds(SEED, str(methods.spec(text)), torch.tensor([i]))  # type: ignore[method-assign]
         want = ORACLES[name](opened, **options).detach()
         if want.shape != x.shape[2:]:
@@ -520,10 +524,16 @@ def test_options_do_what_they_say(name: str) -> None:
         compare(ready(Plain(2), seed=5), layer, inputs(2, 2), name, OPTIONS[name])
 
 
-@pytest.mark.parametrize("name", ["ablation-cam", "score-cam", "recipro-cam", "is-cam"])
-@pytest.mark.parametrize("rank", [2, 3])
-def test_scores_may_be_logits(name: str, rank: int) -> None:
-    compare(ready(Plain(rank), seed=2), "relu2", inputs(rank, 2), name, {}, score="logit")
+@pytest.mark.parametrize("name", [name for name in methods if methods[name].compares])
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_scores_may_be_logits_or_probabilities(name: str, score: str) -> None:
+    few = {"ss-cam": {"samples": 2}, "is-cam": {"steps": 2}, **FEW}.get(name, {})
+    compare(ready(Plain(2), seed=2), "relu2", inputs(2, 2), name, few, score=score)
+
+
+@pytest.mark.parametrize("name", ["ablation-cam", "recipro-cam"])
+def test_scores_of_volumes_may_be_logits(name: str) -> None:
+    compare(ready(Plain(3), seed=2), "relu2", inputs(3, 2), name, {}, score="logit")
 
 
 @pytest.mark.parametrize("name", [n for n in CAMS if n != "cam"])

@@ -70,7 +70,9 @@ def peer(name: str, model: nn.Module, layer: str, x: Tensor, target: list[int], 
 
 def ours(spec: str, model: nn.Module, layer: str, x: Tensor, target: list[int]) -> Tensor:
     """Our map, scores being logits as in the peer; the layer has the input's size, so that nothing is enlarged."""
-    map: Tensor = explain(Probe(model, layer=layer, score="logit"), x, spec, target=target)
+    if methods[spec.partition(":")[0]].compares:
+        spec = f"{spec}{',' if ':' in spec else ':'}score=logit"
+    map: Tensor = explain(Probe(model, layer=layer), x, spec, target=target)
     return map.double()
 
 

@@ -19,8 +19,9 @@ from heatproof.errors import InputError, NotApplicable, UnknownName, UsageError
 from heatproof.metrics import Case, case, families, metrics, names, score
 from heatproof.metrics.similarity import pearson, spearman, ssim
 from heatproof.probe import Goal, Probe, Recorder
+from heatproof.registry import Spec
 
-from .toys import SIZE, Plain, inputs, ready
+from .toys import SIZE, Plain, inputs, others, ready
 
 N = 4
 # Fewer runs than by default, to be quick.
@@ -52,13 +53,20 @@ def given_case(request: pytest.FixtureRequest) -> dict[str, Any]:
     mask[(slice(None), *(slice(1, 4) for _ in SIZE[rank]))] = True
     map = explain(probe, x, target=None, index=torch.arange(N), seed=0)
     other = ready(Plain(rank), seed=7)
-    return {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain, "relearnt": lambda _: other}
+    twin = copy.deepcopy(probe.model)
+    twin.conv2.weight.data.add_(0.2 * twin.conv2.weight.data.flip(0))
+    models = {"relearnt": lambda _: other, "retrained": lambda _: twin}
+    pool = others(probe.model, rank)
+    return {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain, "pool": pool, **models}
 
 
 def run(arguments: dict[str, Any], metric: str, **changes: Any) -> Tensor:
     arguments = {**arguments, **changes}
     if metric in QUICK:
         metric = f"{metric}:{QUICK[metric]}"
+    pool = arguments.pop("pool", None)
+    if "donors" in metrics[Spec.parse(metric).name].needs:
+        arguments["fill"] = pool
     return score(arguments.pop("model"), arguments.pop("x"), arguments.pop("map"), metric, **arguments)
 
 
@@ -97,7 +105,7 @@ def test_constant_maps_and_empty_or_full_masks_never_crash(name: str, given_case
     mask[2], mask[3] = False, True
     values = run(given_case, name, map=map, mask=mask)
     assert not values.isinf().any()
-    if metrics[name].family == "localisation":
+    if "mask" in metrics[name].needs:
         assert values.isnan().all()
 
 

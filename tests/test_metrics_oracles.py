@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -21,11 +21,12 @@ from heatproof.fills import Canvas
 from heatproof.metrics import Case, case, metrics, score
 from heatproof.metrics.faithfulness import _drawn
 from heatproof.probe import Goal, Probe
+from heatproof.probe.worth import Windows, donors_of
 from heatproof.registry import Spec
 from heatproof.segments import boxes as equal_boxes
 from heatproof.segments import segments as slic
 
-from .toys import CLASSES, SIZE, Plain, inputs, ready
+from .toys import CLASSES, SIZE, Plain, inputs, others, ready
 
 N = 3
 ORACLES: dict[str, Callable[..., float]] = {}
@@ -59,6 +60,7 @@ class One:
     mask: np.ndarray
     probe: Probe
     whole: Case
+    pool: Tensor
 
     @torch.no_grad()
     def f(self, x: Tensor) -> float:
@@ -315,50 +317,6 @@ def relevance_mass(one: One) -> float:
     return float(mass[one.mask].sum() / mass.sum())
 
 
-KEEP = 0.97  # an untrained network loses little without its input
-
-
-def boxed(one: One) -> One:
-    """The sample with the greedily cut box in place of its mask."""
-    size, score = one.map.shape, one.f(one.x)
-    ends = [(0, length) for length in size]
-
-    def alone(box: list[tuple[int, int]]) -> np.ndarray:
-        kept = np.zeros(size, dtype=bool)
-        kept[tuple(slice(a, b) for a, b in box)] = True
-        return kept
-
-    if one.f(one.filled(range(one.p))) >= KEEP * score:
-        return replace(one, mask=np.zeros(size, dtype=bool))
-    while True:
-        tries = []
-        for axis, length in enumerate(size):
-            step, (a, b) = max(1, round(length / 8)), ends[axis]
-            for end in ((a + step, b), (a, b - step)):
-                if end[1] > end[0]:
-                    box = [end if i == axis else ends[i] for i in range(len(size))]
-                    tries.append((one.f(one.filled(np.flatnonzero(~alone(box)))), box))
-        best = max(tries, key=lambda item: item[0], default=(-1.0, ends))
-        if best[0] < KEEP * score:
-            return replace(one, mask=alone(ends))
-        ends = best[1]
-
-
-@oracle("region-pointing-game")
-def region_pointing_game(one: One) -> float:
-    return pointing_game(boxed(one)) if boxed(one).mask.any() else math.nan
-
-
-@oracle("region-relevance-mass")
-def region_relevance_mass(one: One) -> float:
-    return relevance_mass(boxed(one)) if boxed(one).mask.any() else math.nan
-
-
-@oracle("region-relevance-rank")
-def region_relevance_rank(one: One) -> float:
-    return relevance_rank(boxed(one)) if boxed(one).mask.any() else math.nan
-
-
 @oracle("energy-pointing-game")
 def energy_pointing_game(one: One) -> float:
     box = np.zeros_like(one.mask)
@@ -458,6 +416,37 @@ def seed_repeatability(one: One) -> float:
     return float(np.mean([spearmanr(one.flat, one.again(one.x, seed=s).ravel())[0] for s in (1, 2, 3)]))
 
 
+# Mosaics
+
+
+@oracle("mosaic-localisation")
+def mosaic_localisation(one: One) -> float:
+    """A quarter, half or eighth at a corner, in the first sample of the drawn order that is predicted otherwise."""
+    order = draws.permutation(one.whole.seeds("mosaic donor"), len(one.pool))[one.number].tolist()
+    others = [k for k in order if int(one.z(one.pool[k]).argmax()) != one.target]
+    if not others:
+        return math.nan
+    donor = one.pool[others[0]]
+    last = (draws.uniform(one.whole.seeds("mosaic corner"), (one.map.ndim,))[one.number] < 0.5).tolist()
+    mosaic, inside = donor.clone(), []
+    for place in product(*map(range, one.map.shape)):
+        sides = zip(place, one.map.shape, last, strict=True)
+        if all(p >= length - length // 2 if end else p < length // 2 for p, length, end in sides):
+            inside.append(place)
+            mosaic[(slice(None), *place)] = one.x[(slice(None), *place)]
+
+    def margin(x: Tensor) -> float:
+        z = one.z(x).tolist()
+        return z.pop(one.target) - max(z)
+
+    gap = margin(one.x) - margin(donor)
+    if gap <= 0 or margin(mosaic) - margin(donor) < 0.5 * len(inside) / one.p * gap:
+        return math.nan
+    positive = np.maximum(one.again(mosaic), 0)
+    share, chance = sum(positive[place] for place in inside) / positive.sum(), len(inside) / one.p
+    return float((share - chance) / (1 - chance))
+
+
 # Randomisation
 
 
@@ -523,6 +512,24 @@ def shuffled(model: nn.Module) -> nn.Module:
     return redrawn(model, ["dense"])
 
 
+@oracle("retraining-consistency")
+def retraining_consistency(one: One) -> float:
+    twin = retrained(one.probe.model, 1)
+    with torch.no_grad():
+        prediction = int(copy.deepcopy(twin).double()(one.x[None].double()).argmax())
+    if prediction != int(one.z(one.x).argmax()):
+        return math.nan
+    return float(spearmanr(one.flat, one.again(one.x, probe=Probe(twin)).ravel())[0])
+
+
+def retrained(model: nn.Module, number: int) -> nn.Module:
+    """Stands in for a model that was trained from another seed: weights changed by a fifth of their deviation."""
+    twin, drawn = copy.deepcopy(model), torch.Generator().manual_seed(number)
+    for value in twin.parameters():
+        value.data.add_(0.2 * value.data.std(correction=0) * torch.randn(value.shape, generator=drawn))
+    return twin
+
+
 # Axioms
 
 
@@ -559,6 +566,7 @@ def cases(request: pytest.FixtureRequest) -> tuple[list[One], dict[str, Any]]:
     rank = request.param
     model = ready(Plain(rank))
     x, probe = inputs(rank, N), Probe(model)
+    pool = torch.cat([inputs(rank, 6, seed=9), others(model, rank)])
     target = probe.logits(x).argmax(1)
     map = explain(probe, x, target=Goal(target), index=torch.arange(N), seed=0)
     mask = torch.zeros(N, *SIZE[rank], dtype=torch.bool)
@@ -568,10 +576,61 @@ def cases(request: pytest.FixtureRequest) -> tuple[list[One], dict[str, Any]]:
     double = copy.deepcopy(model).double()
     with torch.no_grad():
         ones = [
-            One(i, double, x[i], int(target[i]), map[i].double().numpy(), mask[i].numpy(), probe, whole)
+            One(i, double, x[i], int(target[i]), map[i].double().numpy(), mask[i].numpy(), probe, whole, pool)
             for i in range(N)
         ]
     return ones, {"model": probe, "x": x, "map": map, "mask": mask, "explain": explain}
+
+
+# Evidence
+
+
+def worths_of(one: One) -> list[tuple[int, list[int], float]]:
+    """The size, the flat positions and the worth of every window, one exchange after the other."""
+    size = one.map.shape
+    pool, logits = one.pool, one.probe.logits(one.pool)
+    goal, index = Goal(torch.tensor([one.target])), torch.tensor([one.number])
+    places = donors_of(goal, one.probe.logits(one.x[None]), logits, draws.seeds(0, "donors", index))[0].tolist()
+    windows = Windows.over(size, draws.seeds(0, "windows", index))
+
+    def margin(x: Tensor) -> float:
+        z = one.z(x)
+        return float(z[one.target] - max(z[k] for k in range(len(z)) if k != one.target))
+
+    rows = []
+    for k in range(len(windows)):
+        corner, width = windows.starts[0, k].tolist(), windows.widths[k].tolist()
+        place = list(product(*(range(a, a + w) for a, w in zip(corner, width, strict=True))))
+        flat = [int(np.ravel_multi_index(at, size)) for at in place]
+        rest = [i for i in range(one.p) if i not in set(flat)]
+        gains = [margin(one.filled(rest, pool[d])) - margin(one.filled(flat, pool[d])) for d in places]
+        rows.append((int(windows.scale[k]), flat, sum(gains) / len(gains)))
+    return rows
+
+
+@oracle("window-correlation")
+def window_correlation(one: One) -> float:
+    rows = worths_of(one)
+    parts = []
+    for scale in sorted({scale for scale, _, _ in rows}):
+        pairs = [(one.flat[flat].mean(), worth) for s, flat, worth in rows if s == scale]
+        if len(pairs) > 2:
+            parts.append(correlation(*zip(*pairs, strict=True)))
+    return sum(parts) / len(parts)
+
+
+@oracle("window-localisation")
+def window_localisation(one: One) -> float:
+    rows, values = worths_of(one), []
+    for scale in sorted({scale for scale, _, _ in rows}):
+        _, flat, _ = max((row for row in rows if row[0] == scale), key=lambda row: row[2])
+        area = len(flat) / one.p
+        positive = np.maximum(one.flat, 0)
+        pointing = float(one.order[0] in flat)
+        mass = positive[flat].sum() / positive.sum()
+        rank = len({*one.order[: len(flat)]} & {*flat}) / len(flat)
+        values += [(v - area) / (1 - area) for v in (pointing, mass, rank)]
+    return sum(values) / len(values)
 
 
 def test_every_metric_has_an_oracle() -> None:
@@ -582,8 +641,12 @@ def test_every_metric_has_an_oracle() -> None:
 def test_metric_equals_its_oracle(name: str, cases: tuple[list[One], dict[str, Any]]) -> None:
     ones, arguments = cases
     model, more = arguments["model"].model, {key: arguments[key] for key in ("mask", "explain")}
-    spec = f"{name}:enough={KEEP}" if name.startswith("region") else name
-    ours = score(arguments["model"], arguments["x"], arguments["map"], spec, relearnt=lambda _: shuffled(model), **more)
+    if {"donors", "evidence"} & {*metrics[name].needs}:
+        more["fill"] = ones[0].pool
+    ours = score(
+        arguments["model"], arguments["x"], arguments["map"], name, relearnt=lambda _: shuffled(model),
+        retrained=lambda number: retrained(model, number), **more,
+    )  # fmt: skip
     want = torch.tensor([ORACLES[name](one) for one in ones], dtype=torch.float64)
     torch.testing.assert_close(ours, want, rtol=2e-3, atol=2e-4, equal_nan=True)
     assert ours.isfinite().any()

@@ -116,9 +116,13 @@ def test_metrics(rank: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     map = hp.explain(Probe(copy.deepcopy(model), layer="last"), x, "grad-cam")
     mask = torch.zeros(len(x), *x.shape[2:], dtype=torch.bool)
     mask[:, 3:6] = True
+    more = {"fill": torch.cat([x, 3 - 2 * x])} if "donors" in metrics[name].needs else {}
     with observed(monkeypatch) as rows:
         try:
-            hp.score(probe, x, map, name, explain=explain, mask=mask, relearnt=lambda _: other, seed=1)
+            hp.score(
+                probe, x, map, name, explain=explain, mask=mask, relearnt=lambda _: other, retrained=lambda _: other,
+                seed=1, **more,
+            )  # fmt: skip
         except NotApplicable as reason:
             pytest.skip(str(reason))
     check(probe, rows)

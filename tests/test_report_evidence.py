@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from heatproof.results.self_checks import SelfChecks
 from scipy.stats import rankdata
 
 from heatproof import stats
@@ -21,7 +22,6 @@ from heatproof.report import Content, facts, summary
 from heatproof.report.parts import Listing, Picture, Section, Share, Table, text
 from heatproof.report.sections import agreement, checks, classifier, cost, curves, fills, ranking, similarity, truth
 from heatproof.results.record import Band, Results
-from heatproof.results.self_checks import SelfChecks
 from heatproof.verdict import Judgement
 from heatproof.verdict.wording import Statement
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,26 +59,3 @@ def test_nan_is_counted_and_never_averaged() -> None:
     values = np.array([1.0, np.nan, 3.0, 2.0])
     estimate = synthetic({("a", "d"): values}, {"d": "faithfulness"}).estimates()["a", "d"]
     assert (estimate.mean, estimate.n, estimate.undefined) == (2.0, 3, 1)
-
-
-def test_valid_metrics_alone_rank() -> None:
-    rng = np.random.default_rng(0)
-    base = rng.normal(size=60)
-    scores = {("a", "d"): base + 2, ("b", "d"): base + 1, ("c:random", "d"): base}
-    scores = {(m.replace("c:", ""), k): v for (m, k), v in scores.items()}
-    scores |= {("a", "f"): rng.normal(size=60), ("b", "f"): rng.normal(size=60) + 3, ("random", "f"): base + 9}
-    facts = {k: {"better": "higher", "family": "faithfulness", "range": [None, None], "summary": ""} for k in "df"}
-    about = {"metrics": facts, "method_facts": {"random": {"chance": True}}}
-    zero = np.zeros(60, dtype=np.int64)
-    results = Results(scores, ("a", "b"), ("random",), ("d", "f"), zero, zero, np.ones(60), ("a",), about=about)
-    judgement = Judgement(results)
-    assert judgement.comparable == ("d", "f")
-    assert judgement.considered == ("d",)
-    assert judgement.ranking().top == ("a",)
-    assert judgement.ranking() is judgement.ranking()
-    assert judgement.verdict.ranked == judgement.ranking_metrics == ("d",)
-    assert [check.valid for check in judgement.metric_checks] == [True, False]
-    regions = {**facts, "f": {**facts["f"], "family": "region"}, "d": {**facts["d"], "family": "robustness"}}
-    assert Judgement(replace(results, about={**about, "metrics": regions})).ranking_metrics == ("d",)
-    weaker = replace(results, scores={**scores, ("a", "d"): base + 0.5})
-    assert Judgement(weaker).ranking().top == ("b",)

@@ -18,7 +18,7 @@ from heatproof.errors import InputError
 from heatproof.performance import measure
 from heatproof.registry import Spec
 
-from .test_verdict import CONTROLS, built
+from .levels import CONTROLS, built
 
 LONG = "a name that is long & <odd>, " * 30
 WORDS = ("tensor(", "array(", "Conv1d", "Linear", "...")

@@ -1,8 +1,11 @@
-"""The verdict on constructed scores: a winner is named where the evidence carries one, and refused elsewhere."""
+"""The verdict on constructed scores: the five kinds of answer, and what must and must not change them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,333 +15,311 @@ from hypothesis import strategies as st
 
 from heatproof.errors import InputError
 from heatproof.facade import Results
-from heatproof.results.self_checks import SelfChecks
-from heatproof.verdict import Verdict, verdict
+from heatproof.verdict import Judgement, Verdict, verdict
+from heatproof.verdict.decision import FEWEST
+from heatproof.verdict.files import save
 
-N = 60
-SANITY_FACTS = {
-    "parameter-randomisation": {"must_change_with": "parameters", "unchanged_above": 0.5},
-    "random-logit": {"must_change_with": "class", "unchanged_above": 0.9},
-}
-FAMILIES = {"deletion": "faithfulness", "aopc": "faithfulness", "pointing": "localisation"}
-
-
-def kinds(found: Verdict) -> list[str]:
-    """The kinds of the findings, in their order."""
-    return [finding.kind for finding in found.findings]
+N = 120
+QUESTIONS = {"window-localisation": "where", "window-correlation": "how much"}
+OWN = ("another sample", "moved forward", "moved back", "another class")
+Level = float | tuple[float, float]
 
 
-def of(found: Verdict, kind: str) -> list[tuple[tuple[str, ...], str, tuple[str, ...]]]:
-    """Subjects, metric and objects of the findings of a kind."""
-    return [(f.subjects, f.metric, f.objects) for f in found.findings if f.kind == kind]
+def facts(name: str, family: str = "evidence", **others: Any) -> dict[str, Any]:
+    """What a metric declares."""
+    return {"better": "higher", "family": family, "range": [None, None], "summary": "", **others, "name": name}
 
 
-def built(levels: dict[str, float | dict[str, float]], *, noise: float = 0.3, seed: int = 0, **extra: Any) -> Results:
-    """Scores around a level for each method (or method and metric); names with a star are controls."""
-    rng = np.random.default_rng(seed)
-    families = {**FAMILIES, **extra.pop("families", {})}
-    base, n = rng.normal(size=extra.get("n", N)) * 0.5, extra.pop("n", N)
-    scores = {}
-    for name, level in levels.items():
-        for metric in families:
-            centre = level.get(metric, level.get("*", 0.0)) if isinstance(level, dict) else level
-            scores[name.strip("*"), metric] = base + centre + rng.normal(size=n) * noise
-    facts = {
-        k: {"better": "higher", "family": f, "range": [None, None], "summary": "", **SANITY_FACTS.get(k, {})}
-        for k, f in families.items()
-    }
-    methods = {name.strip("*"): {"chance": name == "*random"} for name in levels}
+def built(
+    levels: Mapping[str, Level],
+    *,
+    lost: Mapping[str, Mapping[str, float]] | None = None,
+    n: int = N,
+    noise: float = 0.2,
+    seed: int = 0,
+    controls: Mapping[str, Level] | None = None,
+    others: Mapping[str, Mapping[str, float]] | None = None,
+    **extra: Any,
+) -> Results:
+    """A study whose methods score about a level for where and how much; their own controls score far less.
+
+    Args:
+        lost: by method and control, how much of the score the control loses; 0.4 by default.
+        others: levels by further metrics of faithfulness.
+    """
+    own: dict[tuple[str, str, str], np.ndarray] = {}
+    scores: dict[tuple[str, str], np.ndarray] = {}
+    base = np.random.default_rng(seed).normal(size=n) * 0.1
+    everyone = {**levels, **(controls or {})}
+    for name, level in everyone.items():
+        pair = level if isinstance(level, tuple) else (level, level)
+        # Every draw belongs to its method alone, so that another candidate changes none of them.
+        rng = np.random.default_rng([seed, *name.encode()])
+        for (metric, _), centre in zip(QUESTIONS.items(), pair, strict=True):
+            scores[name, metric] = base + centre + noise * rng.normal(size=n)
+            for control in OWN if name in levels else ():
+                less = (lost or {}).get(name, {}).get(control, 0.4)
+                own[control, name, metric] = scores[name, metric] - less + 0.5 * noise * rng.normal(size=n)
+        for metric, by in (others or {}).items():
+            scores[name, metric] = by.get(name, 0.0) + noise * rng.normal(size=n)
+    declared = {metric: facts(metric, question=question) for metric, question in QUESTIONS.items()}
+    declared |= {metric: facts(metric, "faithfulness") for metric in others or {}}
     zero = np.zeros(n, dtype=np.int64)
     return Results(
-        scores,
-        tuple(name for name in levels if "*" not in name),
-        tuple(name.strip("*") for name in levels if "*" in name),
-        tuple(families),
-        zero,
-        zero,
-        np.ones(n),
-        ("a",),
-        about={"metrics": facts, "method_facts": methods, **extra.pop("about", {})},
-        **extra,
+        scores, tuple(levels), tuple(controls or ()), tuple(declared), zero, zero, np.ones(n), ("a",),
+        about={"metrics": declared, **extra.pop("about", {})}, own_controls=own, **extra,
+    )  # fmt: skip
+
+
+def kinds(answer: Verdict) -> list[str]:
+    """The kinds of the findings."""
+    return [finding.kind for finding in answer.findings]
+
+
+# The five kinds of answer
+
+
+def test_a_method_that_is_best_at_both_questions_is_to_be_used() -> None:
+    answer = verdict(built({"good": 0.8, "fair": 0.5, "poor": 0.2}))
+    assert (answer.kind, answer.trusted) == ("use", ("good",))
+    assert answer.where == answer.how_much == ("good",)
+    assert answer.eligible == ("good", "fair", "poor")
+    assert answer.text.startswith("Use good for this model and data.")
+    assert answer.samples_needed is None
+
+
+def test_methods_within_the_smallest_difference_are_interchangeable() -> None:
+    answer = verdict(built({"one": 0.8, "two": 0.8, "poor": 0.2}, noise=0.05))
+    assert (answer.kind, answer.trusted) == ("interchangeable", ("one", "two"))
+    assert "interchangeable" in answer.text
+    assert "0.05" in answer.text
+
+
+def test_each_question_has_its_own_method_where_none_is_best_at_both() -> None:
+    answer = verdict(built({"pointer": (0.9, 0.4), "weigher": (0.4, 0.9)}))
+    assert (answer.kind, answer.where, answer.how_much) == ("by question", ("pointer",), ("weigher",))
+    assert answer.trusted == ("pointer", "weigher")
+    assert "pointer" in answer.text.split(".")[0]
+    assert "weigher" in answer.text.split(".")[1]
+
+
+def test_no_method_is_trusted_where_none_beats_its_own_controls() -> None:
+    lost = {"blind": {"another class": 0.0}, "shifted": {"moved back": -0.3}}
+    answer = verdict(built({"blind": 0.8, "shifted": 0.6}, lost=lost))
+    assert (answer.kind, answer.trusted, answer.eligible) == ("none", (), ())
+    assert answer.text.startswith("No method can be trusted")
+    barred = {check.method: check.barred_by for check in answer.methods}
+    assert barred == {"blind": ("another class",), "shifted": ("moved back",)}
+    assert kinds(answer).count("barred") == 2
+
+
+def test_nothing_is_told_yet_where_neither_method_is_shown_to_be_as_good_as_the_other() -> None:
+    lost = dict.fromkeys(("one", "two"), dict.fromkeys(OWN, 2.0))
+    answer = verdict(built({"one": 0.6, "two": 0.6}, noise=1.0, lost=lost, seed=1))
+    assert (answer.kind, answer.trusted) == ("cannot tell yet", ())
+    assert answer.decision.reason == "not-separated"
+    assert answer.samples_needed is not None
+    assert answer.samples_needed > N
+
+
+def test_what_one_question_leaves_open_is_said() -> None:
+    levels = {"one": (0.9, 0.5), "two": (0.4, 0.5)}
+    results = built(levels, noise=0.05)
+    # The answers to how much are made so noisy that the two cannot be compared.
+    rng, metric = np.random.default_rng(1), "window-correlation"
+    scores = {**results.scores, **{(m, metric): 0.6 + rng.normal(size=N) for m in levels}}
+    own = {key: (scores[key[1], metric] - 3 if key[2] == metric else v) for key, v in results.own_controls.items()}
+    answer = verdict(replace(results, scores=scores, own_controls=own))
+    assert (answer.kind, answer.where, answer.how_much) == ("by question", ("one",), ())
+    assert "cannot be told yet" in answer.text
+    assert answer.decision.open == ("how much",)
+
+
+# What bars a method, and what does not
+
+
+def test_a_method_that_may_or_may_not_beat_a_control_is_not_yet_shown_and_not_barred() -> None:
+    answer = verdict(built({"maybe": 0.5}, lost={"maybe": {"moved back": 0.01}}, noise=0.3))
+    (check,) = answer.methods
+    assert (check.standing, check.open, check.barred_by) == ("not yet shown", ("moved back",), ())
+    assert (answer.kind, answer.decision.reason) == ("cannot tell yet", "not-yet-shown")
+    assert answer.samples_needed is not None
+
+
+def test_the_map_of_another_class_must_be_worse_by_the_smallest_difference_that_matters() -> None:
+    results = built({"weak": 0.5}, lost={"weak": {"another class": 0.03}}, noise=0.02)
+    assert verdict(results).methods[0].barred_by == ("another class",)
+    lenient = replace(results, about={**results.about, "smallest_difference": 0.01})
+    assert verdict(lenient).methods[0].standing == "eligible"
+
+
+def test_equal_controls_bar_without_any_spread() -> None:
+    results = built({"constant": 0.0})
+    zero = np.zeros(N)
+    flat = replace(
+        results,
+        scores=dict.fromkeys(results.scores, zero),
+        own_controls=dict.fromkeys(results.own_controls, zero),
     )
+    (check,) = verdict(flat).methods
+    assert check.standing == "barred"
+    assert set(check.barred_by) == {"chance", *OWN}
 
 
-CONTROLS = {"*random": -2.0, "*edge": -1.0}
-SANITY = {"random-logit": "randomisation"}
+def test_a_missing_control_leaves_a_method_unshown() -> None:
+    results = built({"whole": 0.8, "lacking": 0.9})
+    own = {key: v for key, v in results.own_controls.items() if key[:2] != ("another class", "lacking")}
+    answer = verdict(replace(results, own_controls=own))
+    assert {check.method: check.standing for check in answer.methods} == {
+        "whole": "eligible", "lacking": "not yet shown",
+    }  # fmt: skip
+    assert answer.trusted == ("whole",)
 
 
-def sane(level: float, likeness: float = 0.1) -> dict[str, float]:
-    """A level by every metric, and how alike the maps stay when the class changes."""
-    return {"*": level, "random-logit": likeness}
+# Properties A to C
 
 
-def checked(levels: dict[str, float], likeness: float = 0.1, **extra: Any) -> Results:
-    """The study of such levels with a sanity check among its metrics."""
-    return built({name: sane(level, likeness) for name, level in levels.items()}, families=SANITY, **extra)
+@given(st.integers(0, 10_000), st.lists(st.floats(-0.5, 1.0), min_size=1, max_size=3))
+@settings(max_examples=20, deadline=None)
+def test_another_candidate_changes_neither_eligibility_nor_intervals_nor_order(seed: int, added: list[float]) -> None:
+    levels = {"a": 0.7, "b": 0.55, "c": 0.3}
+    lost = {"c": {"another class": 0.0}}
+    few = verdict(built(levels, lost=lost, seed=seed))
+    more = verdict(built({**levels, **{f"new{i}": level for i, level in enumerate(added)}}, lost=lost, seed=seed))
+    assert more.methods[:3] == few.methods
+    assert more.decision.comparisons[0].ahead == few.decision.comparisons[0].ahead
+    assert set(more.where) - {f"new{i}" for i in range(3)} <= set(few.where)
 
 
-def learnt(results: Results, *, correct: float, hits: dict[str, Any] | None = None, seed: int = 0) -> Results:
-    """The study of a model that agrees with the labels of ten classes this often, and else by chance."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 10, size=len(results))
-    predictions = np.where(rng.random(len(y)) < correct, y, rng.integers(0, 10, size=len(y)))
-    return replace(results, y=y, predictions=predictions, about={**results.about, "skill": hits})
+def test_a_barred_candidate_takes_nothing_from_the_others_however_high_it_scores() -> None:
+    alone = verdict(built({"good": 0.7}))
+    beside = verdict(built({"good": 0.7, "fake": 2.0}, lost={"fake": {"another sample": 0.0}}))
+    assert (beside.kind, beside.trusted) == (alone.kind, alone.trusted) == ("use", ("good",))
 
 
-def tried(results: Results, change: dict[str, float], *, noise: dict[str, float] | None = None) -> Results:
-    """The study with trials: by metric, how much worse inverted maps score, and what noise does to a score."""
-    rng, rows = np.random.default_rng(7), np.arange(20)
-    inverted, noisy = {}, {}
-    for (method, metric), values in results.scores.items():
-        if method in results.methods and results.family(metric) != "randomisation":
-            here = values[rows]
-            inverted[method, metric] = here - change.get(metric, 1.0) - 0.1 * rng.normal(size=20)
-            noisy[method, metric] = here + (noise or {}).get(metric, 0.1) * rng.normal(size=20)
-    return replace(results, self_checks=SelfChecks(rows, inverted, noisy))
+def test_more_samples_decide_more() -> None:
+    names = [
+        len(verdict(built({"a": 0.7, "b": 0.65, "c": 0.4}, n=n, noise=0.3, seed=2)).methods) for n in (48, 96, 768)
+    ]
+    assert names == [3, 3, 3]
+    few, many = (verdict(built({"a": 0.7, "b": 0.3}, n=n, noise=0.6, seed=4)) for n in (48, 2000))
+    assert len(many.trusted) >= len(few.trusted)
+    assert many.kind == "use"
 
 
-def test_a_clear_winner_is_named() -> None:
-    found = verdict(built({"good": 1.0, "fair": 0.0, **CONTROLS}))
-    assert found.winner == "good"
-    assert found.group == ("good",)
-    assert found.support == pytest.approx(1.0)
-    assert found.margin is not None
-    assert found.margin.low > 0
-    assert found.agreement == pytest.approx(1.0)
-    assert found.text.startswith("Use good")
-    assert not [finding for finding in found.findings if finding.severity == "bad"]
+@pytest.mark.parametrize("n", [4, FEWEST - 1])
+def test_fewer_than_48_samples_name_nothing(n: int) -> None:
+    answer = verdict(built({"good": 0.9, "poor": 0.1}, n=n))
+    assert (answer.kind, answer.trusted) == ("cannot tell yet", ())
+    assert answer.samples_needed == FEWEST
+    assert str(FEWEST) in answer.text
 
 
-def test_equals_are_a_group_and_no_winner_is_named() -> None:
-    found = verdict(built({"one": 0.5, "two": 0.5, "poor": -0.5, **CONTROLS}))
-    assert found.winner is None
-    assert set(found.group) == {"one", "two"}
-    assert "do not differ significantly" in found.text
+def test_twins_are_interchangeable_and_equal_methods_are_not_called_different() -> None:
+    rng, twins, different = np.random.default_rng(0), 0, 0
+    for seed in range(100):
+        results = built({"one": 0.6}, seed=seed)
+        copies = {(f"{m} twin", k): v + 0.01 * rng.normal(size=N) for (m, k), v in results.scores.items()}
+        own = {(c, f"{m} twin", k): v for (c, m, k), v in results.own_controls.items()}
+        both = replace(
+            results, methods=("one", "one twin"), scores={**results.scores, **copies},
+            own_controls={**results.own_controls, **own},
+        )  # fmt: skip
+        twins += verdict(both).kind == "interchangeable"
+        (first, *_) = verdict(built({"one": 0.6, "two": 0.6}, seed=seed)).decision.comparisons
+        different += first.ahead.low > 0 or first.ahead.high < 0
+    assert twins >= 95
+    assert different <= 10  # of a hundred tests at 5 %, with room for chance
 
 
-def test_no_better_than_an_edge_filter_leads_the_findings_and_bars_the_method() -> None:
-    found = verdict(checked({"good": 0.0, "poor": -1.0, "*random": -2.0, "*edge": -1.0}, seed=1))
-    assert found.winner == "good"
-    assert of(found, "not-better-than-controls") == [(("poor",), "", ("edge",))]
-    assert found.findings[0].kind == "not-better-than-controls"
-    assert [check.eligible for check in found.methods] == [True, False]
+# Samples of one patient
 
 
-def test_where_nothing_beats_the_controls_nothing_is_trusted() -> None:
-    found = verdict(built({"a": 0.0, "b": -0.1, "*random": -2.0, "*edge": 0.5}))
-    assert found.winner is None
-    assert found.group == ()
-    assert "No method can be trusted" in found.text
-    assert "edge" in found.text
+def test_samples_of_one_patient_count_together() -> None:
+    results = built({"good": 0.8, "fair": 0.7}, n=200, noise=0.05)
+    patients = np.repeat(np.arange(5), 40)
+    shift = np.random.default_rng(3).normal(size=5)[patients] * 0.1
+    scores = {cell: v + (shift if cell[0] == "good" else 0) for cell, v in results.scores.items()}
+    together = replace(results, scores=scores, groups=patients)
+    apart = replace(results, scores=scores)
+    wide, narrow = (verdict(r).decision.comparisons[0].ahead for r in (together, apart))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert "samples-are-grouped" in kinds(verdict(together))
 
 
-def test_a_metric_that_does_not_separate_random_maps_is_left_out() -> None:
-    blind = {"deletion": 0.0, "aopc": 0.0}
-    levels = {
-        "good": {"pointing": 1.0, **blind},
-        "bad": {"pointing": 0.0, **blind},
-        "*random": {"pointing": -1.0, **blind},
-    }
-    found = verdict(built(levels))
-    assert [check.valid for check in found.metrics] == [False, False, True]
-    assert found.winner == "good"
-    assert [metric for _, metric, _ in of(found, "metric-not-valid")] == ["deletion", "aopc"]
-    nothing = verdict(built({"a": 0.0, "b": 0.0, "*random": 0.0}))
-    assert nothing.winner is None
-    assert "no metric separates" in nothing.text
+def test_a_single_patient_shows_nothing() -> None:
+    answer = verdict(replace(built({"good": 0.9}), groups=np.zeros(N, dtype=np.int64)))
+    assert (answer.kind, answer.methods[0].standing) == ("cannot tell yet", "not yet shown")
 
 
-def test_a_method_whose_maps_do_not_move_with_the_model_is_barred() -> None:
-    families = {"parameter-randomisation": "randomisation", "random-logit": "randomisation"}
-    levels = {
-        "still": {"*": 2.0, "parameter-randomisation": 0.9, "random-logit": 0.2},
-        "moved": {"*": 1.0, "parameter-randomisation": 0.1, "random-logit": 0.2},
-        **{name: {"*": level} for name, level in CONTROLS.items()},
-    }
-    found = verdict(built(levels, families=families, noise=0.05))
-    assert found.winner == "moved"
-    assert found.methods[0].failed == ("parameter-randomisation",)
-    assert of(found, "maps-do-not-change") == [(("still",), "parameter-randomisation", ())]
+def test_groups_of_one_sample_each_are_no_groups() -> None:
+    results = built({"good": 0.8, "fair": 0.5})
+    each = verdict(replace(results, groups=np.arange(N)))
+    assert each.methods == verdict(results).methods
 
 
-def test_variants_of_a_metric_count_once() -> None:
-    levels = {
-        "a": {"deletion": 1.0, "aopc": 1.0, "pointing": 0.0},
-        "b": {"deletion": 0.0, "aopc": 0.0, "pointing": 1.0},
-        **CONTROLS,
-    }
-    found = verdict(built(levels, noise=0.05))
-    assert found.winner is None
-    assert set(found.group) == {"a", "b"}
+# What there may not be
 
 
-REGION = {"box": "region"}
+def test_a_study_without_methods_says_so() -> None:
+    answer = verdict(built({}, controls={"edge": 0.1}))
+    assert (answer.kind, answer.decision.reason) == ("none", "no-methods")
 
 
-def test_regions_rank_the_methods_where_they_were_asked() -> None:
-    levels = {
-        "a": {"box": 1.0, "*": 0.0},
-        "b": {"box": 0.0, "*": 1.0},
-        **{name: {"*": level} for name, level in CONTROLS.items()},
-    }
-    found = verdict(built(levels, families=REGION))
-    assert found.winner == "a"
-    assert found.ranked == ("box",)
-    assert (("b",), "deletion", ()) in of(found, "metric-ranks-otherwise")
-    levels["*random"] = {"box": 2.0, "*": -2.0}
-    found = verdict(built(levels, families=REGION))
-    assert found.winner != "a"
-    assert "box" not in found.ranked
+def test_one_method_that_beats_its_controls_is_used() -> None:
+    answer = verdict(built({"only": 0.5}))
+    assert (answer.kind, answer.trusted) == ("use", ("only",))
+    assert "only method" in answer.text
 
 
-def test_regions_that_does_not_separate_the_first_two_apart_name_nobody_whatever_the_others_say() -> None:
-    levels = {
-        "a": {"box": 1.0, "*": 0.0},
-        "b": {"box": 1.0, "*": 1.0},
-        **{name: {"*": level} for name, level in CONTROLS.items()},
-    }
-    found = verdict(built(levels, families=REGION))
-    assert found.winner is None
-    assert set(found.group) == {"a", "b"}
+def test_without_evidence_or_own_controls_no_method_is_named() -> None:
+    results = built({"good": 0.9})
+    bare = replace(results, own_controls={})
+    assert verdict(bare).decision.reason == "no-own-controls"
+    assert "self_checks" in verdict(bare).text
+    plain = {metric: {**declared, "question": None} for metric, declared in results.about["metrics"].items()}
+    other = replace(results, about={**results.about, "metrics": plain})
+    assert verdict(other).decision.reason == "no-evidence"
+    assert "window-localisation" in verdict(other).text
 
 
-def test_where_nobody_is_named_the_reason_is_said() -> None:
-    for seed in range(20):
-        found = verdict(built({"a": 0.12, "b": 0.0, **CONTROLS}, seed=seed))
-        if found.winner is not None or len(found.group) > 1:
-            continue
-        assert found.text.startswith("No method is named: ")
-        assert found.margin is not None
-        assert ("may be zero" in found.text) == (found.margin.low <= 0)
-        assert ("95 % are required" in found.text) == (found.support < 0.95)
-        assert "but ." not in found.text
-        break
-    else:
-        pytest.fail("no seed leaves a lone leader without a verdict")
+def test_undefined_scores_are_left_out() -> None:
+    results = built({"good": 0.8, "fair": 0.4})
+    scores = {cell: np.where(np.arange(N) < 30, np.nan, v) for cell, v in results.scores.items()}
+    answer = verdict(replace(results, scores=scores))
+    assert answer.trusted == ("good",)
+    assert answer.methods[0].overall.undefined == 30
+    assert "undefined-scores" in kinds(answer)
 
 
-def test_robustness_never_ranks() -> None:
-    levels = {"a": {"*": 0.5, "still": 0.0}, "b": {"*": 0.5, "still": 5.0}, **CONTROLS}
-    found = verdict(built(levels, families={"still": "robustness"}))
-    assert found.winner is None
-    assert "still" not in found.ranked
+def test_a_model_that_has_not_learnt_names_nothing() -> None:
+    rng = np.random.default_rng(0)
+    y, predictions = rng.integers(0, 4, size=(2, N))
+    answer = verdict(replace(built({"good": 0.9}), y=y, predictions=predictions, classes=tuple("abcd")))
+    assert (answer.kind, answer.decision.reason) == ("none", "model-has-not-learnt")
+    assert "model-has-not-learnt" in kinds(answer)
 
 
-def test_a_metric_that_disagrees_is_named() -> None:
-    families = {"energy": "localisation", "road": "faithfulness", "auc": "localisation"}
-    levels = {"a": {"*": 1.0, "pointing": 0.0}, "b": {"*": 0.0, "pointing": 1.0}, **CONTROLS}
-    levels["a"].update(dict.fromkeys(["deletion", "aopc", "energy", "road", "auc"], 1.0))
-    found = verdict(built(levels, families=families, noise=0.2))
-    assert found.winner == "a"
-    assert (("b",), "pointing", ()) in of(found, "metric-ranks-otherwise")
-    assert found.agreement < 1
+def test_studies_that_differ_in_more_than_their_fill_are_refused() -> None:
+    with pytest.raises(InputError, match="differ in methods"):
+        verdict(built({"a": 1.0}), built({"b": 1.0}))
 
 
-def test_another_fill_that_turns_the_order_takes_the_support() -> None:
-    first = built({"a": 1.0, "b": 0.0, **CONTROLS}, about={"fill": "mean"})
-    second = built({"a": 0.0, "b": 1.2, **CONTROLS}, seed=1, about={"fill": "blur"})
-    assert verdict(first).winner == "a"
-    found = verdict(first, second)
-    assert found.winner is None
-    assert found.support < 0.95
-    assert of(found, "leader-depends-on-fill") == [(("mean", "blur"), "", ("a", "b"))]
-    with pytest.raises(InputError, match="differ"):
-        verdict(first, built({"a": 1.0, "c": 0.0, **CONTROLS}))
+# What else is said
 
 
-def test_too_few_samples_name_nobody() -> None:
-    for n in (1, 2, 4):
-        found = verdict(built({"a": 5.0, "b": 0.0, **CONTROLS}, n=n, noise=0.01))
-        assert found.winner is None
+def test_another_metric_that_puts_other_methods_first_is_a_finding() -> None:
+    answer = verdict(built({"good": 0.8, "fair": 0.5}, others={"deletion": {"good": 0.0, "fair": 2.0}}))
+    (finding,) = [f for f in answer.findings if f.kind == "metric-ranks-otherwise"]
+    assert (finding.subjects, finding.metric) == (("fair",), "deletion")
 
 
-def test_the_only_method_that_passes_needs_a_margin_over_the_controls() -> None:
-    found = verdict(checked({"good": 1.0, "poor": -2.0, **CONTROLS}))
-    assert found.winner == "good"
-    assert "the only eligible method" in found.text
-    assert "ahead of edge" in found.text
-    assert found.margin is not None
-    assert found.margin.low > 0
-    assert found.support >= 0.95
-
-
-def test_a_lone_method_without_a_sanity_check_is_not_trusted() -> None:
-    found = verdict(built({"good": 1.0, "poor": -2.0, **CONTROLS}))
-    assert found.winner is None
-    assert "no sanity check was made" in found.text
-    still = verdict(checked({"good": 1.0, "poor": -2.0, **CONTROLS}, likeness=3.0))
-    assert still.winner is None
-    assert still.methods[0].failed == ("random-logit",)
-
-
-def test_a_lone_method_must_stay_ahead_of_the_controls_with_every_fill() -> None:
-    first = checked({"good": 1.0, "poor": -3.0, **CONTROLS})
-    second = checked({"good": -1.0, "poor": -3.0, "*random": -2.0, "*edge": 0.0}, seed=1)
-    assert verdict(first).winner == "good"
-    found = verdict(first, second)
-    assert found.winner is None
-    assert (("good",), "", ("edge",)) in of(found, "not-better-than-controls")
-
-
-def test_a_lone_method_without_controls_has_nothing_to_be_ahead_of() -> None:
-    assert verdict(checked({"good": 1.0})).winner is None
-
-
-def test_a_model_that_knows_nothing_has_no_winner() -> None:
-    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
-    assert verdict(learnt(clear, correct=0.9)).winner == "good"
-    found = verdict(learnt(clear, correct=0.0))
-    assert found.winner is None
-    assert found.group == ()
-    assert "learnt anything" in found.text
-
-
-def test_a_model_no_better_than_its_random_copies_has_no_winner() -> None:
-    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
-    lucky = {"measure": "correct", "samples": 60, "model": 20, "copies": [3, 20, 5]}
-    found = verdict(learnt(clear, correct=0.3, hits=lucky))
-    assert found.winner is None
-    assert [f.reason for f in found.findings if f.kind == "model-has-not-learnt"] == ["random-weights"]
-    assert verdict(learnt(clear, correct=0.9, hits={**lucky, "model": 55})).winner == "good"
-
-
-def test_a_metric_that_does_not_separate_inverted_maps_is_left_out() -> None:
-    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
-    found = verdict(tried(clear, {"aopc": 0.0}))
-    valid = {check.metric: check.valid for check in found.metrics}
-    assert valid == {"deletion": True, "aopc": False, "pointing": True}
-    assert [(f.metric, f.reason) for f in found.findings if f.kind == "metric-not-valid"] == [("aopc", "inverted")]
-    assert found.metrics[0].beats_inverted == ("good", "fair")
-    backwards = verdict(tried(clear, dict.fromkeys(FAMILIES, -1.0)))
-    assert backwards.winner is None
-    assert "no metric separates" in backwards.text
-
-
-def test_a_metric_that_input_noise_moves_too_far_is_left_out() -> None:
-    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
-    found = verdict(tried(clear, {}, noise={"deletion": 30.0}))
-    assert [check.valid for check in found.metrics] == [False, True, True]
-    assert found.metrics[0].noise > 1 > found.metrics[1].noise
-    assert found.metrics[0].reason == "noise"
-
-
-def test_robustness_cannot_be_tested_by_a_random_map_and_does_not_speak_against_controls() -> None:
-    levels = {
-        "a": {"deletion": 1.0, "aopc": 1.0, "pointing": 1.0, "max-sensitivity": 0.0},
-        "b": {"deletion": 0.0, "aopc": 0.0, "pointing": 0.0, "max-sensitivity": -1.0},
-        "*random": {"deletion": -2.0, "aopc": -2.0, "pointing": -2.0, "max-sensitivity": 9.0},
-    }
-    found = verdict(built(levels, families={"max-sensitivity": "robustness"}))
-    assert found.winner == "a"
-    assert all(check.valid for check in found.metrics)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 1000))
-def test_a_random_map_never_wins_and_the_verdict_is_deterministic(seed: int) -> None:
-    levels = {"noise": -2.0, "other": -2.0, "*random": -2.0, "*edge": -1.9}
-    results = built(levels, seed=seed, noise=1.0)
-    found = results.verdict()
-    assert isinstance(found, Verdict)
-    assert found.winner is None
-    assert found.text == results.verdict().text
+def test_the_frame_and_the_file_hold_what_the_verdict_says(tmp_path: Path) -> None:
+    results = built({"good": 0.8, "fair": 0.5, "blind": 0.9}, lost={"blind": {"another class": 0.0}})
+    answer, frame = verdict(results), verdict(results).to_frame().set_index("method")
+    assert frame["trusted"].to_dict() == {"good": True, "fair": False, "blind": False}
+    assert frame.loc["blind", "barred by"] == "another class"
+    page = json.loads(save(Judgement(results), tmp_path).read_text(encoding="utf-8"))
+    assert (page["kind"], page["trusted"], page["text"]) == (answer.kind, list(answer.trusted), answer.text)
+    assert [row["standing"] for row in page["methods"]] == ["eligible", "eligible", "barred"]
+    assert page["samples_needed"] is None

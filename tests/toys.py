@@ -276,3 +276,16 @@ def same(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         if not equal:
             differing.append(key)
     return sorted(differing)
+
+
+def others(model: nn.Module, rank: int, n: int = 12) -> Tensor:
+    """Samples of which a network predicts another class than of `inputs`: each is moved until it does."""
+    x = inputs(rank, n, seed=5)
+    usual = model(inputs(rank)).argmax(1)[0]
+    for _ in range(200):
+        x.requires_grad_()
+        z = model(x)
+        lead = z[:, usual] - z.index_fill(1, usual, -torch.inf).amax(1)
+        (slope,) = torch.autograd.grad(lead.sum(), x)
+        x = torch.where((lead > -0.2).reshape(-1, *(1,) * (rank + 1)), x - 0.05 * slope.sign(), x).detach()
+    return x

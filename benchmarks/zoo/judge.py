@@ -129,7 +129,7 @@ def _explained(entry: Entry, record: dict[str, Any], model: nn.Module, x: Tensor
     for method in (*CAMS, "saliency"):
         maps[method] = _ask(record, method, lambda method=method: hp.explain(model, x, method))
     window, stride = WINDOW[len(entry.size)]
-    spec = f"occlusion:window={window},stride={stride}"
+    spec = f"occlusion:window={window},stride={stride},score=probability"
     maps["occlusion"] = _ask(record, "occlusion", lambda: hp.explain(model, x[:1], spec))
     for method in ATTENTION:
         maps[method] = _ask(record, method, lambda method=method: hp.explain(model, x, method))

@@ -162,6 +162,11 @@ class Entry:
         """What stands in brackets after the summary in a list."""
         return ()
 
+    @property
+    def refuses(self) -> tuple[str, ...]:
+        """The shared options of its registry that have no meaning for this entry."""
+        return ()
+
     def facts(self) -> dict[str, Any]:
         """The summary and everything declared, in plain types, for a file."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "function", "limits")}
@@ -245,7 +250,7 @@ class Registry(Catalogue[E]):
     """A catalogue of functions, asked for by specs.
 
     Args:
-        shared: options that every entry takes besides its own: a name and the type of its values.
+        shared: options that entries take besides their own, unless one refuses it: a name and the type of its values.
         named: options whose values are names in another registry; they are checked and forgiven there.
     """
 
@@ -277,8 +282,9 @@ class Registry(Catalogue[E]):
         """
         spec = Spec.parse(text)
         entry = self[spec.name]
-        allowed = {**entry.options, **self.shared}
-        hints = {**get_type_hints(inspect.unwrap(entry.function)), **self.shared} if spec.options else {}
+        shared = {option: hint for option, hint in self.shared.items() if option not in entry.refuses}
+        allowed = {**entry.options, **shared}
+        hints = {**get_type_hints(inspect.unwrap(entry.function)), **shared} if spec.options else {}
         options: dict[str, Any] = {}
         for key, value in spec.options:
             option = _meant(f"option of {self.kind} {entry.name!r}", key, allowed)

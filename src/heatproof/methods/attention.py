@@ -42,6 +42,7 @@ def attention_rollout(
     "transformer-attribution",
     paper="2012.09838",
     label="Transformer attribution",
+    scaled=True,
     range=(0, None),
     needs=("attention",),
 )

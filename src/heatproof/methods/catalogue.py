@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from heatproof.errors import UsageError
+from heatproof.probe import Score
 from heatproof.registry import Entry, Registry, Spec
 
 Smooth = Literal["none", "augment", "eigen"]
@@ -17,6 +18,8 @@ Need = Literal["layer", "gradient", "attention"]
 Range = tuple[float | int | None, float | int | None]
 Function = TypeVar("Function", bound=Callable[..., Any])
 GRADIENTS = {"G", "curved"}  # what a CAM asks for that takes a backward pass
+SCORES = {"score", "ablated"}  # what a CAM asks for that is a score
+COMPARED: Score = "margin"  # what methods compare unless their option says otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,8 @@ class MethodEntry(Entry):
             words in a sentence. by_default: whether every study runs it. chance: its maps are drawn at random; metrics
             are checked against it.
         seeded: it draws random numbers.
+        compares: it compares scores of changed inputs or layers, and takes the option ``score``. scaled: its map, with
+            the default score, depends on the scale of the logits, so that a temperature changes what it marks.
         relu, gives, asks, tail, again: of CAMs, see `cam`; asks are the names of its parameters.
     """
 
@@ -41,6 +46,8 @@ class MethodEntry(Entry):
     by_default: bool = False
     chance: bool = False
     seeded: bool = False
+    compares: bool = False
+    scaled: bool = False
     relu: bool = False
     gives: Literal["weights", "map"] = "map"
     asks: tuple[str, ...] = ()
@@ -48,12 +55,22 @@ class MethodEntry(Entry):
     again: bool = False
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Option names and their defaults; those that compare scores have the option ``score`` too."""
+        return super().options | ({"score": COMPARED} if self.compares else {})
+
+    @property
     def marks(self) -> tuple[str, ...]:
-        """Whether it is a control."""
-        return ("control",) if self.control else ()
+        """Whether it is a control, and whether its map depends on the scale of the logits."""
+        return ("control",) * self.control + ("depends on the scale of the logits",) * self.scaled
+
+    @property
+    def refuses(self) -> tuple[str, ...]:
+        """The option ``score``, where no scores are compared."""
+        return () if self.compares else ("score",)
 
 
-methods: Registry[MethodEntry] = Registry("method", shared={"smooth": Smooth, "fuse": Fuse})
+methods: Registry[MethodEntry] = Registry("method", shared={"smooth": Smooth, "fuse": Fuse, "score": Score})
 
 
 def method(
@@ -63,14 +80,21 @@ def method(
     label: str = "",
     range: Range = (None, None),
     needs: tuple[Need, ...] = (),
+    compares: bool = False,
+    scaled: bool = False,
     limits: dict[str, float] | None = None,
 ) -> Callable[[Function], Function]:
-    """Registers ``(probe, x, goal, *, options) -> maps (n, *S)``; see `MethodEntry`."""
+    """Registers ``(probe, x, goal, *, options) -> maps (n, *S)``; see `MethodEntry`.
+
+    Args:
+        compares: it compares scores; the probe that it is handed gives those that its option ``score`` names.
+        scaled: its map depends on the scale of the logits.
+    """
 
     def register(function: Function) -> Function:
         entry = MethodEntry(
             name, function, paper=paper, label=label, range=range, needs=needs, limits=limits or {},
-            seeded=_seeded(function),
+            seeded=_seeded(function), compares=compares, scaled=scaled,
         )  # fmt: skip
         methods.add(entry)
         return function
@@ -119,6 +143,8 @@ def cam(
     gives: Literal["weights", "map"] = "weights",
     tail: bool = False,
     again: bool = False,
+    compares: bool = False,
+    scaled: bool = False,
     limits: dict[str, float] | None = None,
 ) -> Callable[[Function], Function]:
     """Registers ``(A, G, ...) -> W``, weights (n, K) or (n, K, *s); the map is their product with A summed over K.
@@ -128,6 +154,8 @@ def cam(
         relu: cuts the map at zero, where the paper does. gives: ``map`` for a method whose map (n, *s) is no weighted
             sum; it is taken as it is, and ``relu`` plays no part.
         tail: it runs what lies behind the layer again. again: it takes gradients of goals of its own.
+        compares: it compares scores of changed inputs; needless where it names ``score`` or ``ablated``, or with
+            ``tail``. scaled: its map depends on the scale of the logits.
     """
 
     def register(function: Function) -> Function:
@@ -135,9 +163,11 @@ def cam(
         slope: tuple[Need, ...] = ("gradient",) if again or GRADIENTS & set(asks) else ()
         cut = relu and gives == "weights"
         ends = (0, None) if cut and range == (None, None) else range
+        scores = compares or tail or not SCORES.isdisjoint(asks)
         entry = MethodEntry(
             name, function, paper=paper, label=label, range=ends, limits=limits or {}, family="cam",
             needs=("layer", *slope, *needs), relu=cut, gives=gives, asks=asks, tail=tail, again=again,
+            compares=scores, scaled=scaled,
         )  # fmt: skip
         methods.add(entry)
         return function

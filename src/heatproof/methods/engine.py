@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from heatproof import draws, spatial
 from heatproof.errors import InputError, UsageError
-from heatproof.methods.catalogue import Fuse, MethodEntry, methods
+from heatproof.methods.catalogue import COMPARED, Fuse, MethodEntry, methods
 from heatproof.preprocessing import Preprocessing
-from heatproof.probe import Goal, Probe, Shot, Target, Wants, as_probe
+from heatproof.probe import Goal, Probe, Score, Shot, Target, Wants, as_probe
 from heatproof.probe.state import note
 from heatproof.registry import Spec
 
@@ -153,14 +153,16 @@ def _cams(
     tail = "ablated" in asked or any(entry.tail for entry in cams.values())
     wants = Wants("G" in asked, "curved" in asked, tail, any(entry.again for entry in cams.values()))
     parts: dict[Spec, list[Tensor]] = {spec: [] for spec in cams}
+    kinds = {spec: _kind(spec) if entry.compares else probe.score for spec, entry in cams.items()}
     start = 0
     for shots in probe.shots(x, goal, None, wants):
         rows = slice(start, start := start + len(shots[0].x))
+        views = {kind: [shot.comparing(kind) for shot in shots] for kind in dict.fromkeys(kinds.values())}
         lap([*cams])
         for spec, entry in cams.items():
-            for shot in shots:
+            for shot in views[kinds[spec]]:
                 shot.seeds = seeds[spec][rows]
-            layers = [_one(shot, spec, entry, x.shape[2:]) for shot in shots]
+            layers = [_one(shot, spec, entry, x.shape[2:]) for shot in views[kinds[spec]]]
             parts[spec].append(fuse(layers, spec.kwargs.get("fuse", "mean")).cpu())
             lap([spec])
     return {spec: torch.cat(maps) for spec, maps in parts.items()}
@@ -172,6 +174,12 @@ def _one(shot: Shot, spec: Spec, entry: MethodEntry, size: Sequence[int]) -> Ten
     if entry.gives == "weights":
         map = combine(map, shot.A, relu=entry.relu)
     return spatial.resize(map.float(), size)
+
+
+def _kind(spec: Spec) -> Score:
+    """The kind of the scores that a method compares."""
+    kind: Score = spec.kwargs.get("score", COMPARED)
+    return kind
 
 
 def _own(spec: Spec) -> dict[str, Any]:
@@ -229,6 +237,7 @@ def fuse(maps: Sequence[Float[Tensor, "n *s"]], how: Fuse = "mean") -> Float[Ten
 
 def _other(probe: Probe, x: Tensor, spec: Spec, entry: MethodEntry, goal: Goal | None, seeds: Tensor) -> Tensor:
     parts = []
+    probe = probe.comparing(_kind(spec)) if entry.compares else probe
     for rows in torch.arange(len(x)).split(probe.rows(x)):
         options: dict[str, Any] = _own(spec)
         if entry.seeded:

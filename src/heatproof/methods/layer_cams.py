@@ -18,6 +18,8 @@ from heatproof.errors import NotApplicable
 from heatproof.methods.catalogue import cam
 from heatproof.probe import Shot, Wants
 
+LEAST = 0.01  # of the span of a sample's scores: what a share of its score is at least a share of
+
 
 @cam("grad-cam", label="Grad-CAM", paper="1610.02391")
 def grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
@@ -28,7 +30,7 @@ def grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Te
     return spatial.mean(G)
 
 
-@cam("grad-cam-plus-plus", label="Grad-CAM++", paper="1710.11063")
+@cam("grad-cam-plus-plus", label="Grad-CAM++", paper="1710.11063", scaled=True)
 def grad_cam_plus_plus(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"]) -> Float[Tensor, "n k"]:
     """Each channel weighted by its positive gradients, each position by its own coefficient (equation 19).
 
@@ -52,6 +54,7 @@ def _weigh(A: Tensor, first: Tensor, second: Tensor, third: Tensor) -> Float[Ten
     needs=("gradient",),
     label="Smooth Grad-CAM++",
     paper="1908.01224",
+    scaled=True,
     limits={"samples": 1, "spread": 0},
 )
 def smooth_grad_cam_plus_plus(shot: Shot, *, samples: int = 8, spread: float = 0.15) -> Float[Tensor, "n k"]:
@@ -124,7 +127,7 @@ def elementwise_grad_cam(A: Float[Tensor, "n k *s"], G: Float[Tensor, "n k *s"])
     return torch.where(A * G > 0, G, 0)
 
 
-@cam("shapley-cam", label="Shapley-CAM", paper="2501.06261")
+@cam("shapley-cam", label="Shapley-CAM", paper="2501.06261", scaled=True)
 def shapley_cam(curved: tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]]) -> Float[Tensor, "n k"]:
     """Each channel weighted by its mean approximate Shapley value (second order) of the utility z + log p.
 
@@ -135,7 +138,7 @@ def shapley_cam(curved: tuple[Float[Tensor, "n k *s"], Float[Tensor, "n k *s"]])
     return spatial.mean(slope - product / 2)
 
 
-@cam("finer-cam", label="Finer-CAM", paper="2501.11309", limits={"classes": 1}, again=True)
+@cam("finer-cam", label="Finer-CAM", paper="2501.11309", limits={"classes": 1}, again=True, scaled=True)
 def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tensor, "n k"]:
     """Grad-CAM of the difference between the target and the ``classes`` classes with the nearest logits.
 
@@ -165,18 +168,23 @@ def finer_cam(shot: Shot, *, alpha: float = 1.0, classes: int = 3) -> Float[Tens
 def ablation_cam(ablated: Float[Tensor, "n k"], score: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
     """Each channel weighted by the share of the score that is lost when it is set to zero (equation 3).
 
-    Deviates: divides by the score's absolute value, so that a loss counts as a loss for negative logits too.
+    Deviates: the score is the margin unless ``score=logit``, the paper's, is asked for. Divides by the score's absolute
+    value, so that a loss counts as a loss for negative scores too, but at least by a hundredth of what the sample's
+    scores span.
     Range: at least 0.
     Cost: one forward pass; of the K ablations, only what follows the first layer that mixes channels.
     """
     y = score[:, None]
-    return (y - ablated) / y.abs().clamp_min(torch.finfo(y.dtype).tiny)
+    low, high = torch.aminmax(torch.cat([y, ablated], dim=1), dim=1, keepdim=True)
+    least = (LEAST * (high - low)).clamp_min(torch.finfo(y.dtype).tiny)
+    return (y - ablated) / y.abs().maximum(least)
 
 
 @cam("recipro-cam", label="Recipro-CAM", paper="2209.14074", relu=False, gives="map", tail=True)
 def recipro_cam(shot: Shot, *, window: Literal["gaussian", "dirac"] = "gaussian") -> Float[Tensor, "n *s"]:
     """The score when the layer keeps only what is at, or (Gaussian) around, each position (equations 1 to 4).
 
+    Deviates: the score is the margin unless ``score=probability`` is asked for.
     Range: that of the score.
     Cost: one pass of what follows the layer for each of its positions.
     """

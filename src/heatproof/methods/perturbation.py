@@ -16,7 +16,7 @@ from heatproof.methods.catalogue import method
 from heatproof.probe import Goal, Probe
 
 
-@method("rise", paper="1806.07421", limits={"masks": 1, "cells": 1, "keep": 1e-6}, label="RISE")
+@method("rise", paper="1806.07421", compares=True, limits={"masks": 1, "cells": 1, "keep": 1e-6}, label="RISE")
 def rise(
     probe: Probe,
     x: Float[Tensor, "n c *s"],
@@ -31,6 +31,7 @@ def rise(
 
     Masks are ``cells`` random on-off cells an axis, on with chance ``keep``, enlarged and shifted at random; what is
     hidden is 0.
+    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for.
     Range: that of the score.
     Cost: ``masks`` forward passes; memory for one batch.
     """
@@ -68,7 +69,7 @@ def _veils(seeds: Int[Tensor, " m"], grid: tuple[int, ...], size: torch.Size, ke
     )
 
 
-@method("occlusion", paper="1311.2901", limits={"window": 0, "stride": 1e-6})
+@method("occlusion", paper="1311.2901", compares=True, limits={"window": 0, "stride": 1e-6})
 def occlusion(
     probe: Probe,
     x: Float[Tensor, "n c *s"],
@@ -81,6 +82,7 @@ def occlusion(
     """The score lost when a window that covers the position is set to ``fill``, averaged over the windows.
 
     ``window`` is a share of each axis, ``stride`` a share of the window.
+    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for.
     Range: signed.
     Cost: one forward pass a window place.
     """

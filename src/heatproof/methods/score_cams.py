@@ -29,10 +29,11 @@ def through(shot: Shot, samples: Int[Tensor, " m"], masks: Float[Tensor, "m 1 *s
     return torch.mul(x, masks.to(x), out=seen)
 
 
-@cam("score-cam", label="Score-CAM", paper="1910.01279")
+@cam("score-cam", label="Score-CAM", paper="1910.01279", compares=True, scaled=True)
 def score_cam(shot: Shot) -> Float[Tensor, "n k"]:
     """Each channel weighted by the softmax over channels of the score of the input masked by it (algorithm 1).
 
+    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for.
     Range: at least 0.
     Cost: K forward passes, in batches of one size.
     """
@@ -41,11 +42,12 @@ def score_cam(shot: Shot) -> Float[Tensor, "n k"]:
     return scores.softmax(1)
 
 
-@cam("ss-cam", label="SS-CAM", paper="2006.14255", limits={"samples": 1, "spread": 0})
+@cam("ss-cam", label="SS-CAM", paper="2006.14255", compares=True, scaled=True, limits={"samples": 1, "spread": 0})
 def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tensor, "n k"]:
     """Score-CAM with each channel's score averaged over noisy masks (algorithm 1, smoothed activations).
 
     ``spread`` is the standard deviation of the noise on masks that reach from 0 to 1.
+    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for.
     Range: at least 0.
     Cost: K * samples forward passes.
     """
@@ -60,10 +62,11 @@ def ss_cam(shot: Shot, *, samples: int = 10, spread: float = 0.2) -> Float[Tenso
     return scores.reshape(-1, count, samples).mean(2).softmax(1)
 
 
-@cam("is-cam", label="IS-CAM", paper="2010.03023", limits={"steps": 1})
+@cam("is-cam", label="IS-CAM", paper="2010.03023", compares=True, scaled=True, limits={"steps": 1})
 def is_cam(shot: Shot, *, steps: int = 10) -> Float[Tensor, "n k"]:
     """Score-CAM with each channel's score averaged while its mask is scaled from 0 to 1 (equations 4 and 5).
 
+    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for.
     Range: at least 0.
     Cost: K * steps forward passes.
     """

@@ -5,6 +5,7 @@ from heatproof.metrics import complexity as _complexity
 from heatproof.metrics import curves as _curves
 from heatproof.metrics import faithfulness as _faithfulness
 from heatproof.metrics import localisation as _localisation
+from heatproof.metrics import mosaics as _mosaics
 from heatproof.metrics import randomisation as _randomisation
 from heatproof.metrics import robustness as _robustness
 from heatproof.metrics import windows as _windows
@@ -47,4 +48,6 @@ __all__ = [
     "with_donors",
     "with_pool",
 ]
-_REGISTERED = (_axioms, _complexity, _curves, _faithfulness, _localisation, _randomisation, _robustness, _windows)
+_REGISTERED = (
+    _axioms, _complexity, _curves, _faithfulness, _localisation, _mosaics, _randomisation, _robustness, _windows,
+)  # fmt: skip

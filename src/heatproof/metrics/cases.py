@@ -19,6 +19,7 @@ from heatproof.registry import Spec
 
 First = Literal["most", "least"]
 Relearnt = Callable[[int], nn.Module]
+Retrained = Callable[[int], nn.Module]
 T = TypeVar("T")
 
 
@@ -64,6 +65,7 @@ class Case:
         donors: samples predicted otherwise than each of these (N, D, C, *S), rows of NaN where there is none; or None.
         worths: what windows of the inputs are worth, where that was computed before.
         relearnt: epochs -> a model like this one, trained on shuffled labels for so long, or None.
+        retrained: 1, 2, ... -> a model trained like this one from another seed, or None.
         curves: left by metrics that reduce a curve, by their spec.
     """
 
@@ -78,6 +80,7 @@ class Case:
     pool: Tensor | None = None
     explain: Explain | None = None
     relearnt: Relearnt | None = None
+    retrained: Retrained | None = None
     donors: Float[Tensor, "n d c *s"] | None = None
     worths: Worths | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
@@ -209,6 +212,7 @@ def case(
     fill: str | Spec | Tensor = "mean",
     explain: Explain | None = None,
     relearnt: Relearnt | None = None,
+    retrained: Retrained | None = None,
     seed: int = 0,
     index: Tensor | None = None,
 ) -> Case:
@@ -232,7 +236,7 @@ def case(
     device = goal.classes.device
     return Case(
         probe, x.to(device), goal, map.to(device, torch.float32), index, seed,
-        None if mask is None else mask.to(device), spec, pool, explain, relearnt,
+        None if mask is None else mask.to(device), spec, pool, explain, relearnt, retrained,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from heatproof.metrics.families import families
 from heatproof.records import Direction
 from heatproof.registry import Entry, Registry, Spec
 
-Need = Literal["mask", "explain", "relearnt", "probability", "class", "donors", "evidence"]
+Need = Literal["mask", "explain", "relearnt", "retrained", "probability", "class", "donors", "evidence"]
 Change = Literal["parameters", "labels", "class"]
 Question = Literal["where", "how much"]
 Range = tuple[float | int | None, float | int | None]
@@ -44,9 +44,9 @@ class MetricEntry(Entry):
     Attributes:
         better: which values are good. family: the name of its family, see `families`.
         needs: ``mask`` (planted truth), ``explain`` (the method, to explain other inputs), ``relearnt`` (a model
-            trained on shuffled labels), ``probability`` (as score), ``class`` (or label, whose score is a share of
-            something: not so the output of a regression), ``donors`` (other samples of the data), ``evidence`` (other
-            samples that are predicted otherwise).
+            trained on shuffled labels), ``retrained`` (models trained from other seeds), ``probability`` (as score),
+            ``class`` (or label, whose score is a share of something: not so the output of a regression), ``donors``
+            (other samples of the data), ``evidence`` (other samples that are predicted otherwise).
         range: least and largest value, None where there is none. unit: what the value is counted in, empty for none.
         curve: the axes of the curve that it leaves in ``case.curves``, or None. binary: a sample has 0 or 1, unless
             its highest relevance is tied.

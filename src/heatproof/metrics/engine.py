@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, NotApplicable, UsageError
-from heatproof.metrics.cases import Case, Curve, Explain, Relearnt, case, take, with_donors
+from heatproof.metrics.cases import Case, Curve, Explain, Relearnt, Retrained, case, take, with_donors
 from heatproof.metrics.catalogue import metrics
 from heatproof.probe import Goal, Probe, Target, as_probe
 from heatproof.probe.worth import donors_of, taken
@@ -57,28 +57,28 @@ def refuse(case: Case, spec: Spec) -> None:
         raise NotApplicable(f"{spec}: draws from other samples; pass them as fill=tensor (K, C, *S)")
     if "evidence" in needs and case.donors is None:
         raise NotApplicable(
-            f"{spec}: compares each sample with others that are predicted otherwise, and there are none; add samples of "
-            "which the model predicts another class"
+            f"{spec}: compares each sample with others that are predicted otherwise, and there are none; add samples "
+            "of which the model predicts another class"
         )
     if case.goal.task == "regression" and ("class" in needs or "probability" in needs):
         raise NotApplicable(
             f"{spec}: is defined for the score of a class; the output of a regression may be 0 or negative"
         )
     if "probability" in needs and case.probe.score != "probability":
-        raise NotApplicable(f"{spec}: is defined for probabilities only, and the probe's score is a logit")
+        raise NotApplicable(f"{spec}: is defined for probabilities only, and the probe's score is a {case.probe.score}")
 
 
 @overload
 def score(
     model: nn.Module | Probe, x: Tensor, map: Tensor, metric: str | Spec, *, target: Target | Goal = ...,
     mask: Tensor | None = ..., fill: str | Spec | Tensor = ..., explain: Explain | None = ...,
-    relearnt: Relearnt | None = ..., seed: int = ..., index: Tensor | None = ...,
+    relearnt: Relearnt | None = ..., retrained: Retrained | None = ..., seed: int = ..., index: Tensor | None = ...,
 ) -> Tensor: ...  # fmt: skip
 @overload
 def score(
     model: nn.Module | Probe, x: Tensor, map: Tensor, metric: Names, *, target: Target | Goal = ...,
     mask: Tensor | None = ..., fill: str | Spec | Tensor = ..., explain: Explain | None = ...,
-    relearnt: Relearnt | None = ..., seed: int = ..., index: Tensor | None = ...,
+    relearnt: Relearnt | None = ..., retrained: Retrained | None = ..., seed: int = ..., index: Tensor | None = ...,
 ) -> dict[str, Tensor]: ...  # fmt: skip
 def score(
     model: nn.Module | Probe,
@@ -91,6 +91,7 @@ def score(
     fill: str | Spec | Tensor = "mean",
     explain: Explain | None = None,
     relearnt: Relearnt | None = None,
+    retrained: Retrained | None = None,
     seed: int = 0,
     index: Tensor | None = None,
 ) -> Tensor | dict[str, Tensor]:
@@ -101,27 +102,28 @@ def score(
         target: what the maps explain, None for the predicted class.
         fill: what removed positions become (`heatproof list fills`), or samples (K, C, *S) to draw donors from.
         explain: the method itself, ``functools.partial(hp.explain, method="grad-cam")``, for metrics that explain
-            other inputs. relearnt: epochs -> a model trained on shuffled labels (`heatproof.studies.shuffled_model`).
+            other inputs. relearnt: epochs -> a model trained on shuffled labels (`heatproof.studies.twins`).
+        retrained: 1, 2, ... -> a model trained from another seed.
         index: the samples' own numbers, from which draws are made; 0 to N-1 by default.
 
     Raises: UnknownName, InputError, NotApplicable.
     """
     with torch.inference_mode(False):
-        return _score(model, x, map, metric, target, mask, fill, explain, relearnt, seed, index)
+        return _score(model, x, map, metric, target, mask, fill, explain, relearnt, retrained, seed, index)
 
 
 def _score(
     model: nn.Module | Probe, x: Tensor, map: Tensor, metric: str | Spec | Names, target: Target | Goal,
-    mask: Tensor | None, fill: str | Spec | Tensor, explain: Explain | None, relearnt: Relearnt | None, seed: int,
-    index: Tensor | None,
+    mask: Tensor | None, fill: str | Spec | Tensor, explain: Explain | None, relearnt: Relearnt | None,
+    retrained: Retrained | None, seed: int, index: Tensor | None,
 ) -> Tensor | dict[str, Tensor]:  # fmt: skip
     single = isinstance(metric, (str, Spec))
     specs = [metrics.spec(m) for m in ([metric] if isinstance(metric, (str, Spec)) else metric)]
     if not specs:
         raise UsageError("got an empty list of metrics; name at least one (heatproof list metrics shows them)")
     whole = case(
-        as_probe(model), x, map, target=target, mask=mask, fill=fill, explain=explain, relearnt=relearnt, seed=seed,
-        index=index,
+        as_probe(model), x, map, target=target, mask=mask, fill=fill, explain=explain, relearnt=relearnt,
+        retrained=retrained, seed=seed, index=index,
     )  # fmt: skip
     if any("evidence" in metrics[spec.name].needs for spec in specs):
         whole = with_donors(whole, _donors(whole))

@@ -47,7 +47,8 @@ families.add(
 families.add(
     Family(
         "localisation",
-        "Whether the relevance lies within a mask of the positions that decide the class.",
+        "Whether the relevance lies within the positions that decide the class: a mask, or a piece of the sample that "
+        "was set into another one.",
         bears_on_truth=True,
         beatable=True,
     )

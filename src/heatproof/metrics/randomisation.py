@@ -6,6 +6,7 @@ Randomised models are copies: the model under question and the global random sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -140,6 +141,38 @@ def label_randomisation(case: Case, *, kind: Similarity = "spearman", epochs: in
         raise NotApplicable("label-randomisation: needs a model trained on shuffled labels; hp.study trains one")
     other = of_model(as_read(case.probe, case.x), case.relearnt(epochs))
     return _still(case.map, case.again(case.x, probe=other), kind)
+
+
+@metric(
+    "retraining-consistency",
+    better="higher",
+    family="randomisation",
+    needs=("explain", "retrained"),
+    range=(-1, 1),
+    unit="similarity",
+)
+def retraining_consistency(case: Case, *, kind: Similarity = "spearman", twins: int = 1) -> Tensor:
+    """The mean similarity of the maps of the model and of ``twins`` trained alike from other seeds.
+
+    A study trains them where the model's card says how, and keeps them beside its scores. NaN for a constant map, and
+    where every twin predicts another class than the model; twins that do are left out of the mean.
+    Range: -1 to 1. Cost: a training a twin and study; a pass and an explanation a twin.
+    Tells: whether the map would be the same had the network been trained from another seed.
+    Cannot: whether the map is correct; a map that ignores the model is the same for every twin.
+    Mind: two networks may rely on different evidence; then correct maps differ too.
+    """
+    if case.retrained is None:
+        raise NotApplicable("retraining-consistency: needs models trained from other seeds; hp.study trains them")
+    if twins < 1:
+        raise UsageError(f"twins: got {twins}, expected at least 1")
+    logits = case.shared("logits", lambda: case.probe.logits(case.x))
+    similarities = []
+    for number in range(1, twins + 1):
+        twin = of_model(as_read(case.probe, case.x), case.retrained(number))
+        there = case.shared(("twin", number), partial(twin.logits, case.x))
+        alike = _still(case.map, case.again(case.x, probe=twin), kind)
+        similarities.append(torch.where(case.same_prediction(there, logits), alike, torch.nan))
+    return torch.stack(similarities).nanmean(0)
 
 
 def randomised(probe: Probe, *, seed: int | str, order: Order, stages: int) -> Iterator[Probe]:

@@ -1,7 +1,7 @@
 """The model under question; the only package that hooks or traces a model."""
 
 from heatproof.probe.attention import Attention, Heads
-from heatproof.probe.goals import Contrast, Goal, Target
+from heatproof.probe.goals import Contrast, Goal, Score, Target
 from heatproof.probe.kinds import Kind, Task, parsed
 from heatproof.probe.outputs import Outputs, predicted
 from heatproof.probe.probe import Probe, as_probe
@@ -26,6 +26,7 @@ __all__ = [
     "Probe",
     "Recorder",
     "Runner",
+    "Score",
     "Shot",
     "Target",
     "Task",

@@ -112,3 +112,12 @@ def _fields(value: Any) -> list[tuple[Any, Any]]:
     if dataclasses.is_dataclass(value):
         return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     return list(getattr(value, "__dict__", {}).items())
+
+
+def detached(raw: Any) -> Any:
+    """The output without its graph."""
+    if isinstance(raw, Tensor):
+        return raw.detach()
+    if isinstance(raw, dict):
+        return {key: detached(value) for key, value in raw.items()}
+    return type(raw)(map(detached, raw)) if type(raw) in (tuple, list) else raw

@@ -89,10 +89,11 @@ class Goal:
         return replace(self, classes=self.classes[rows], against=against, mix=mix)
 
     def score(self, logits: Float[Tensor, "n k"], kind: Score, raw: Any = None) -> Float[Tensor, " n"]:
-        """The number explained: a probability in [0, 1], a logit, an output of a regression, or what the function
-        returns.
+        """The number explained: a probability in [0, 1], a logit, a margin, an output of a regression, or what the
+        function returns.
 
-        A contrast is sigmoid(z_target - z_against), or that difference of logits.
+        The margin of a class is its logit less the largest other one; that of a label is its logit. A contrast is
+        sigmoid(z_target - z_against), or that difference of logits.
 
         Raises: InputError where the function does not return one number a sample.
         """
@@ -113,10 +114,11 @@ class Goal:
             return gap.sigmoid() if kind == "probability" else gap
         if kind == "probability" and self.task != "regression":
             logits = logits.sigmoid() if self.task == "labels" else logits.softmax(1)
-        own = logits.gather(1, self.classes[:, None])
-        if kind == "margin" and self.task == "classes" and logits.shape[1] > 1:
-            return own[:, 0] - logits.scatter(1, self.classes[:, None], -torch.inf).amax(1)
-        return own[:, 0]
+        chosen = self.classes[:, None]
+        value = logits.gather(1, chosen)[:, 0]
+        if kind == "margin" and self.task == "classes":
+            return value - logits.scatter(1, chosen, float("-inf")).amax(1)
+        return value
 
 
 def _targets(target: Any, logits: Float[Tensor, "n k"], task: Task) -> Int[Tensor, " n"]:

@@ -42,8 +42,9 @@ class Probe:
         layer: the layer for CAMs, by name or module; several are fused; None for the last with positions.
         layout: how the layer's output is read, ``nchw``, ``nhwc``, ``ntc`` or ``tokens:1+14x14`` say; None to go by the
             operations of the model.
-        score: what masking and ablating methods and all metrics compare: a probability in [0, 1], or a logit.
-            Gradients are those of the logit in both cases, as the papers of the gradient methods have it.
+        score: what `scores` and all metrics compare: a probability in [0, 1], a logit, or a margin, the logit of a
+            class less the largest other one (a label's logit, a regression's output). Masking and ablating methods
+            compare margins, unless their option ``score`` says otherwise; gradients are those of the logit.
         batch: rows a pass; None for as many as fit about 10 MiB of input, at most 1024, and on the CPU no more than
             keep a layer's output near the processor.
         engine: ``auto`` runs 20 or more changes of each sample on a copy with folded BatchNorm and, for signals and
@@ -353,6 +354,12 @@ class Probe:
         """This probe, handing on the logits of its plain passes to a recorder; both count and learn as one."""
         probe = copy.copy(self)
         object.__setattr__(probe, "_recorder", recorder)
+        return probe
+
+    def comparing(self, score: Score) -> Probe:
+        """This probe with another score; both count and learn as one."""
+        probe = copy.copy(self)
+        object.__setattr__(probe, "score", score)
         return probe
 
     def asking(self, model: nn.Module, layer: Layers) -> Probe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -87,6 +88,12 @@ class Runner:
     engine: Engine = "auto"
     autocast: torch.dtype | None = None
     recorder: Recorder | None = None
+
+    def comparing(self, score: Score) -> Runner:
+        """This runner with another score."""
+        runner = copy.copy(self)
+        object.__setattr__(runner, "score", score)
+        return runner
 
     # Passes
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from heatproof.errors import HeatproofError, LayerError, NotApplicable
 from heatproof.probe.ablation import Ablation
 from heatproof.probe.ends import end, renewed
+from heatproof.probe.entries import detached
 from heatproof.probe.forms import gradient_obstacle
-from heatproof.probe.goals import Goal
+from heatproof.probe.goals import Goal, Score
 from heatproof.probe.gradients import gradients
 from heatproof.probe.graph import Cut
 from heatproof.probe.layers import Tap
@@ -67,7 +69,18 @@ class Shot:
     live: tuple[Any, ...] = ()
     graph: tuple[Tensor, Tensor] | None = None
     seeds: Int[Tensor, " n"] | None = None
-    _quick: Cut | None = None
+    _quick: list[Cut | None] = field(default_factory=list)
+
+    def comparing(self, score: Score) -> Shot:
+        """What this shot shows where scores are of another kind; itself if they are of this one."""
+        if score == self.runner.score:
+            return self
+        _ = self.A  # computed once for both
+        shot = copy.copy(self)
+        shot.runner = self.runner.comparing(score)
+        for name in ("score", "ablated"):
+            vars(shot).pop(name, None)
+        return shot
 
     @cached_property
     def A(self) -> Float[Tensor, "n k *s"]:
@@ -91,7 +104,7 @@ class Shot:
 
     @cached_property
     def score(self) -> Float[Tensor, " n"]:
-        """The score explained, a probability or a logit as the probe says."""
+        """The score explained: a probability, a logit or a margin, as the runner says."""
         return self.goal.score(self.logits, self.runner.score, self.raw)
 
     def gradient_of(self, goal: Goal) -> Float[Tensor, "n k *s"]:
@@ -147,11 +160,11 @@ class Shot:
         """The cut to use for so many passes of each sample: with a quicker tail where that pays and agrees."""
         if self.cut is None or count < FEW:
             return self.cut
-        if self._quick is None:
+        if not self._quick:
             fast = self.runner.quicker(self.cut)
             alike = fast is not None and all(self.runner.batches(len(self.x), self._alike(self.cut, fast)))
-            self._quick = fast if alike else self.cut
-        return self._quick
+            self._quick.append(fast if alike else self.cut)
+        return self._quick[0]
 
     def _alike(self, cut: Cut, fast: Cut) -> Callable[[slice], bool]:
         def work(part: slice) -> bool:
@@ -190,7 +203,7 @@ class Shot:
     @cached_property
     def ablated(self) -> Float[Tensor, "n k"]:
         """The score with one channel at a time set to zero."""
-        count = self.A.shape[1]
+        count, kind = self.A.shape[1], self.runner.score
         cut = self._quickest(count)
 
         def without(samples: Tensor, channels: Tensor) -> Tensor:
@@ -205,7 +218,7 @@ class Shot:
         samples, channels = pairs % len(scores), pairs * (count - 1) // max(1, len(pairs) - 1)
         want = self.tail(without(samples, channels), samples)
         loose = max(1e-4, 4 * torch.finfo(self.out.dtype).eps)
-        scale = 1 + float(self.score.abs().max())
+        scale = float(self.score.abs().max()) + (1 if kind == "probability" else float(self.logits.abs().max()))
         alike = torch.allclose(scores[samples, channels], want, rtol=10 * loose, atol=loose * scale)
         return scores if alike else self.variants(count, without)
 
@@ -260,7 +273,7 @@ def shoot(
     runner.count("backward", len(x) * (len(slopes[:1]) + 2 * len(bends[:1])))
     return [
         Shot(
-            runner, x, tap, goal, kept[tap].detach(), logits.detach(), _detached(raw),
+            runner, x, tap, goal, kept[tap].detach(), logits.detach(), detached(raw),
             slope=slopes[i] if slopes else None,
             bend=bends[i] if bends else None,
             cut=cut,
@@ -293,7 +306,7 @@ def reshoot(runner: Runner, x: Tensor, first: First, taps: Sequence[Tap]) -> lis
             raise
     runner.witness(x, logits)
     runner.count("backward", len(x))
-    raw = _detached(first.raw)
+    raw = detached(first.raw)
     return [
         Shot(runner, x, tap, goal, out.detach(), logits.detach(), raw, slope=slope)
         for tap, out, slope in zip(taps, layers, slopes, strict=True)
@@ -385,11 +398,3 @@ def _bends(
             (second,) = gradients(product, [A], retain_graph=True)
         bends.append((slope.detach(), torch.zeros_like(A) if second is None else second.detach()))
     return bends
-
-
-def _detached(raw: Any) -> Any:
-    if isinstance(raw, Tensor):
-        return raw.detach()
-    if isinstance(raw, dict):
-        return {key: _detached(value) for key, value in raw.items()}
-    return type(raw)(map(_detached, raw)) if type(raw) in (tuple, list) else raw

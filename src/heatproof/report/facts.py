@@ -34,11 +34,17 @@ class MetricFacts:
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """What a method or control declares: what it does, where it was published, and its family."""
+    """What a method or control declares.
+
+    Attributes:
+        summary, paper: what it does, and where it was published. family: ``cam`` or ``method``.
+        scaled: whether its map depends on the scale of the logits.
+    """
 
     summary: str
     paper: str
     family: str
+    scaled: bool = False
 
 
 def metric_facts(results: Results, metric: str) -> MetricFacts:
@@ -66,7 +72,8 @@ def _score(results: Results) -> str:
 def method_facts(results: Results, method: str) -> MethodFacts:
     """The declarations of one method or control of the study."""
     facts = results.about.get("method_facts", {}).get(method, {})
-    return MethodFacts(_text(facts, "summary"), _text(facts, "paper"), _text(facts, "family"))
+    scaled = bool(facts.get("scaled", False))
+    return MethodFacts(_text(facts, "summary"), _text(facts, "paper"), _text(facts, "family"), scaled)
 
 
 def sanity_checks(results: Results) -> tuple[str, ...]:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from heatproof.errors import NotApplicable
 from heatproof.probe import Probe, as_probe
 from heatproof.probe.worth import DONORS
 from heatproof.records import Samples, Splits
 from heatproof.studies.options import StudyOptions
 from heatproof.studies.plan import Plan, plan_of
 from heatproof.studies.scores import Job, chunks_of
-from heatproof.studies.shuffled_labels import epochs_of
 from heatproof.studies.skill import COPIES, SEEN
+from heatproof.studies.twins import Twin, epochs_of, twins_of
 
 LOOK = 2  # samples that are explained and judged to count the passes
 WEIGHT = {"forward": 1.0, "backward": 2.0, "tail": 1.0}  # in forward passes; a tail costs at most one
@@ -29,7 +30,7 @@ class Cost:
 
     Attributes:
         scores: passes for maps and metrics. self_checks: for those of metrics and of the model.
-        training: for models trained on shuffled labels, where a metric needs them.
+        training: for networks that are trained because a metric needs them.
         seconds: at most about this long on this machine, from one timed pass.
     """
 
@@ -48,7 +49,7 @@ class Cost:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.scores.items()) if count)
         others = f"{sum(self.self_checks.values()):,} for self-checks"
         if self.training:
-            others += f", {sum(self.training.values()):,} to train on shuffled labels"
+            others += f", {sum(self.training.values()):,} to train other networks"
         return f"{self.passes:,} passes for {self.samples:,} samples ({kinds}; {others}), about {self.seconds:,.0f} s"
 
 
@@ -76,13 +77,18 @@ def cost(model: nn.Module | Probe, samples: Samples | Splits, options: StudyOpti
 
 
 def _untrained(plan: Plan) -> tuple[Plan, dict[str, int]]:
-    """The plan with the model itself for those that are to be trained on shuffled labels, and what training takes."""
-    epochs = epochs_of(plan.metrics)
-    if plan.learn is None or not epochs:
+    """The plan with the model itself for those that are to be trained, and what training takes."""
+    if plan.learn is None:
         return plan, {}
-    passes = sum(epochs) * len(plan.learn)
+    epochs, obstacles = dict[Twin, int](), dict(plan.obstacles)
+    for twin in twins_of(plan.metrics):
+        try:
+            epochs[twin] = epochs_of(plan.probe, twin)
+        except NotApplicable as error:
+            obstacles[twin.need] = str(error)
+    passes = sum(epochs.values()) * len(plan.learn)
     models = dict.fromkeys(epochs, plan.probe.model)
-    return replace(plan, shuffled=models), {"forward": passes, "backward": passes}
+    return replace(plan, twins=models, obstacles=obstacles), {"forward": passes, "backward": passes}
 
 
 def _passes(plan: Plan, job: Job) -> tuple[Counter[str], Counter[str]]:

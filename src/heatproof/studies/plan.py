@@ -24,8 +24,8 @@ from heatproof.probe.worth import donors_of
 from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.studies.options import StudyOptions
-from heatproof.studies.shuffled_labels import epochs_of, training_samples
 from heatproof.studies.targets import explained, is_array
+from heatproof.studies.twins import Twin, training_samples, twins_of
 from heatproof.studies.witness import Witness
 
 METHODS = ("grad-cam", "grad-cam-plus-plus", "ablation-cam")
@@ -41,6 +41,7 @@ REGRESSION_METRICS = (
 FILLS = ("mean",)
 KEEP = {1: 0.3, 2: 0.9}  # the share of positions that metrics keep, by the number of axes of an input
 CHUNK = 256  # samples at most in a chunk
+FORMAT = 2  # of what is computed of a chunk; another one is not continued
 POOL = 256  # samples at most that donors are drawn from
 
 
@@ -56,8 +57,8 @@ class Plan:
         layer: which layers CAMs use, in words; "none" without CAMs.
         outputs: how the model's output is read.
         pool: samples that fills draw donors from, where one does.
-        learn: the training samples, where a metric needs them and they are available. obstacle: why they are not, or
-            why no model can be trained on them. shuffled: models trained on shuffled labels, by the number of epochs.
+        learn: the training samples, where a metric needs them and they are available. twins: networks trained on them
+            for metrics. obstacles: by what metrics need, why there is no such network.
     """
 
     probe: Probe
@@ -78,8 +79,8 @@ class Plan:
     originals: Samples | None = None
     pool: Tensor | None = None
     learn: Samples | None = None
-    obstacle: str = ""
-    shuffled: Mapping[int, nn.Module] = field(default_factory=dict)
+    obstacles: Mapping[str, str] = field(default_factory=dict)
+    twins: Mapping[Twin, nn.Module] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -133,6 +134,7 @@ class Plan:
         """What two studies with one fill must share to be the same one."""
         identity = {
             "version": version.__version__,
+            "format": FORMAT,
             "model": model_digest(self.probe.model),
             "samples": samples_digest(self.samples),
             "score": self.probe.score,
@@ -179,7 +181,8 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
             if spec.name not in {control.name for control in controls}
         ]
     chosen_fills = tuple(dict.fromkeys(fills.spec(fill) for fill in options.fills or FILLS))
-    if not epochs_of(metrics):
+    twins = twins_of(metrics)
+    if not twins:
         learn = None
     elif learn is None:
         learn, obstacle = training_samples(probe.model)
@@ -209,7 +212,7 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
         seed=options.seed,
         pool=_pool(probe, samples) if donors else None,
         learn=learn,
-        obstacle=obstacle,
+        obstacles={twin.need: obstacle for twin in twins if obstacle},
     )
 
 

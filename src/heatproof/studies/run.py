@@ -23,7 +23,7 @@ from heatproof.studies.options import StudyOptions
 from heatproof.studies.plan import Plan, plan_of
 from heatproof.studies.progress import Progress, reported
 from heatproof.studies.scores import EXPLAINING, JUDGING, WEIGHING, Advance, Job, chunks_of, predictions_of
-from heatproof.studies.shuffled_labels import MEMORISE, epochs_of, shuffled_model
+from heatproof.studies.twins import Twin, twin_model, twins_of
 from heatproof.studies.witness import Witness
 from heatproof.workers import SERIAL, mapped, processes
 
@@ -76,29 +76,30 @@ def run_plan(
     finished = {fill: load(j.folder) for fill, j in journals.items() if j is not None and j.finished}
     unfinished = {fill: journal for fill, journal in journals.items() if fill not in finished}
     if unfinished:
-        plan = with_shuffled(replace(plan, fills=tuple(unfinished)), out)
+        plan = with_twins(replace(plan, fills=tuple(unfinished)), out)
         with reported(progress) as watch, logged(out):
             finished |= _Run(plan, unfinished, maps, workers, watch, len(finished), out).results()
     return tuple(finished[fill] for fill in journals)
 
 
-def with_shuffled(plan: Plan, out: Path | None) -> Plan:
-    """The plan with the models it needs that are trained on shuffled labels, or with the reason why there are none."""
+def with_twins(plan: Plan, out: Path | None) -> Plan:
+    """The plan with the networks that its metrics need, or with the reason why there are none."""
     if plan.learn is None:
         return plan
-    models = {}
-    try:
-        for epochs in epochs_of(plan.metrics):
-            recipe = replace(MEMORISE, epochs=epochs)
-            models[epochs] = shuffled_model(plan.probe, plan.learn, recipe=recipe, out=out, seed=plan.seed)
-    except FolderInUse:
-        raise
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever its training raises, the other metrics go on
-        failed = error if isinstance(error, (NotApplicable, UsageError)) else reason(Spec("label-randomisation"), error)
-        return replace(plan, obstacle=f"a model like this one cannot be trained ({failed})")
-    return replace(plan, shuffled=models)
+    models, obstacles = dict[Twin, nn.Module](), dict(plan.obstacles)
+    for twin in twins_of(plan.metrics):
+        if twin.need in obstacles:
+            continue
+        try:
+            models[twin] = twin_model(plan.probe, plan.learn, twin, out=out, seed=plan.seed)
+        except FolderInUse:
+            raise
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever its training raises, the other metrics go on
+            failed = error if isinstance(error, (NotApplicable, UsageError)) else reason(Spec("training"), error)
+            obstacles[twin.need] = f"a model like this one cannot be trained ({failed})"
+    return replace(plan, twins=models, obstacles=obstacles)
 
 
 def _journal(plan: Plan, witness: Witness, fill: Spec, out: Path | None, resume: bool) -> Journal | None:

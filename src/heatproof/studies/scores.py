@@ -33,6 +33,7 @@ from heatproof.studies.own_controls import control_scores, other_maps, question_
 from heatproof.studies.plan import Plan
 from heatproof.studies.skill import model_skill
 from heatproof.studies.timing import CHANGED, EVIDENCE, OWN, Clock
+from heatproof.studies.twins import WORDS, Twin
 
 EXPLAINING, WEIGHING, JUDGING = "explaining", "weighing", "judging"
 Advance = Callable[[str, int], None]  # the stage, and the samples explained or scores computed of the chunk so far
@@ -44,7 +45,8 @@ class Job:
 
     Attributes:
         rows: the places of its samples. logits: their class scores. fills: those to judge with.
-        donors: the places of their donors, -1 for none; None where no sample of the study has any. gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
+        donors: the places of their donors, -1 for none; None where no sample of the study
+            has any. gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
     """
 
     rows: Int[Tensor, " n"]
@@ -109,13 +111,14 @@ def _case(plan: Plan, job: Job, x: Tensor, goal: Any, explained: Maps) -> judgin
     mask = None if plan.samples.mask is None else plan.samples.mask[job.rows]
     map = next(iter(explained.maps.values()))
     case = judging.case(plan.probe, x, map, target=goal, mask=mask, fill=job.fills[0], seed=plan.seed, index=job.rows)
-    return replace(judging.with_pool(case, plan.pool), relearnt=partial(_shuffled_model, plan))
+    relearnt, retrained = (partial(_twin, plan, need) for need in ("relearnt", "retrained"))
+    return replace(judging.with_pool(case, plan.pool), relearnt=relearnt, retrained=retrained)
 
 
-def _shuffled_model(plan: Plan, epochs: int) -> nn.Module:
-    if epochs not in plan.shuffled:
-        raise NotApplicable(f"label-randomisation: {plan.obstacle or 'no model was trained on shuffled labels'}")
-    return plan.shuffled[epochs]
+def _twin(plan: Plan, need: str, number: int) -> nn.Module:
+    if need in plan.obstacles or Twin(need, number) not in plan.twins:
+        raise NotApplicable(f"needs {WORDS[need]}: {plan.obstacles.get(need, 'none was trained')}")
+    return plan.twins[Twin(need, number)]
 
 
 def _with_fill(case: judging.Case, fill: Spec) -> judging.Case:

@@ -65,7 +65,7 @@ def calibrate(results: Results, comparable: Sequence[str]) -> Calibration:
     The truth is each sample's mean rank of every method and control by the localisation metrics of the study.
     ``comparable`` are the metrics that were computed for every method.
     """
-    truth = tuple(m for m in comparable if results.family(m) == "localisation")
+    truth = tuple(m for m in comparable if results.family(m) == "localisation" and not _explains(results, m))
     others = [m for family in ("region", "faithfulness") for m in comparable if results.family(m) == family]
     if not truth:
         return Calibration((), (), "no-truth")
@@ -75,6 +75,11 @@ def calibrate(results: Results, comparable: Sequence[str]) -> Calibration:
     rows = [_agreement(results, metric, planted) for metric in others]
     rows.sort(key=lambda row: -np.nan_to_num(row.methods.mean, nan=-2.0))
     return Calibration(tuple(rows), truth)
+
+
+def _explains(results: Results, metric: str) -> bool:
+    """Whether the metric is computed from maps of other inputs, for which the samples' masks do not hold."""
+    return "explain" in (results.fact(metric, "needs") or ())
 
 
 def _ranks(results: Results, metrics: tuple[str, ...]) -> Float[np.ndarray, "n m"]:

@@ -7,6 +7,7 @@ other method takes part, so that adding or removing one changes nothing here.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,10 +82,11 @@ class MethodCheck:
 
 def check_methods(results: Results, delta: float) -> tuple[MethodCheck, ...]:
     """Every method against its own controls; ``delta`` is the smallest difference that matters."""
-    return tuple(_check(results, method, delta) for method in results.methods)
+    asked = {name for method in results.methods for name in controls_of(results, method)}
+    return tuple(_check(results, method, delta, asked) for method in results.methods)
 
 
-def _check(results: Results, method: str, delta: float) -> MethodCheck:
+def _check(results: Results, method: str, delta: float, asked: Set[str]) -> MethodCheck:
     own = overall(results, method)
     columns = [scores(results, method, "where"), scores(results, method, "how much"), own]
     means = [estimate(results, column) for column in columns]
@@ -97,7 +99,7 @@ def _check(results: Results, method: str, delta: float) -> MethodCheck:
         if wrong is not None:
             tests.append(control_test(results, name, own - wrong, delta if name == OTHER_CLASS else 0.0))
     outcomes = {test.outcome for test in tests}
-    complete = {"another sample", *results.about.get("asked_controls", ())} <= {test.control for test in tests}
+    complete = asked <= {test.control for test in tests}
     standing: Standing = (
         "barred" if "not beaten" in outcomes else "eligible" if outcomes == {"beaten"} and complete else "not yet shown"
     )
@@ -114,7 +116,7 @@ def control_test(results: Results, control: str, ahead: np.ndarray, least: float
 
 
 def samples_needed(mean: Estimate, least: float) -> float:
-    """How many samples would show that the mean is on its side of ``least``, at 80 % power; infinite where it is at it."""
+    """How many samples would show on which side of ``least`` the mean is, at 80 % power; infinite where it is there."""
     from scipy.special import ndtri
 
     z = float(ndtri((1 + mean.level) / 2))

@@ -82,6 +82,8 @@ def _metrics(judgement: Judgement) -> Table | None:
 
 def _methods(judgement: Judgement) -> Table | None:
     results, rows = judgement.results, []
+    scaled = [name for name in judgement.everyone if facts.method_facts(results, name).scaled]
+    note = f" The maps of {listed(scaled)} depend on the scale of the logits." if scaled else ""
     for name in judgement.everyone:
         declared = facts.method_facts(results, name)
         if declared.summary:
@@ -89,7 +91,7 @@ def _methods(judgement: Judgement) -> Table | None:
             rows.append((name, family, declared.summary, declared.paper))
     columns = ("Method", "Family", "What it does", "Source")
     many = len(rows) > OPEN
-    return Table("methods", "What each method does.", columns, tuple(rows), folded=many) if rows else None
+    return Table("methods", f"What each method does.{note}", columns, tuple(rows), folded=many) if rows else None
 
 
 def _mean(estimate: Estimate | None) -> float:

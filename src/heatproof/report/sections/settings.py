@@ -56,7 +56,7 @@ def _study(results: Results) -> Table:
     rows: list[tuple[Cell, ...]] = [
         ("Samples", _samples(results)),
         (f"Explained {NOUNS[results.task]}", TARGETS[results.task].get(target, _cut(target))),
-        ("Score of the model", str(about.get("score", "not recorded")) if results.gradable else "the output itself"),
+        ("Score for metrics", str(about.get("score", "not recorded")) if results.gradable else "the output itself"),
         ("Outputs of the model", str(about.get("outputs_about", "not recorded"))),
         ("Layer of the CAMs", str(about.get("layer", "not recorded"))),
         ("Fill of removed positions", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),

@@ -1,4 +1,4 @@
-"""A model trained on shuffled labels, and what a study will cost."""
+"""Networks trained like the model, on shuffled labels or from another seed, and what a study will cost."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from heatproof.records import Samples, Splits
 from heatproof.registry import Spec
 from heatproof.results.record import Results
 from heatproof.studies.cost import cost
-from heatproof.studies.self_checks import CHECKED, COPIES, SEEN
-from heatproof.studies.shuffled_labels import MEMORISE, shuffled_model
+from heatproof.studies.skill import COPIES, SEEN
+from heatproof.studies.twins import MEMORISE, Twin, retrained_model, shuffled_model, twins_of
+from heatproof.training import Recipe, train
 
 from .small_study import options, studies, study
 
@@ -122,7 +123,7 @@ def test_the_estimated_cost_is_the_cost(n: int) -> None:
     study(probe, data, methods, metrics)
     passes = sum(probe.passes.values())
     assert estimate.passes == pytest.approx(passes, rel=0.02, abs=20)
-    assert sum(estimate.self_checks.values()) > (1 + COPIES) * min(SEEN, n) + min(CHECKED, n)
+    assert sum(estimate.self_checks.values()) > (1 + COPIES) * min(SEEN, n)
     assert f"{estimate.passes:,} passes" in str(estimate)
 
 
@@ -142,9 +143,116 @@ def test_self_checks_fills_and_training_are_part_of_the_cost(n: int) -> None:
     splits, labels = Splits(samples(16), data), ["label-randomisation:epochs=3"]
     learning = cost(model, splits, options(["grad-cam"], labels, self_checks=False))
     assert learning.training == {"forward": 48, "backward": 48}
-    assert "96 to train on shuffled labels" in str(learning)
+    assert "96 to train other networks" in str(learning)
 
 
 def test_one_class_a_sample_has_a_cost(splits: Splits) -> None:
     chosen = options(["grad-cam"], ["deletion:steps=4"], target=splits.test.y, self_checks=False)
     assert cost(net(), splits.test, chosen).passes > 0
+
+
+# Twins from other seeds
+
+SHORT = Recipe("short", epochs=3, batch=8, learning_rate=0.01)
+AGAIN = "retraining-consistency"
+
+
+@pytest.fixture(scope="module")
+def trained(splits: Splits) -> torch.nn.Module:
+    return train(splits.train, recipe=SHORT, net="mnist1d-cnn", seed=4, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def consistency(trained: torch.nn.Module, splits: Splits) -> Results:
+    return study(trained, splits, ["grad-cam"], [f"{AGAIN}:twins=2"], self_checks=False)
+
+
+def test_maps_are_compared_with_those_of_twins(trained: torch.nn.Module, splits: Splits, consistency: Results) -> None:
+    """The mean over those twins that predict the same."""
+    twins = [train(splits.train, recipe=SHORT, net="mnist1d-cnn", seed=seed, quiet=True) for seed in (5, 6)]
+    x = splits.test.x
+    with torch.no_grad():
+        predictions = [model(x).argmax(1) for model in (trained, *twins)]
+    maps = [hp.explain(model, x, "grad-cam", target=predictions[0]).numpy() for model in (trained, *twins)]
+    want = np.full(24, np.nan)
+    for i in range(24):
+        alike = [
+            spearmanr(maps[0][i], maps[k][i]).statistic if np.ptp(maps[k][i]) else 0.0
+            for k in (1, 2)
+            if predictions[0][i] == predictions[k][i] and np.ptp(maps[0][i])
+        ]
+        if alike:
+            want[i] = np.mean(alike)
+    assert 0 < np.isfinite(want).sum() < 24
+    np.testing.assert_allclose(consistency.scores["grad-cam", f"{AGAIN}:twins=2"], want, atol=1e-6)
+    edge = consistency.scores["edge", f"{AGAIN}:twins=2"]
+    np.testing.assert_allclose(edge[np.isfinite(edge)], 1.0)
+    assert consistency.skips == ()
+
+
+def test_twins_are_trained_once_and_kept(
+    trained: torch.nn.Module, splits: Splits, consistency: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = f"{AGAIN}:twins=2"
+    first = study(trained, splits, ["grad-cam"], [metric], out=tmp_path, self_checks=False)
+    np.testing.assert_array_equal(first.scores["grad-cam", metric], consistency.scores["grad-cam", metric])
+    assert sorted(path.name for path in (tmp_path / "retrained").iterdir()) == ["seed-5", "seed-6"]
+    monkeypatch.setattr("heatproof.training.run._fit", lambda *_: pytest.fail("trained again"))
+    fills = ["mean", "black"]
+    again = studies(trained, splits, ["grad-cam"], [metric], fills, out=tmp_path, self_checks=False)
+    for results in again:
+        np.testing.assert_array_equal(results.scores["grad-cam", metric], consistency.scores["grad-cam", metric])
+
+
+def test_a_twin_needs_to_know_how_the_model_was_trained(splits: Splits, trained: torch.nn.Module) -> None:
+    def reason(card: Card | None, samples: Samples | Splits = splits) -> str:
+        model = copy.deepcopy(trained)
+        del model.card
+        if card is not None:
+            attach(model, card)
+        results = study(model, samples, ["grad-cam"], [AGAIN, "deletion:steps=2"], controls=False, self_checks=False)
+        (skip,) = results.skips
+        assert skip.metric == AGAIN
+        return skip.reason
+
+    card, start = trained.card, "needs a model trained from another seed: "
+    assert isinstance(card, Card)
+    assert reason(None).startswith(start + "a model like this one cannot be trained (it is not recorded how")
+    assert "give hp.study the training samples" in reason(None, splits.test)
+    assert "'toy' cannot be loaded" in reason(card, splits.test)
+    assert "recipe on the model's card is none of heatproof's" in reason(replace(card, recipe={"command": "make"}))
+    assert "none that heatproof trains by name" in reason(replace(card, architecture=Spec("torch.nn:Linear")))
+
+
+def test_one_kind_of_twin_does_without_the_other(splits: Splits) -> None:
+    results = study(net(), splits, ["grad-cam"], [NAME, AGAIN], controls=False, self_checks=False)
+    assert {skip.metric for skip in results.skips} == {AGAIN}
+    assert np.isfinite(results.scores["grad-cam", NAME]).any()
+
+
+def test_the_training_samples_may_be_those_of_the_card(
+    trained: torch.nn.Module, splits: Splits, consistency: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heatproof.data.load", {"toy": splits}.__getitem__)
+    results = study(trained, splits.test, ["grad-cam"], [f"{AGAIN}:twins=2"], controls=False, self_checks=False)
+    for cell, scores in results.scores.items():
+        np.testing.assert_array_equal(scores, consistency.scores[cell])
+
+
+def test_which_networks_metrics_ask_for() -> None:
+    specs = [Spec.parse(text) for text in (f"{AGAIN}:twins=2", AGAIN, NAME, "deletion")]
+    assert twins_of(specs) == [Twin("relearnt", 2), Twin("retrained", 1), Twin("retrained", 2)]
+    with pytest.raises(UsageError, match="option twins got 0"):
+        twins_of([Spec.parse(f"{AGAIN}:twins=0")])
+
+
+def test_the_same_seed_gives_the_model_itself(trained: torch.nn.Module, splits: Splits) -> None:
+    twin = retrained_model(trained, splits.train, number=0)
+    torch.testing.assert_close(dict(twin.named_parameters()), dict(trained.named_parameters()))
+
+
+def test_training_twins_is_part_of_the_cost(trained: torch.nn.Module, splits: Splits) -> None:
+    estimate = cost(trained, splits, options(["grad-cam"], [f"{AGAIN}:twins=2"], self_checks=False))
+    assert estimate.training == {"forward": 2 * 3 * 32, "backward": 2 * 3 * 32}
+    unknown = cost(net(), splits, options(["grad-cam"], [AGAIN], self_checks=False))
+    assert unknown.training == {"forward": 0, "backward": 0}
