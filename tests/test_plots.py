@@ -457,7 +457,7 @@ def test_ranking_draws_the_intervals() -> None:
     drawn = [segments.get_segments()[0][:, 0] for segments in axes.collections]
     np.testing.assert_allclose(drawn, [[row.rank.low, row.rank.high] for row in rows])
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert [name.removesuffix(" (control)") for name in names] == [row.name for row in rows]
+    assert [name.removesuffix(" (reference)") for name in names] == [row.name for row in rows]
     assert sum(name.endswith("(control)") for name in names) == 2
 
 

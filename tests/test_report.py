@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import rankdata
 
 import heatproof as hp
 from heatproof import performance
@@ -31,6 +30,8 @@ from heatproof.studies.options import StudyOptions
 from heatproof.training.history import Epoch
 from heatproof.verdict import Judgement, wording
 
+from .judged import HOW_MUCH, OWN, SIZE, WHERE, evidence
+
 NASTY = '<script>alert("x")</script>&\'_%$#{}~^\\|*`'
 METHODS, CONTROLS = ("good-cam", "fair-cam", "bad-cam"), ("random", "edge")
 FACTS = {
@@ -38,29 +39,37 @@ FACTS = {
     "insertion": ("higher", "faithfulness", "1806.07421"),
     "pointing-game": ("higher", "localisation", "10.1000/some.paper"),
     "entropy": ("lower", "complexity", ""),
+    WHERE: ("higher", "evidence", ""),
+    HOW_MUCH: ("higher", "evidence", ""),
 }
+QUESTIONS = {WHERE: "where", HOW_MUCH: "how much"}
 PLAIN = {"random": "random noise", "edge": "an edge filter"}
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "use", "rect", "circle", "image", "line"}
 
 
 def study(
     *,
-    count: int = 40,
+    count: int = 60,
     classes: tuple[str, ...] = ("cat", "dog"),
-    shape: tuple[int, ...] = (1, 16),
+    shape: tuple[int, ...] = (1, SIZE),
     quality: tuple[float, ...] = (0.9, 0.7, 0.5, 0.1, 0.3),
     controls: tuple[str, ...] = CONTROLS,
+    own_levels: dict[str, float] | None = None,
     wrong: int = 12,
     name: str = "toy",
 ) -> Results:
     """A study in which each method has a known quality; no model is involved."""
     generator = np.random.default_rng(0)
     everyone = (*METHODS, *controls)
-    scores, curves = {}, {}
+    scores, curves, own = {}, {}, {}
     for method, good in zip(everyone, quality, strict=False):
         for metric, (better, _, _) in FACTS.items():
             values = np.clip(good + 0.05 * generator.normal(size=count), 0, 1)
             scores[method, metric] = values if better == "higher" else 1 - values
+            for control in OWN if metric in QUESTIONS and method in METHODS else ():
+                own[control, method, metric] = np.clip(
+                    (own_levels or {}).get(method, 0.1) + 0.05 * generator.normal(size=count), 0, 1
+                )
         at = np.linspace(0, 1, 6)
         curves[method, "deletion"] = Band(at, scores[method, "deletion"][:, None] * (1 - at))
         curves[method, "insertion"] = Band(at, scores[method, "insertion"][:, None] * at)
@@ -72,6 +81,8 @@ def study(
     truth = np.ones((len(index), *shape[1:]), dtype=bool)
     return Results(
         scores=scores,
+        own_controls=own,
+        evidence=evidence(count) if shape[1:] == (SIZE,) else None,
         methods=METHODS,
         controls=controls,
         metrics=tuple(FACTS),
@@ -90,12 +101,14 @@ def study(
             "fill": "mean",
             "fill_summary": "The mean of each sample.",
             "target": "None",
+            "size": list(shape[1:]),
             "seed": 3,
             "level": 0.95,
             "passes": {"forward": 1200, "backward": 40},
             "versions": {"heatproof": "0.1.0", "torch": "2.0"},
             "metrics": {
-                m: {"summary": f"What {m} measures with ``keep``.", "better": b, "family": f, "paper": p}
+                m: {"summary": f"What {m} measures with ``keep``.", "better": b, "family": f, "paper": p,
+                    "question": QUESTIONS.get(m)}
                 for m, (b, f, p) in FACTS.items()
             },
             "method_facts": {
@@ -169,10 +182,12 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with all there can be, nasty strings included, and the files beside it."""
     names = (f"cat {NASTY}", "dog")
     results = replace(study(classes=names), skips=(Skip("bad-cam", "entropy", f"no {NASTY}"),))
-    samples = Samples(torch.rand(40, 1, 16), torch.arange(40) % 2, classes=names, name="toy", about={"licence": NASTY})
-    maps = {m: torch.rand(40, 16) for m in (*METHODS, *CONTROLS)}
+    samples = Samples(
+        torch.rand(60, 1, SIZE), torch.arange(60) % 2, classes=names, name="toy", about={"licence": NASTY}
+    )
+    maps = {m: torch.rand(60, SIZE) for m in (*METHODS, *CONTROLS)}
     maps["bad-cam"][:5] = 0.0
-    card = Card(Spec("net"), (1, 16), names, data="toy", recipe={"name": "fast"}, seed=1, date="2026-01-01")
+    card = Card(Spec("net"), (1, SIZE), names, data="toy", recipe={"name": "fast"}, seed=1, date="2026-01-01")
     content = Content(
         results,
         performance=judged(names),
@@ -206,13 +221,14 @@ def test_the_verdict_comes_first_and_every_section_is_there(everything: Path) ->
     assert [text for level, text in outline.headings if level == "h2"] == [
         "Verdict",
         "Findings",
-        "Ranking of the methods",
+        "Verdict: the evidence",
+        "The evidence in single samples",
         "Heatmaps",
         "Scores by metric",
-        "Validity checks",
+        "Checks of the model and the methods",
         "Agreement with the planted truth",
         "Curves",
-        "Correctly and incorrectly classified samples",
+        "Correctly and incorrectly classified samples, and classes",
         "Agreement between metrics",
         "Similarity of the maps",
         "Samples with the lowest scores",
@@ -235,7 +251,7 @@ def test_what_decided_the_numbers_is_reported(everything: Path) -> None:
     for phrase in (
         "conv3: the last convolution", "probability", "mean: The mean of each sample.", "1,200", "Licence",
         "heatproof run --data", "hp.study(", "no " + NASTY, "What deletion measures with keep.", "lower ↓",
-        "bad-cam gives a constant map for 5 of 40 samples",
+        "bad-cam gives a constant map for 5 of 60 samples",
     ):  # fmt: skip
         assert phrase in words
 
@@ -271,7 +287,7 @@ def test_a_bare_study_and_a_bare_classifier_have_a_page(tmp_path: Path) -> None:
     page = write(Content(study()), tmp_path / "a.html").read_text("utf-8")
     headings = [text for _, text in Outline(page).headings]
     assert "The classifier" not in headings
-    assert "Ranking of the methods" in headings
+    assert "Verdict: the evidence" in headings
     page = write(Content(performance=judged()), tmp_path / "b.html").read_text("utf-8")
     headings = [text for _, text in Outline(page).headings]
     assert headings == ["toy: how good is the classifier?", "Verdict", "The classifier"]
@@ -293,17 +309,21 @@ def test_nothing_to_report_on_is_refused(tmp_path: Path) -> None:
     "results",
     [
         pytest.param(study(count=1, wrong=0), id="one sample"),
-        pytest.param(study(wrong=40), id="all wrong"),
+        pytest.param(study(wrong=60), id="all wrong"),
         pytest.param(study(controls=(), quality=(0.5, 0.5, 0.5)), id="no controls"),
         pytest.param(replace(study(), gallery=None, curves={}, ids=()), id="no pictures"),
         pytest.param(replace(study(), scores={}, curves={}), id="no scores"),
         pytest.param(replace(study(), methods=()), id="controls alone"),
         pytest.param(replace(study(), methods=METHODS[:1]), id="one method"),
         pytest.param(replace(study(), metrics=("entropy",)), id="complexity alone"),
+        pytest.param(replace(study(), own_controls={}), id="no own controls"),
+        pytest.param(replace(study(), evidence=None), id="no evidence"),
+        pytest.param(replace(study(), groups=np.zeros(60, dtype=np.int64)), id="one group"),
+        pytest.param(study(count=40, wrong=0), id="few samples"),
         pytest.param(study(shape=(3, 8, 8)), id="images"),
         pytest.param(study(shape=(1, 4, 8, 8)), id="volumes"),
         pytest.param(study(classes=tuple(f"class {i}" for i in range(60)), count=90), id="many classes"),
-        pytest.param(replace(study(), scores={k: np.full(40, np.nan) for k in study().scores}), id="all undefined"),
+        pytest.param(replace(study(), scores={k: np.full(60, np.nan) for k in study().scores}), id="all undefined"),
     ],
 )
 def test_every_section_copes_with_what_is_missing(results: Results, tmp_path: Path) -> None:
@@ -322,48 +342,34 @@ def banner(results: Results) -> summary.Banner:
     return top
 
 
-def test_a_method_no_better_than_an_edge_filter_leads_the_page(tmp_path: Path) -> None:
-    results = study(quality=(0.9, 0.7, 0.4, 0.1, 0.4))
+def test_methods_that_do_not_beat_their_own_controls_lead_the_page_where_none_does(tmp_path: Path) -> None:
+    results = study(own_levels={"good-cam": 0.9, "fair-cam": 0.7, "bad-cam": 0.5})
     first = banner(results).items[0]
-    assert first.findings[0].kind == "not-better-than-controls"
-    assert (first.findings[0].subjects, first.findings[0].objects) == (("bad-cam",), ("edge",))
-    assert "an edge filter (edge)" in first.text
+    assert first.findings[0].kind == "barred"
+    assert set(first.findings[0].subjects) <= set(METHODS)
     page = Outline(write(Content(results), tmp_path / "page.html").read_text("utf-8")).words
-    assert page.index(first.text) < page.index("Ranking of the methods")
+    assert page.index(first.text) < page.index("Verdict: the evidence")
 
 
 def test_the_banner_shows_whether_a_method_is_named() -> None:
     assert banner(study()).severity == "good"
     assert "good-cam" in banner(study()).headline
-    worse = banner(study(quality=(0.1, 0.1, 0.1, 0.9, 0.9)))
-    assert worse.severity == "bad"
-    assert worse.items[0].findings[0].subjects == METHODS
-    assert banner(study(quality=(0.7, 0.7, 0.5, 0.1, 0.2))).severity == "note"
+    assert banner(study(own_levels=dict.fromkeys(METHODS, 0.9))).severity == "bad"
+    assert banner(study(count=30, wrong=4)).severity == "note"
+    basis = banner(study()).basis
+    assert "60 samples" in basis
+    assert WHERE in basis
+    assert "smallest difference that matters 0.05" in basis
 
 
 def test_bad_news_stand_with_the_verdict_and_other_findings_below() -> None:
-    results = study()
-    results.scores["edge", "pointing-game"][:] = 1.0
+    results = study(own_levels={"bad-cam": 0.5})
     content = Content(results)
-    bad = {item.findings[0].kind: item.findings[0] for item in banner(results).items}
-    assert [*bad] == ["not-better-than-controls", "metric-no-better-than-controls"]
-    assert bad["metric-no-better-than-controls"].metric == "pointing-game"
-    assert bad["metric-no-better-than-controls"].objects == ("edge",)
-    others = [item.severity for item in summary.findings(content)]
-    assert "bad" not in others
-    assert others == sorted(others, key=("note", "good").index)
-
-
-def test_the_ranking_uses_the_valid_metrics_only() -> None:
-    results = study()
-    for name in METHODS:
-        results.scores[name, "pointing-game"][:] = results.scores["random", "pointing-game"]
-    judgement = Judgement(results)
-    assert judgement.considered == judgement.ranking_metrics == judgement.verdict.ranked == ("deletion", "insertion")
-    assert judgement.families == {"faithfulness": ("deletion", "insertion")}
-    ranks = results.family_ranks(("deletion", "insertion"), controls=False)
-    expected = rankdata(ranks, axis=1).mean(axis=0)
-    assert [row.rank.mean for row in judgement.rows] == pytest.approx(sorted(expected))
+    assert not banner(results).items
+    others = summary.findings(content)
+    assert ("barred", ("bad-cam",)) in [(item.findings[0].kind, item.findings[0].subjects) for item in others]
+    severities = [item.severity for item in others]
+    assert severities == sorted(severities, key=("note", "good").index)
 
 
 def structure(page: str) -> list[tuple[str, str]]:
@@ -398,6 +404,7 @@ def renamed(results: Results) -> Results:
         results,
         scores={(letters[a], letters[b]): values for (a, b), values in results.scores.items()},
         curves={(letters[a], letters[b]): band for (a, b), band in results.curves.items()},
+        own_controls={(c, letters[a], letters[b]): values for (c, a, b), values in results.own_controls.items()},
         methods=tuple(map(letters.__getitem__, results.methods)),
         controls=tuple(map(letters.__getitem__, results.controls)),
         metrics=tuple(map(letters.__getitem__, results.metrics)),
@@ -450,14 +457,17 @@ def test_similarity_of_maps_ignores_scale_and_sees_reversal() -> None:
     assert np.isnan(matrix[3]).all()
 
 
-def test_the_samples_shown_have_the_lowest_scores() -> None:
+def test_the_samples_shown_have_the_lowest_overall_scores() -> None:
     results = study()
-    for metric, (better, _, _) in FACTS.items():
-        results.scores["good-cam", metric][7] = -1.0 if better == "higher" else 2.0
-    shares = worst.shares_worse(Judgement(results), "good-cam")
-    assert int(shares.argmin()) == 7
-    assert shares[7] == 0.0
-    assert (shares <= 1.0).all()
+    for metric in QUESTIONS:
+        results.scores["good-cam", metric][7] = -1.0
+        results.scores["good-cam", metric][9] = -0.5
+    assert worst.best(Judgement(results)) == "good-cam"
+    section = worst.section(Content(results))
+    assert section is not None
+    (table,) = (part for part in section.parts if isinstance(part, Table))
+    assert [row[0] for row in table.rows[:2]] == [results.ids[7], results.ids[9]]
+    assert table.rows[0][table.columns.index("Overall")] == -1.0
 
 
 # Tables
@@ -493,19 +503,19 @@ def test_csv_keeps_all_digits_and_spreads_intervals() -> None:
 def test_figures_and_tables_lie_beside_the_page(everything: Path) -> None:
     figures = {p.name for p in (everything.parent / "figures").iterdir()}
     assert {
-        "ranking.svg",
-        "ranking.pdf",
-        "critical-difference.pdf",
+        "questions.svg",
+        "questions.pdf",
+        "evidence-gallery-correct.svg",
         "scores.svg",
-        "roc.pdf",
         "curve-deletion.svg",
     } <= figures
     names = {p.name for p in (everything.parent / "tables").iterdir()}
-    assert {"ranking.csv", "ranking.md", "ranking.tex", "scores.csv", "classes.tex", "classifier.md"} <= names
-    page = (everything.parent / "tables" / "ranking.csv").read_text(encoding="utf-8")
-    ranking = list(csv.DictReader(io.StringIO(page)))
-    assert [row["Method"] for row in ranking][:3] == ["good-cam", "fair-cam", "bad-cam"]
-    assert float(ranking[0]["Mean rank low"]) <= float(ranking[0]["Mean rank"]) <= float(ranking[0]["Mean rank high"])
+    assert {"methods-verdict.csv", "methods-verdict.md", "methods-verdict.tex", "scores.csv", "classes.tex"} <= names
+    page = (everything.parent / "tables" / "methods-verdict.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(page)))
+    assert [row["Method"] for row in rows][:3] == ["good-cam", "fair-cam", "bad-cam"]
+    assert float(rows[0]["Where low"]) <= float(rows[0]["Where"]) <= float(rows[0]["Where high"])
+    assert rows[0]["Named for"] == "both"
 
 
 @pytest.mark.parametrize(

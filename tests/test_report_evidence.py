@@ -1,4 +1,4 @@
-"""The evidence in the report: checks, planted truth, power, agreement, time, fills; the numbers and the words."""
+"""The evidence in the report: questions, own controls, worths, classes, planted truth, fills; numbers and words."""
 
 from __future__ import annotations
 
@@ -10,21 +10,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from heatproof.results.self_checks import SelfChecks
-from scipy.stats import rankdata
 
 from heatproof import stats
 from heatproof.cli import judgement as terminal
 from heatproof.metrics.similarity import ssim
 from heatproof.phrases import percent
 from heatproof.records import Estimate, Skip
-from heatproof.report import Content, facts, summary
-from heatproof.report.parts import Listing, Picture, Section, Share, Table, text
-from heatproof.report.sections import agreement, checks, classifier, cost, curves, fills, ranking, similarity, truth
+from heatproof.report import Content, facts
+from heatproof.report.parts import Listing, Picture, Section, Table, text
+from heatproof.report.sections import (
+    agreement,
+    checks,
+    classifier,
+    cost,
+    curves,
+    evidence,
+    fills,
+    questions,
+    similarity,
+    strata,
+    truth,
+)
+from heatproof.results.evidence import Evidence
 from heatproof.results.record import Band, Results
-from heatproof.verdict import Judgement
+from heatproof.verdict import Comparison, Judgement, wording
 from heatproof.verdict.wording import Statement
 
+from .judged import HOW_MUCH, OWN, WHERE
 from .test_report import CONTROLS, METHODS, judged, study
 
 SANITY = "parameter-randomisation"
@@ -69,81 +81,167 @@ def with_sanity_check(results: Results, values: Sequence[float], name: str = SAN
     return replace(results, scores=scores, metrics=(*results.metrics, name), about=about)
 
 
-# Validity checks
+# Checks of the model and the methods
 
 
-def test_metrics_that_fail_their_check_are_shown_with_the_reason() -> None:
-    results = study()
-    for name in METHODS:
-        results.scores[name, "pointing-game"][:] = results.scores["random", "pointing-game"]
-    section = checks.section(content(results))
-    metrics = table(section, "metric-checks")
-    assert column(metrics, "Valid") == {"deletion": "yes", "insertion": "yes", "pointing-game": "no", "entropy": "no"}
-    assert column(metrics, "Beats random maps") == {
-        "deletion": "all 3", "insertion": "all 3", "pointing-game": "none", "entropy": None,
+def test_every_method_is_shown_with_each_of_its_own_controls() -> None:
+    results = study(own_levels={"bad-cam": 0.5})
+    judgement = Judgement(results)
+    rows = table(checks.section(content(results)), "own-controls")
+    assert [row[0] for row in rows.rows].count("bad-cam") == 1 + len(OWN)
+    tests = {(c.method, wording.control(t.control)): t for c in judgement.method_checks for t in c.controls}
+    assert {(row[0], row[1]) for row in rows.rows} == {*tests}
+    for row in rows.rows:
+        test = tests[str(row[0]), str(row[1])]
+        assert row[2:5] == (test.ahead, test.least, test.outcome)
+        assert (row[5] is None) == (test.outcome != "open" or not np.isfinite(test.needed))
+    expected = results.scores["good-cam", WHERE] - results.own_controls[OWN[0], "good-cam", WHERE]
+    expected = (
+        expected + results.scores["good-cam", HOW_MUCH] - results.own_controls[OWN[0], "good-cam", HOW_MUCH]
+    ) / 2
+    ahead = {(row[0], row[1]): row[2] for row in rows.rows}["good-cam", wording.control(OWN[0])]
+    assert isinstance(ahead, Estimate)
+    assert ahead.mean == pytest.approx(expected.mean())
+    assert {rows.rows[i][0] for i in rows.faint} == {"bad-cam"}
+
+
+def test_what_bars_a_method_stands_with_its_name() -> None:
+    results = study(own_levels={"bad-cam": 0.5})
+    section = questions.section(content(results))
+    methods = table(section, "methods-verdict")
+    assert column(methods, "Standing")["bad-cam"] in ("barred", "not yet shown")
+    assert column(methods, "Named for") == {
+        "good-cam": "both", "fair-cam": "–", "bad-cam": "–", "edge (reference)": "", "random (reference)": "",
     }  # fmt: skip
-    reasons = column(metrics, "Reason")
-    assert reasons["deletion"] == "passed"
-    assert "random maps" in reasons["pointing-game"]
-    assert reasons["entropy"] == "does not measure which map is correct"
-    assert metrics.faint == {2, 3}
-    (valid,) = (item for item in statements(section) if item.findings[0].kind == "valid-metrics")
-    assert valid.severity == "note"
-    assert valid.findings[0].numbers == {"valid": 2, "metrics": 3}
+    assert column(methods, "Controls not beaten")["good-cam"] == "none"
+    assert OWN[1] in column(methods, "Controls not beaten")["bad-cam"]
 
 
-def test_a_metric_without_a_score_for_every_method_says_so() -> None:
+def test_reference_maps_have_scores_and_no_standing() -> None:
     results = study()
-    scores = {cell: values for cell, values in results.scores.items() if cell != ("bad-cam", "insertion")}
-    metrics = table(checks.section(content(replace(results, scores=scores))), "metric-checks")
-    assert column(metrics, "Reason")["insertion"] == "not computed for every method"
-    assert column(metrics, "Valid")["insertion"] == "no"
+    methods = table(questions.section(content(results)), "methods-verdict")
+    where = column(methods, "Where")["edge (reference)"]
+    assert isinstance(where, Estimate)
+    assert where.mean == pytest.approx(results.scores["edge", WHERE].mean())
+    assert column(methods, "Standing")["edge (reference)"] == ""
+    assert {methods.rows[i][0] for i in methods.faint} == {"edge (reference)", "random (reference)"}
 
 
-def test_self_checks_of_metrics_are_shown_as_shares() -> None:
-    results = study()
-    rows = np.arange(len(results))
-    cells = {cell: values for cell, values in results.scores.items() if cell[0] in METHODS}
-    inverted = {cell: 1 - values for cell, values in cells.items()}
-    inverted["bad-cam", "deletion"] = cells["bad-cam", "deletion"]
-    moved = {cell: values + 0.01 for cell, values in cells.items()}
-    results = replace(results, self_checks=SelfChecks(rows, inverted, moved))
-    metrics = table(checks.section(content(results)), "metric-checks")
-    assert column(metrics, "Beats inverted maps")["deletion"] == "2 of 3"
-    share = column(metrics, "Effect of noise")["deletion"]
-    distance = np.mean([np.abs(cells[m, "deletion"] - results.scores["random", "deletion"]) for m in METHODS])
-    assert isinstance(share, Share)
-    assert share.value == pytest.approx(0.01 / distance)
-    assert text(share) == percent(share.value)
+def test_pairs_of_eligible_methods_are_compared_in_words() -> None:
+    results = study(quality=(0.9, 0.88, 0.5, 0.1, 0.3))
+    pairs = table(questions.section(content(results)), "comparisons")
+    rows = {(row[0], row[1], row[2]): row[3:] for row in pairs.rows}
+    ahead, words = rows["where", "good-cam", "fair-cam"]
+    assert isinstance(ahead, Estimate)
+    difference = results.scores["good-cam", WHERE] - results.scores["fair-cam", WHERE]
+    assert ahead.mean == pytest.approx(difference.mean())
+    assert words == "within 0.05"
+    assert rows["where", "good-cam", "bad-cam"][1] == "good-cam is better by 0.05 or more"
 
 
-def test_methods_are_shown_with_the_checks_they_pass() -> None:
-    results = with_sanity_check(study(quality=(0.9, 0.7, 0.4, 0.1, 0.4)), (0.1, 0.8, 0.2, 1.0, 1.0))
-    section = checks.section(content(results))
-    methods = table(section, "method-checks")
-    assert column(methods, "Eligible") == {"good-cam": "yes", "fair-cam": "no", "bad-cam": "no"}
-    assert column(methods, "Not better than") == {"good-cam": "none", "fair-cam": "none", "bad-cam": "edge"}
-    assert column(methods, "Sanity checks failed") == {"good-cam": "none", "fair-cam": SANITY, "bad-cam": "none"}
-    assert column(methods, "Sanity checks passed") == {"good-cam": SANITY, "fair-cam": "none", "bad-cam": SANITY}
-    similarities = table(section, "sanity")
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.04, 0.04, "within 0.05"),
+        (0.05, 0.2, "a is better by 0.05 or more"),
+        (-0.2, -0.06, "b is better by 0.05 or more"),
+        (0.01, 0.2, "a is better; by 0.05 or more is open"),
+        (-0.2, -0.01, "b is better; by 0.05 or more is open"),
+        (-0.04, 0.2, "a is not worse by 0.05 or more"),
+        (-0.2, 0.04, "b is not worse by 0.05 or more"),
+        (-0.2, 0.2, "open"),
+    ],
+)
+def test_readings_of_a_comparison(low: float, high: float, words: str) -> None:
+    one = Comparison("where", "a", "b", Estimate((low + high) / 2, low, high, 50))
+    assert questions.reading(one, 0.05) == words
+
+
+def test_similarities_of_maps_that_should_change_are_shown() -> None:
+    results = with_sanity_check(study(), (0.1, 0.8, 0.2, 1.0, 1.0))
+    similarities = table(checks.section(content(results)), "sanity")
     assert {name: round(e.mean, 1) for name, e in column(similarities, SANITY).items()} == {
         "good-cam": 0.1, "fair-cam": 0.8, "bad-cam": 0.2, "edge": 1.0, "random": 1.0,
     }  # fmt: skip
     assert "above 0.5 for parameter-randomisation" in similarities.caption
 
 
-def test_without_sanity_checks_the_page_says_which_to_add() -> None:
-    section = checks.section(content(study()))
-    assert "no-sanity-check" in kinds(section)
-    assert "Sanity checks passed" not in table(section, "method-checks").columns
+# The evidence in single samples
+
+
+def test_the_worth_of_windows_is_shown_beside_the_maps_of_the_methods_named() -> None:
+    results = study()
+    section = evidence.section(content(results))
     assert section is not None
-    assert not any(isinstance(part, Table) and part.name == "sanity" for part in section.parts)
+    pictures = [part for part in section.parts if isinstance(part, Picture)]
+    assert [part.name for part in pictures] == ["evidence-gallery-correct", "evidence-gallery-incorrect"]
+    assert "methods named: good-cam" in section.lead
+    words = {t.get_text() for t in pictures[0].figure.findobj(lambda a: hasattr(a, "get_text"))}
+    assert {"worth of windows", "good-cam"} <= words
+    assert not {"fair-cam", "bad-cam"} & words
+
+
+def test_where_no_method_is_named_the_best_are_shown() -> None:
+    section = evidence.section(content(study(own_levels=dict.fromkeys(METHODS, 0.9))))
+    assert section is not None
+    assert "best overall scores: good-cam, fair-cam and bad-cam" in section.lead
+
+
+def test_without_evidence_there_is_no_picture_of_it() -> None:
+    assert evidence.section(content(replace(study(), evidence=None))) is None
+    assert evidence.section(content(replace(study(), gallery=None))) is None
+    few = study()
+    assert few.evidence is not None
+    missing = replace(few.evidence, values=np.full_like(few.evidence.values, np.nan))
+    assert not any(
+        isinstance(part, Picture)
+        for part in getattr(evidence.section(content(replace(few, evidence=missing))), "parts", ())
+    )
+
+
+def test_windows_that_hold_nothing_are_clear_and_those_that_hold_all_are_deepest() -> None:
+    held = np.array([[0.0, 1.0, 0.0, 0.0]])
+    one = Evidence(
+        np.array([[[0], [2], [4], [6]]]), np.array([[2]] * 4), np.zeros(4, dtype=np.int64),
+        np.stack([2 * held - 1] * 2, axis=1), np.zeros((1, 2), dtype=np.int64), np.ones((1, 2)),
+    )  # fmt: skip
+    np.testing.assert_allclose(one.held, held)
+    np.testing.assert_allclose(one.over((8,), 0), [0, 0, 1, 1, 0, 0, 0, 0])
+
+
+# With and without the incorrectly classified, and by class
+
+
+def test_scores_with_and_without_the_incorrectly_classified_stand_side_by_side() -> None:
+    results = study()
+    rows = table(strata.section(content(results)), "correct-and-incorrect")
+    assert rows.columns == ("Method", "All (60)", "Correctly classified (48)", "Incorrectly classified (12)")
+    values = (results.scores["fair-cam", WHERE] + results.scores["fair-cam", HOW_MUCH]) / 2
+    for head, members in zip(rows.columns[1:], (results.rows(), results.correct, ~results.correct), strict=True):
+        cell = column(rows, head)["fair-cam"]
+        assert isinstance(cell, Estimate)
+        assert cell.mean == pytest.approx(values[members].mean())
+
+
+def test_classes_have_the_scores_and_the_evidence_of_their_samples() -> None:
+    results = study(classes=("cat", "dog", "eel"), wrong=0)
+    y = np.where(np.arange(60) < 4, 2, np.arange(60) % 2)
+    results = replace(results, y=y, predictions=y)
+    rows = table(strata.section(content(results)), "by-class")
+    assert column(rows, "Samples") == {"cat": 28, "dog": 28, "eel": 4}
+    assert {rows.rows[i][0] for i in rows.faint} == {"eel"}
+    assert "by itself (grey): eel" in rows.caption
+    overall = (results.scores["good-cam", WHERE] + results.scores["good-cam", HOW_MUCH]) / 2
+    assert column(rows, "good-cam")["dog"].mean == pytest.approx(overall[y == 1].mean())
+    by_class = {one.name: one for one in Judgement(results).class_evidence}
+    assert column(rows, "Reliability")["cat"] == by_class["cat"].reliability.mean
+    assert column(rows, "Concentration")["cat"] == by_class["cat"].concentration.mean
 
 
 @pytest.mark.parametrize("name", [SANITY, "named-as-nobody-knows"])
 def test_curves_of_sanity_checks_stand_with_the_checks(name: str) -> None:
     results = with_sanity_check(study(), (0.1, 0.8, 0.2, 1.0, 1.0), name)
-    bands = {**results.curves, **{(m, name): Band(np.array([0.5, 1.0]), np.zeros((40, 2))) for m in METHODS}}
+    bands = {**results.curves, **{(m, name): Band(np.array([0.5, 1.0]), np.zeros((60, 2))) for m in METHODS}}
     report = content(replace(results, curves=bands))
     shown, others = checks.section(report), curves.section(report)
     assert shown is not None
@@ -209,35 +307,6 @@ def test_without_masks_the_page_says_that_nothing_can_be_compared() -> None:
     assert "The data have masks, but no localisation metric" in statements(masked)[0].text
 
 
-# How many samples
-
-
-def test_samples_needed_are_those_of_the_ranking() -> None:
-    results = study(quality=(0.7, 0.695, 0.4, 0.1, 0.3))
-    section, judgement = ranking.section(content(results)), Judgement(results)
-    (row,) = table(section, "samples-needed").rows
-    assert {row[0], row[1]} == {"good-cam", "fair-cam"}
-    better, worse = METHODS.index(str(row[0])), METHODS.index(str(row[1]))
-    means = results.family_ranks(judgement.ranking_metrics, controls=False)
-    ranks = rankdata(means, axis=1)
-    assert isinstance(row[2], Estimate)
-    assert row[2].mean == pytest.approx((ranks[:, worse] - ranks[:, better]).mean())
-    assert row[2].mean >= 0
-    needed = stats.samples_needed(means[:, worse] - means[:, better])
-    first, second = (row.method for row in judgement.rows[:2])
-    assert needed == judgement.samples_needed[first, second]
-    assert row[3] == pytest.approx(needed, rel=0.06)
-    methods = column(table(section, "ranking"), "Samples needed")
-    assert methods[first] is None
-    assert methods[({"good-cam", "fair-cam"} - {first}).pop()] == row[3]
-
-
-def test_methods_that_all_differ_significantly_need_no_more_samples() -> None:
-    section = ranking.section(content(study()))
-    assert section is not None
-    assert "Every two methods differ significantly on these 40 samples, in paired tests." in section.parts
-
-
 # Agreement
 
 
@@ -247,14 +316,14 @@ def test_concordance_is_kendalls_w_of_mean_ranks() -> None:
     means = np.stack(
         [
             stats.ranks(results.table(m, controls=False), better=results.better(m)).mean(axis=0)
-            for m in ("deletion", "insertion", "pointing-game")
+            for m in ("deletion", "insertion", "pointing-game", WHERE, HOW_MUCH)
         ]
     )
     ranked = np.argsort(np.argsort(means, axis=1), axis=1) + 1.0
     sums = ranked.sum(axis=0)
-    w = 12 * ((sums - sums.mean()) ** 2).sum() / (3**2 * (3**3 - 3))
-    assert groups["all valid metrics"] == pytest.approx(w)
-    assert set(groups) == {"all valid metrics", "faithfulness"}, "a single metric has no agreement"
+    w = 12 * ((sums - sums.mean()) ** 2).sum() / (5**2 * (3**3 - 3))
+    assert groups["all of these"] == pytest.approx(w)
+    assert set(groups) == {"all of these", "faithfulness", "evidence"}, "a single metric has no agreement"
 
 
 def test_maps_are_compared_by_ssim_too() -> None:
@@ -279,8 +348,8 @@ def test_time_and_passes_are_shown_by_method_and_metric() -> None:
     seconds = {"methods": {"good-cam": 2.0, "bad-cam": 0.5}, "metrics": {"deletion": 5.0}, "self_checks": 0.5}
     section = cost.section(content(replace(results, about={**results.about, "seconds": seconds})))
     assert section is not None
-    assert section.lead == "The study took 8.0 s, 200 ms a sample."
-    assert [row[1:] for row in table(section, "passes").rows] == [(1200, 30.0), (40, 1.0)]
+    assert section.lead == "The study took 8.0 s, 133 ms a sample."
+    assert [row[1:] for row in table(section, "passes").rows] == [(1200, 20.0), (40, 40 / 60)]
     rows = table(section, "seconds").rows
     assert [row[:3] for row in rows] == [
         ("deletion", "metric", 5.0), ("good-cam", "method", 2.0), ("bad-cam", "method", 0.5),
@@ -303,51 +372,23 @@ def with_fill(results: Results, fill: str) -> Results:
     return replace(results, about={**results.about, "fill": fill})
 
 
-def test_a_method_that_another_fill_bars_is_not_praised() -> None:
-    first, blur = study(), with_fill(study(quality=(0.9, 0.7, 0.4, 0.1, 0.4)), "blur")
-    both = content(first, blur)
-    section = fills.section(both)
-    lost = table(section, "fills-controls")
-    assert column(lost, "mean") == {"good-cam": "none", "fair-cam": "none", "bad-cam": "none"}
-    assert column(lost, "blur") == {"good-cam": "none", "fair-cam": "none", "bad-cam": "edge"}
-    ranks = table(section, "fills")
-    assert ranks.columns == ("Method", "mean", "Group", "blur", "Group")
-    assert column(ranks, "blur")["good-cam"] == Judgement(blur).rows[0].rank
-    assert column(table(ranking.section(both), "ranking"), "Not better than")["bad-cam"] == "edge"
-    praise = "better-than-controls"
-    assert praise not in [item.findings[0].kind for item in summary.findings(both)]
-    assert praise in [item.findings[0].kind for item in summary.findings(content(first))]
+def test_the_best_method_by_metrics_that_remove_positions_is_shown_with_each_fill() -> None:
+    first, blur = study(), study()
+    blur.scores["fair-cam", "deletion"][:] = 0.0
+    section = fills.section(content(first, with_fill(blur, "blur")))
+    (row,) = table(section, "fills-metrics").rows
+    assert row[:2] == ("deletion", "lower")
+    assert str(row[2]).startswith("good-cam")
+    assert row[3] == "fair-cam 0.000"
+    assert section is not None
+    assert "The verdict does not depend on the fill" in section.lead
 
 
-def test_metrics_with_fills_of_their_own_do_not_depend_on_that_of_the_study() -> None:
-    first, blur = study(), with_fill(study(), "blur")
-    note = "use fills of their own"
-    assert note not in table(fills.section(content(first, blur)), "fills").caption
-    for metric in first.metrics:
-        first.about["metrics"][metric]["follows_fill"] = False
-    assert note in table(fills.section(content(first, blur)), "fills").caption
-
-
-def test_the_page_says_who_leads_with_every_fill() -> None:
-    first, other = study(), with_fill(study(quality=(0.7, 0.9, 0.5, 0.1, 0.3)), "blur")
-    (item,) = statements(fills.section(content(first, other)))
-    assert item.severity == "bad"
-    finding = item.findings[0]
-    assert finding.kind == "leader-depends-on-fill"
-    assert (finding.subjects, finding.objects) == (("mean", "blur"), ("good-cam", "fair-cam"))
-    barred = study(quality=(0.1, 0.1, 0.1, 0.9, 0.9))
-    (item,) = statements(fills.section(content(barred, with_fill(barred, "blur"))))
-    assert (item.severity, item.findings[0].reason) == ("note", "all-methods")
-
-
-def test_the_ranking_has_the_numbers_of_the_verdict() -> None:
-    judgement = Judgement(study(quality=(0.72, 0.7, 0.4, 0.1, 0.3)))
-    verdict, rows = judgement.verdict, {row.method: row for row in judgement.rows}
-    first, second = (row.method for row in judgement.ranking().by_rank[:2])
-    assert verdict.eligible == judgement.results.methods
-    assert verdict.margin is not None
-    assert rows[second].rank.mean - rows[first].rank.mean == pytest.approx(verdict.margin.mean)
-    assert rows[first].support == pytest.approx(verdict.support)
+def test_where_no_score_changes_with_the_fill_that_is_said() -> None:
+    section = fills.section(content(study(), with_fill(study(), "blur")))
+    assert section is not None
+    assert section.parts == ("No metric of this study changes with the fill.",)
+    assert fills.section(content(study())) is None
 
 
 # Words
@@ -362,14 +403,14 @@ def test_shares_have_one_form() -> None:
     assert re.search(r"\(\d+\.\d %, 95 % CI \d+\.\d to \d+\.\d\)", sentences[0])
 
 
-def test_the_terminal_shows_whole_names_and_the_ranking_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_shows_whole_names_and_the_scores_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
     results = study()
     skips = tuple(Skip(m, "relevance-mass", "relevance-mass: needs planted truth") for m in (*METHODS, *CONTROLS))
     terminal.study(Judgement(replace(results, skips=skips)))
     lines = capsys.readouterr().out.splitlines()
-    row = next(line for line in lines if " good-cam " in line)
-    best = Judgement(results).rows[0]
-    assert f"{best.rank.mean:.2f}" in row
-    assert f"{100 * best.support:.0f} %" in row
+    row = next(line for line in lines if line.startswith("good-cam "))
+    best = Judgement(results).verdict.by_score[0]
+    assert f"{best.where.mean:.2f}" in row
+    assert f"{best.how_much.low:.2f} to {best.how_much.high:.2f}" in row
     assert not any("%" in line and re.search(r"\d%", line) for line in lines)
     assert "Skipped relevance-mass: needs planted truth" in lines

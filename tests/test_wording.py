@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
 import heatproof
@@ -16,7 +19,7 @@ from heatproof.records import Finding
 from heatproof.verdict import Judgement, files, wording
 from heatproof.verdict.decision import Kind
 
-from .test_verdict import CONTROLS, built, checked, learnt, tried
+from .judged import HOW_MUCH, OWN, judged, of_kind
 
 SOURCE = Path(heatproof.__file__).parent
 EXAMPLES = {
@@ -28,29 +31,16 @@ EXAMPLES = {
         "model-has-learnt", "good", reason="random-weights",
         numbers={"correct": 50, "samples": 60, "best": 20, "copies": 19},
     ),
-    "no-control": Finding("no-control", "note"),
-    "not-better-than-controls": Finding("not-better-than-controls", "bad", ("a", "b"), objects=("edge",)),
-    "better-than-controls": Finding(
-        "better-than-controls", "good", ("a", "b"), objects=("edge",), numbers={"fills": 2}
-    ),
-    "no-sanity-check": Finding("no-sanity-check", "note"),
-    "maps-do-not-change": Finding("maps-do-not-change", "bad", ("a",), "random-logit", "class"),
+    "barred": Finding("barred", "note", ("a", "b"), reason="another class"),
+    "not-yet-shown": Finding("not-yet-shown", "note", ("a",), reason="moved forward", numbers={"needed": 210.0}),
     "eligible-methods": Finding("eligible-methods", "good", ("a",), numbers={"eligible": 1, "methods": 2}),
-    "no-comparable-metric": Finding("no-comparable-metric", "bad"),
-    "metric-not-valid": Finding("metric-not-valid", "note", metric="deletion", reason="random"),
-    "valid-metrics": Finding("valid-metrics", "note", ("deletion",), numbers={"valid": 1, "metrics": 3}),
+    "no-question": Finding("no-question", "bad"),
+    "no-own-controls": Finding("no-own-controls", "bad"),
+    "evidence-everywhere": Finding("evidence-everywhere", "note", numbers={"concentration": 0.02}),
+    "class-has-few-samples": Finding("class-has-few-samples", "note", ("cat", "dog"), numbers={"least": 10}),
+    "class-evidence-unreliable": Finding("class-evidence-unreliable", "note", ("cat",)),
     "metric-ranks-otherwise": Finding("metric-ranks-otherwise", "note", ("b",), "deletion"),
-    "leader-depends-on-fill": Finding(
-        "leader-depends-on-fill", "bad", ("mean", "blur"), reason="eligible-methods", objects=("a", "b")
-    ),
-    "leader-does-not-depend-on-fill": Finding(
-        "leader-does-not-depend-on-fill", "good", ("mean", "blur"), reason="eligible-methods", objects=("a",)
-    ),
-    "top-with-every-fill": Finding("top-with-every-fill", "note", ("a",), numbers={"fills": 2}),
-    "metric-no-better-than-controls": Finding(
-        "metric-no-better-than-controls", "note", ("a",), "deletion", "some-methods", {"methods": 2}, ("edge",)
-    ),
-    "families-disagree": Finding("families-disagree", "note", ("region", "faithfulness"), objects=("a", "b")),
+    "families-disagree": Finding("families-disagree", "note", ("evidence", "faithfulness"), objects=("a", "b")),
     "agrees-with-planted-truth": Finding(
         "agrees-with-planted-truth", "note", ("deletion",), numbers={"agreeing": 1, "metrics": 2}, objects=("aopc",)
     ),
@@ -58,9 +48,8 @@ EXAMPLES = {
     "other-leader-on-incorrect": Finding(
         "other-leader-on-incorrect", "note", ("b",), numbers={"incorrect": 20, "samples": 200}, objects=("a",)
     ),
-    "more-samples-needed": Finding("more-samples-needed", "note", ("a", "b"), numbers={"needed": 2903, "samples": 60}),
-    "more-samples-will-not-separate": Finding("more-samples-will-not-separate", "note", ("a", "b")),
     "rows-are-pairs": Finding("rows-are-pairs", "note", numbers={"pairs": 30, "samples": 20, "left_out": 1}),
+    "samples-are-grouped": Finding("samples-are-grouped", "note", numbers={"samples": 30, "groups": 4}),
     "undefined-scores": Finding("undefined-scores", "note", metric="deletion", numbers={"share": 0.2}),
     "skipped": Finding("skipped", "note", numbers={"combinations": 3}),
     "constant-maps": Finding("constant-maps", "note", ("a",), numbers={"constant": 3, "maps": 60}),
@@ -85,59 +74,90 @@ def test_kinds_that_the_findings_use_have_sentences_and_no_others() -> None:
 
 
 def test_every_kind_of_decision_has_a_text() -> None:
-    assert set(wording._DECISIONS) == set(Kind.__args__)
+    assert set(wording._DECISIONS) == set(get_args(Kind))
 
 
 def test_findings_that_differ_in_their_metric_alone_share_a_sentence() -> None:
-    rows = [Finding("metric-not-valid", "note", metric=m, reason="random") for m in ("deletion", "road")]
-    rows.append(Finding("metric-not-valid", "note", metric="irof", reason="noise"))
+    rows = [Finding("metric-ranks-otherwise", "note", ("b",), metric) for metric in ("deletion", "road")]
+    rows.append(Finding("metric-ranks-otherwise", "note", ("c",), "irof"))
     together, alone = wording.statements(rows)
-    assert together.text.startswith("deletion and road are left out: they do not separate")
+    assert together.text == "By deletion and road, b ranks first."
     assert together.findings == tuple(rows[:2])
-    assert alone.text.startswith("irof is left out: small noise on the input changes it more")
+    assert alone.text == "By irof, c ranks first."
+
+
+def test_what_bars_a_method_is_said_with_the_reason() -> None:
+    blind = Finding("barred", "note", ("a", "b"), reason="another class")
+    assert wording.sentence(blind) == (
+        "a and b do not beat their own maps of another class: the map hardly depends on the class that is explained."
+    )
+    open_ = Finding("not-yet-shown", "note", ("a",), reason="another sample", numbers={"needed": 210.0})
+    assert wording.sentence(open_) == (
+        "a is not yet shown to beat its own maps of other samples. About 210 samples would decide."
+    )
+
+
+def half_answered() -> Results:
+    """A study in which one question has one best method, and the other is open."""
+    rng, results = np.random.default_rng(3), of_kind("by question")
+    scores = {k: v + (2.5 * rng.normal(size=len(v)) if k[1] == HOW_MUCH else 0) for k, v in results.scores.items()}
+    return replace(results, scores=scores)
 
 
 @cache
 def studies() -> tuple[Results, ...]:
     """Studies of very different outcomes."""
-    clear = built({"good": 1.0, "fair": 0.0, **CONTROLS})
+    clear = of_kind("use")
     lucky = {"measure": "correct", "samples": 60, "model": 20, "copies": [3, 20, 5]}
     return (
-        clear,
-        built({"one": 0.5, "two": 0.5, "poor": -0.5, **CONTROLS}),
-        built({"a": 0.0, "b": -0.1, "*random": -2.0, "*edge": 0.5}),
-        built({"a": 0.0, "b": 0.0, "*random": 0.0}),
-        checked({"good": 1.0, "poor": -2.0, **CONTROLS}),
-        checked({"good": 1.0, "poor": -2.0, **CONTROLS}, likeness=3.0),
-        learnt(clear, correct=0.3, hits=lucky),
-        tried(clear, {"aopc": 0.0}),
-        built({"*random": 0.0}),
-        built({"a": 5.0, "b": 0.0, **CONTROLS}, n=4),
+        *(of_kind(kind) for kind in get_args(Kind)),
+        replace(clear, about={**clear.about, "skill": lucky}),
+        replace(clear, own_controls={}),
+        replace(clear, metrics=("deletion",)),
+        replace(clear, methods=()),
+        replace(clear, methods=clear.methods[:1]),
+        judged({"one": 0.6, "other": 0.6}, own={name: {OWN[0]: 0.012} for name in ("one", "other")}),
+        judged({"one": 0.6, "other": 0.6}, noise=0.6, own={"one": {OWN[1]: 0.3}, "other": {OWN[1]: 0.3}}),
+        judged({"blind": 0.5}, own={"blind": {OWN[1]: 0.0}}),
+        replace(clear, groups=np.arange(len(clear)) // 4),
+        half_answered(),
     )
 
 
-@pytest.mark.parametrize("place", range(10))
+COUNT = 15
+
+
+def test_the_studies_give_every_kind_of_answer_and_no_other_place_is_left() -> None:
+    assert len(studies()) == COUNT
+    assert {results.verdict().kind for results in studies()} == set(get_args(Kind))
+
+
+@pytest.mark.parametrize("place", range(COUNT))
 def test_the_verdict_is_said_in_whole_sentences(place: int) -> None:
     results = studies()[place]
     judgement = results.judgement
     texts = [judgement.verdict.text, *(statement.text for statement in judgement.statements)]
     for text in texts:
         assert text.endswith(".")
-        assert not re.search(r"\bnan\b|  |, \.|but \.|None(?! of)|\{", text), text
-        for word in ("beyond doubt", "told apart", "baseline", "counts", "voice", "rightly", "twin"):
-            assert word not in text
+        assert not re.search(r"\bnan\b|\binf\b|  |, \.|but \.|None(?! of)|\{", text), text
+        for word in ("beyond doubt", "told apart", "told", "baseline", "counts", "voice", "rightly", "twin", "winner"):
+            assert not re.search(rf"\b{word}\b", text), text
 
 
-@pytest.mark.parametrize("place", range(10))
+@pytest.mark.parametrize("place", range(COUNT))
 def test_the_file_holds_the_same_findings_as_the_verdict(place: int, tmp_path: Path) -> None:
     judgement = studies()[place].judgement
     page = json.loads(files.save(judgement, tmp_path).read_text(encoding="utf-8"))
-    assert page["winner"] == judgement.verdict.winner
-    assert page["decision"] == judgement.verdict.decision.kind
+    assert page["kind"] == page["decision"]["kind"] == judgement.verdict.kind
+    assert page["trusted"] == list(judgement.verdict.trusted)
     assert page["text"] == judgement.verdict.text
     assert sorted(f["kind"] for f in page["findings"]) == sorted(f.kind for f in judgement.findings)
     assert {f["text"] for f in page["findings"]} == {s.text for s in judgement.statements}
-    assert [m["valid"] for m in page["metrics"]] == [check.valid for check in judgement.metric_checks]
+    checks = {m["method"]: (m["standing"], m["overall"]["mean"]) for m in page["methods"]}
+    for check in judgement.method_checks:
+        standing, mean = checks[check.method]
+        assert standing == check.standing
+        assert mean is None if not check.overall.n else mean == pytest.approx(check.overall.mean)
 
 
 def test_other_words_change_nothing_but_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +166,5 @@ def test_other_words_change_nothing_but_the_words(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(wording, "_DECISIONS", dict.fromkeys(wording._DECISIONS, lambda *_: "Plugh."))
     after = [Judgement(r).verdict for r in studies()]
     for old, new in zip(before, after, strict=True):
-        assert (old.winner, old.group, old.findings) == (new.winner, new.group, new.findings)
-        assert old.decision.kind == new.decision.kind
+        assert (old.kind, old.trusted, old.findings) == (new.kind, new.trusted, new.findings)
         assert new.text == "Plugh."

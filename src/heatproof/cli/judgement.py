@@ -1,4 +1,4 @@
-"""A study on the terminal: the ranking, the best method by each metric, the verdict and its findings."""
+"""A study on the terminal: scores by metric, the methods with their standing, the verdict and its findings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.text import Text
 
 from heatproof.cli.messages import out, place, say
-from heatproof.cli.tables import estimate, fitting, table
+from heatproof.cli.tables import estimate, fitting
 
 if TYPE_CHECKING:
     from heatproof.pipeline.run import Outcome
@@ -32,12 +31,12 @@ def outcome(finished: Outcome) -> None:
 
 
 def study(judgement: Judgement) -> None:
-    """The ranking, the best method by each metric, the verdict, and the findings beside it, most serious first."""
+    """The best method by each metric, the methods with their standing, the verdict, and the findings beside it."""
     results = judgement.results
-    ranking(judgement)
     scores(results)
     for reason, metrics in _skipped(results).items():
         say(f"Skipped {', '.join(metrics)}: {reason}")
+    methods(judgement)
     out().print(Text(judgement.verdict.text, style="bold"), soft_wrap=True)
     statements = judgement.statements
     say(*(statement.text for statement in statements[:FINDINGS]))
@@ -47,28 +46,25 @@ def study(judgement: Judgement) -> None:
     data(results.about.get("data_about", {}))
 
 
-def ranking(judgement: Judgement) -> None:
-    """A row a method: its mean rank, its group, how often it leads, and which controls it is not better than."""
-    columns = (
-        "Place",
-        "Method",
-        "Mean rank",
-        f"{judgement.level_text} interval",
-        "Group",
-        "Support",
-        "Not better than",
-    )
+def methods(judgement: Judgement) -> None:
+    """A row a method: its standing, its scores for both questions, and for which of them it is named."""
+    checks = [check for check in judgement.verdict.by_score if check.overall.n]
+    if not checks:
+        return
+    from heatproof.verdict import wording
+
+    rows = []
+    for check in checks:
+        answers = [" ".join(estimate(score, 2)) if score.n else "-" for score in (check.where, check.how_much)]
+        rows.append(
+            [check.method, check.standing, *answers, wording.questions(judgement.verdict.named_for(check.method))]
+        )
     title = (
-        f"Ranking over {len(judgement.results):,} samples and {len(judgement.ranking_metrics)} metrics; "
-        "methods that share a letter do not differ significantly"
+        f"Methods on {len(judgement.results):,} samples: mean scores with {judgement.level_text} intervals; 0 is "
+        "chance, 1 a perfect map"
     )
-    rows = table(title, *columns, right=("Place", "Mean rank", "Support"))
-    rows.columns[1].no_wrap = rows.columns[3].no_wrap = True
-    for row in judgement.rows:
-        controls = ", ".join(judgement.not_better_than[row.method]) or "-"
-        support = f"{100 * row.support:.0f} %" if row.rank.n else "-"
-        rows.add_row(str(row.place), escape(row.method), *estimate(row.rank, 2), row.letters, support, controls)
-    out().print(rows)
+    heads = ("Method", "Standing", "Where", "How much", "Named for")
+    out().print(fitting(title, heads, rows, right=("Where", "How much")))
 
 
 def scores(results: Results) -> None:
@@ -83,8 +79,8 @@ def scores(results: Results) -> None:
             best = sorted(defined, key=lambda name: means[name], reverse=results.better(metric) == "higher")[:1]
             row += [best[0], f"{means[best[0]]:.3f}"] if best else ["", ""]
         rows.append(row)
-    heads = ("Metric", "Better", "Best method", "Mean", "Best control", "Mean")
-    out().print(fitting("The best method and the best control by each metric", heads, rows, right=("Mean",)))
+    heads = ("Metric", "Better", "Best method", "Mean", "Best reference", "Mean")
+    out().print(fitting("The best method and the best reference map by each metric", heads, rows, right=("Mean",)))
 
 
 def _skipped(results: Results) -> dict[str, list[str]]:

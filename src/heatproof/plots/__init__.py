@@ -10,6 +10,7 @@ from heatproof.plots.evaluation import agreement, critical_difference, curves, i
 from heatproof.plots.files import png, save, svg
 from heatproof.plots.labels import label_reliability, precision_recall
 from heatproof.plots.maps import gallery, panels
+from heatproof.plots.questions import Answer, Mark, questions
 from heatproof.plots.regression import predicted_against_true
 from heatproof.plots.show import show
 from heatproof.plots.style import INK, PALETTE, STYLE
@@ -18,6 +19,8 @@ __all__ = [
     "INK",
     "PALETTE",
     "STYLE",
+    "Answer",
+    "Mark",
     "agreement",
     "confusion",
     "critical_difference",
@@ -33,6 +36,7 @@ __all__ = [
     "png",
     "precision_recall",
     "predicted_against_true",
+    "questions",
     "ranking",
     "reliability",
     "roc",

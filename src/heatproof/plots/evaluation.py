@@ -31,7 +31,7 @@ def ranking(
 
     Methods that share a letter do not differ significantly.
     """
-    names = [f"{fold(row.name, 34)}{' (control)' if row.name in controls else ''}" for row in rows]
+    names = [f"{fold(row.name, 34)}{' (reference)' if row.name in controls else ''}" for row in rows]
     drawn = figure(height=spaced(names, 0.24) + 0.75)
     axes = drawn.subplots()
     for y, row in enumerate(rows):
@@ -173,7 +173,7 @@ def metric_table(
         shaded[j] = _against(column, column[references])
     digits = 3 if len(methods) <= 12 else 2
     rows = [f"{fold(name, 40)} {'↑' if up == 'higher' else '↓'}" for name, up in zip(metrics, better, strict=True)]
-    heads = [f"{fold(name, 24)}{' (control)' if name in controls else ''}" for name in methods]
+    heads = [f"{fold(name, 24)}{' (reference)' if name in controls else ''}" for name in methods]
     upright = crowded(heads, WIDTH)
     drawn = figure(WIDTH, spaced(rows, 0.27) + (0.058 * longest(heads) if upright else 0.1) + 0.4)
     bold = None if strong is None else np.asarray(strong, dtype=bool).T

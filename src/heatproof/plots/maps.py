@@ -30,12 +30,14 @@ def gallery(
     labels: Sequence[str] = (),
     mask: ArrayLike | None = None,
     drawing: Drawing = "overlay",
+    captions: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
     """Small inputs x (N, C, *S) down, methods across, each with its map (N, *S); images and volumes also by themselves.
 
-    A volume is shown in the one slice where its maps (or its mask) have most to say. `heatproof.show` draws larger.
+    A volume is shown in the one slice where its maps (or its mask) have most to say. ``captions`` holds by method a
+    text an input, which stands above its map. `heatproof.show` draws larger.
 
-    Raises: InputError where maps, mask or labels do not fit x.
+    Raises: InputError where maps, mask, labels or captions do not fit x.
     """
     inputs = np.asarray(x, dtype=np.float64)
     heats = {name: np.asarray(heat, dtype=np.float64) for name, heat in maps.items()}
@@ -46,11 +48,17 @@ def gallery(
         _fit(heat, (len(inputs), *inputs.shape[2:]), f"map of {name}")
     if truth is not None:
         _fit(truth, (len(inputs), *inputs.shape[2:]), "mask")
+    for name, texts in (captions or {}).items():
+        if len(texts) != len(inputs):
+            raise InputError(f"got {len(texts)} captions of {name} for {len(inputs)} inputs; expected one each")
     tiles: list[Tile] = []
     for i, one in enumerate(inputs):
         tiles += _tiles(one, [heat[i] for heat in heats.values()], None if truth is None else truth[i], inputs.ndim > 3)
     tops = [*heats] if inputs.ndim == 3 else ["input", *heats]
-    return grid(tiles, max(1, len(tops)), lettering=Lettering(tops, labels), drawing=drawing, size=SMALL)
+    words = (
+        [captions[name][i] if name in captions else "" for i in range(len(inputs)) for name in tops] if captions else []
+    )
+    return grid(tiles, max(1, len(tops)), lettering=Lettering(tops, labels, words), drawing=drawing, size=SMALL)
 
 
 @styled

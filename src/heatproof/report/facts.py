@@ -83,8 +83,9 @@ def sanity_checks(results: Results) -> tuple[str, ...]:
 
 def unbeatable(judgement: Judgement) -> tuple[str, ...]:
     """The families of metrics by which no method can be better than a control."""
-    checks = (check for check in judgement.metric_checks if check.reason == "not-testable")
-    return tuple(dict.fromkeys(judgement.results.family(check.metric) for check in checks))
+    return tuple(
+        dict.fromkeys(judgement.results.family(m) for m in judgement.comparable if m not in judgement.testable)
+    )
 
 
 def arrow(results: Results, metric: str) -> str:

@@ -19,9 +19,10 @@ from heatproof.report.sections import (
     classifier,
     cost,
     curves,
+    evidence,
     fills,
     gallery,
-    ranking,
+    questions,
     reproduce,
     scores,
     settings,
@@ -32,7 +33,8 @@ from heatproof.report.sections import (
 )
 
 SECTIONS: tuple[Callable[[Content], Section | None], ...] = (
-    ranking.section,
+    questions.section,
+    evidence.section,
     gallery.section,
     cases.section,
     scores.section,

@@ -12,7 +12,7 @@ from heatproof.records import Severity
 from heatproof.report.content import Content
 from heatproof.report.sections import classifier
 from heatproof.verdict.judgement import Judgement
-from heatproof.verdict.wording import Statement, concordance
+from heatproof.verdict.wording import Statement
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def subtitle(content: Content) -> str:
     """How much was studied, of which model, and how accurate it is."""
     parts, results, performance = [], content.results, content.performance
     if results is not None:
-        controls = f" and {plural(len(results.controls), 'control')}" if results.controls else ""
+        controls = f" and {plural(len(results.controls), 'reference map')}" if results.controls else ""
         pairs = results.about.get("pairs")
         rows = plural(len(results), "sample")
         if pairs:
@@ -60,9 +60,8 @@ def banner(content: Content) -> Banner | None:
         words = [item.text for item in classifier.statements(content.performance)] if content.performance else []
         return Banner(words[0], "note", " ".join(words[1:])) if words else None
     verdict = judgement.verdict
-    severity: Severity = (
-        "good" if verdict.winner else "note" if verdict.group or not judgement.results.methods else "bad"
-    )
+    undecided = verdict.kind == "cannot tell yet" or not judgement.results.methods
+    severity: Severity = "good" if verdict.trusted else "note" if undecided else "bad"
     items = tuple(item for item in judgement.statements if item.severity == "bad")
     return Banner(verdict.text, severity, _basis(judgement), items)
 
@@ -74,18 +73,15 @@ def findings(content: Content) -> tuple[Statement, ...]:
 
 
 def _basis(judgement: Judgement) -> str:
-    """On how many samples and metrics the verdict is based, and how far the metrics agree."""
-    results, agreement = judgement.results, judgement.agreement
-    if not results.methods:
+    """On how many samples and which metrics the verdict is based, and which difference matters."""
+    results = judgement.results
+    if not results.methods or not judgement.questions:
         return ""
-    valid, ranking = len(judgement.valid), len(judgement.ranking_metrics)
+    metrics = [f"{listed(names)} ({question})" for question, names in judgement.questions.items()]
     samples = plural(len(results), "sample")
-    order = (
-        f"rank the methods {concordance(agreement)} (Kendall's W {agreement:.2f})." if np.isfinite(agreement) else ""
+    if results.groups is not None:
+        samples += f" of {plural(len(np.unique(results.groups)), 'group')}"
+    return (
+        f"Based on {samples} and the metrics {listed(metrics)}; smallest difference that matters {judgement.delta:g}, "
+        f"{judgement.level_text} intervals."
     )
-    if 0 < ranking < valid:
-        families = listed([*dict.fromkeys(results.family(m) for m in judgement.ranking_metrics)])
-        metrics = plural(ranking, f"valid {families} metric")
-        return f"Based on {samples} and {metrics}." + (f" All {valid} valid metrics {order}" if order else "")
-    metrics = plural(valid, "valid metric")
-    return f"Based on {samples} and {metrics}" + (f", which {order}" if order else ".")

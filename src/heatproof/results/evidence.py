@@ -33,13 +33,22 @@ class Evidence:
         worth: np.ndarray = self.values.mean(axis=1)
         return worth
 
-    def over(self, size: tuple[int, ...], row: int) -> Float[np.ndarray, "*s"]:
-        """The worth of one sample spread over its positions: the mean of all windows that cover a position.
+    @property
+    def held(self) -> Float[np.ndarray, "n k"]:
+        """How much of the margin between sample and donor each window holds, the mean over donors; 0 where nothing.
 
-        Each size of windows is divided by its largest absolute worth before; NaN where no window covers a position.
+        Where evidence adds up, a window that holds h of a span s has the worth h - (s - h).
+        """
+        held: np.ndarray = ((self.values + self.span[:, :, None]) / 2).mean(axis=1)
+        return held
+
+    def over(self, size: tuple[int, ...], row: int) -> Float[np.ndarray, "*s"]:
+        """What the windows of one sample hold, spread over its positions: the mean of those that cover a position.
+
+        Each size of windows is divided by its largest absolute value before; NaN where no window covers a position.
         """
         total, count = np.zeros(size), np.zeros(size)
-        worth = self.worth[row]
+        worth = self.held[row]
         for start, width, scale, value in zip(self.starts[row], self.widths, self.scale, worth, strict=True):
             place = tuple(slice(a, a + w) for a, w in zip(start, width, strict=True))
             peak = np.abs(worth[self.scale == scale]).max()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from heatproof.records import Finding
 from heatproof.verdict.decision import Decision, Kind
 from heatproof.verdict.eligibility import MethodCheck
+from heatproof.verdict.questions import Question
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,16 @@ class Verdict:
     def eligible(self) -> tuple[str, ...]:
         """The methods that beat all their own controls."""
         return tuple(check.method for check in self.methods if check.eligible)
+
+    def named_for(self, method: str) -> tuple[Question, ...]:
+        """The questions for which a method is named."""
+        names: dict[Question, tuple[str, ...]] = {"where": self.where, "how much": self.how_much}
+        return tuple(question for question, part in names.items() if method in part)
+
+    @property
+    def by_score(self) -> tuple[MethodCheck, ...]:
+        """The methods by their overall scores from high to low, those without one last."""
+        return tuple(sorted(self.methods, key=lambda check: -check.overall.mean if check.overall.n else math.inf))
 
     @property
     def samples_needed(self) -> int | None:

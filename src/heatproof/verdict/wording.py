@@ -70,6 +70,11 @@ def control(name: str) -> str:
     }.get(name, name)
 
 
+def questions(names: Sequence[Question]) -> str:
+    """For which questions a method is named, in a cell of a table."""
+    return "both" if len(names) > 1 else names[0] if names else "–"
+
+
 # Decisions
 
 
@@ -89,7 +94,7 @@ def _use(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
     (name,) = d.trusted
     alone = sum(check.eligible for check in checks.values()) == 1
     why = (
-        "It is the only method that beats its own controls."
+        "It is the only method shown to beat all its own controls."
         if alone
         else f"At both questions no other eligible method is better by {d.delta:g} or more."
     )
@@ -101,9 +106,9 @@ def _use(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
 
 def _interchangeable(d: Decision, _: Mapping[str, MethodCheck]) -> str:
     return (
-        f"{listed(d.trusted)} are interchangeable here: use any of them. At both questions, {ASKED['where']} and "
-        f"{ASKED['how much']}, none of them is worse than the best by {d.delta:g} or more "
-        f"({plural(d.samples, 'sample')})."
+        f"{listed(d.trusted)} are interchangeable here: use {'either' if len(d.trusted) == 2 else 'any'} of them. "
+        f"At both questions, {ASKED['where']} and {ASKED['how much']}, none of them is worse than the best by "
+        f"{d.delta:g} or more ({plural(d.samples, 'sample')})."
     )
 
 
@@ -117,7 +122,7 @@ def _by_question(d: Decision, _: Mapping[str, MethodCheck]) -> str:
 
 def _open(d: Decision, words: str) -> str:
     """A question that the samples do not settle."""
-    return f"For {words}, the best method cannot be told yet{_more(d)}."
+    return f"Which method is best for {words} is open{_more(d)}."
 
 
 def _more(d: Decision) -> str:
@@ -133,14 +138,10 @@ def _none(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
         return "No method is named: only reference maps were studied."
     if d.reason == "model-has-not-learnt":
         return "No method is named: the model cannot be shown to have learnt anything, so there is nothing to explain."
-    controls = dict.fromkeys(name for check in checks.values() for name in check.barred_by)
-    who = "the method does" if len(checks) == 1 else f"none of the {len(checks)} methods does"
-    several = f"{who} beat" if len(checks) > 1 else "the method does not beat"
-    return f"No method can be trusted for this model and data: {several} {_first(controls)}."
-
-
-def _first(controls: Mapping[str, None]) -> str:
-    return listed([control(name) for name in controls], 3, last="or") if len(controls) < 3 else "all its own controls"
+    controls = [control(name) for name in dict.fromkeys(name for check in checks.values() for name in check.barred_by)]
+    who = "the method does not beat" if len(checks) == 1 else f"none of the {len(checks)} methods beats"
+    what = controls[0] if len(controls) == 1 else f"all its own controls ({listed(controls, 3)})"
+    return f"No method can be trusted for this model and data: {who} {what}."
 
 
 def _cannot_tell(d: Decision, checks: Mapping[str, MethodCheck]) -> str:

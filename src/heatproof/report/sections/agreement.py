@@ -25,16 +25,16 @@ def section(content: Content) -> Section | None:
     if judgement is None:
         return None
     lead = (
-        "Where metrics order the methods differently, the ranking depends on which of them are included. Metrics with "
-        "a negative correlation do not measure the same property."
+        "The verdict rests on the two questions alone. Where other metrics order the methods differently, they measure "
+        "something else; metrics with a negative correlation do not measure the same property."
     )
     parts = [_concordance(judgement), _correlations(judgement)]
     return compose("agreement", "Agreement between metrics", "Metrics", lead, parts)
 
 
 def _concordance(judgement: Judgement) -> Table | None:
-    """Kendall's W of the valid metrics, together and within each family."""
-    groups = {"all valid metrics" if judgement.valid else "all metrics": judgement.considered, **judgement.families}
+    """Kendall's W of the metrics that bear on which map is right, together and within each family."""
+    groups = {"all of these": judgement.comparable, **judgement.families}
     rows: list[tuple[Cell, ...]] = []
     for name, metrics in groups.items():
         w = judgement.results.concordance(metrics)
@@ -42,7 +42,8 @@ def _concordance(judgement: Judgement) -> Table | None:
             rows.append((name, len(metrics), w, concordance(w)))
     caption = (
         "Kendall's W of the mean ranks of "
-        f"{plural(len(judgement.results.methods), 'method')}: 0 means no agreement of the metrics, 1 the same order."
+        f"{plural(len(judgement.results.methods), 'method')}, over the metrics that bear on which map is right: 0 "
+        "means no agreement of the metrics, 1 the same order."
     )
     columns = ("Metrics", "Number", "Kendall's W", "They rank the methods")
     return Table("concordance", caption, columns, tuple(rows), digits=2) if rows else None
@@ -53,8 +54,8 @@ def _correlations(judgement: Judgement) -> Picture | None:
     if len(names) < LEAST or not np.isfinite(matrix[np.triu_indices(len(names), 1)]).any():
         return None
     caption = (
-        "Spearman's correlation between the ranks of methods and controls by two metrics, mean over samples. 1: the "
-        "same order; 0: no relation; negative (orange): opposite orders."
+        "Spearman's correlation between the ranks of methods and reference maps by two metrics, mean over samples. 1: "
+        "the same order; 0: no relation; negative (orange): opposite orders."
     )
     label = "Agreement between metrics: " + extremes(matrix, names)
     return Picture("metric-agreement", caption, label, plots.agreement(matrix, names))

@@ -1,107 +1,67 @@
-"""Validity checks: what the model, the metrics and the methods were tested for before anything was concluded."""
+"""Checks of the model and the methods: copies with random weights, own controls, maps that should change."""
 
 from __future__ import annotations
 
-from heatproof.phrases import listed
+import math
+
+from heatproof.phrases import listed, plural, rounded
 from heatproof.report import facts
 from heatproof.report.content import Content
-from heatproof.report.parts import Cell, Part, Picture, Section, Share, Table, compose, listing
+from heatproof.report.parts import Cell, Part, Picture, Section, Table, compose, listing
 from heatproof.report.sections.curves import LINES, curve
-from heatproof.verdict.checks import LEAST, MetricCheck
+from heatproof.verdict import wording
 from heatproof.verdict.judgement import Judgement
-from heatproof.verdict.wording import reason
 
 KINDS = (
-    "model-has-learnt", "model-has-not-learnt", "no-comparable-metric", "valid-metrics", "no-sanity-check",
-    "eligible-methods",
+    "model-has-learnt", "model-has-not-learnt", "no-question", "no-own-controls", "eligible-methods", "barred",
+    "not-yet-shown",
 )  # fmt: skip
+OPEN = 12  # rows that are shown without being opened
+MANY = 1_000_000  # samples; more than any study has
 
 
 def section(content: Content) -> Section | None:
-    """Which metrics and methods passed their checks, and whether the model has learnt anything."""
+    """Whether the model has learnt anything, and each method against each of its own controls."""
     judgement = content.judgement
     if judgement is None or not judgement.results.methods or not judgement.results.metrics:
         return None
     lead = (
-        "Before anything is concluded, the model is compared with copies of it that have random weights, each metric "
-        "is applied to maps that are wrong on purpose, and each method is compared with maps that ignore the model."
+        "Before anything is concluded, the model is compared with copies of it that have random weights, and each "
+        "method with its own controls: its maps of other samples, of another class (or of a model with random "
+        "weights), and its maps moved by an eighth of the input. A method that follows model and input loses by all of "
+        "these changes. No other method takes part in this."
     )
     parts: list[Part | None] = [
         listing(item for kind in KINDS for item in judgement.statements if item.findings[0].kind == kind),
-        _metrics(judgement),
-        _methods(judgement),
+        _controls(judgement),
         _similarities(judgement),
         *_curves(judgement),
     ]
-    return compose("checks", "Validity checks", "Checks", lead, parts)
+    return compose("checks", "Checks of the model and the methods", "Checks", lead, parts)
 
 
-def _metrics(judgement: Judgement) -> Table | None:
-    """A row a metric: whether it is valid, and why not."""
-    checks = {check.metric: check for check in judgement.metric_checks}
-    rows = [_row(judgement, metric, checks.get(metric)) for metric in judgement.results.metrics]
+def _controls(judgement: Judgement) -> Table | None:
+    """A row a method and control: by how much the method is ahead, and whether that is enough."""
+    rows, faint = list[tuple[Cell, ...]](), set[int]()
+    for check in judgement.verdict.by_score:
+        for test in check.controls:
+            if test.outcome != "beaten":
+                faint.add(len(rows))
+            needed = test.needed if test.outcome == "open" else math.nan
+            more = rounded(needed) if needed < MANY else None
+            rows.append((check.method, wording.control(test.control), test.ahead, test.least, test.outcome, more))
+    if not rows:
+        return None
     caption = (
-        "Which metrics are valid. The maps of at least one method have to score significantly better than random maps "
-        f"and than the same maps inverted. {_ranking(judgement)}Effect of noise: how far a little noise on the input "
-        "moves the score, as a share of the distance to a random map; above 100 % the metric is too unstable."
+        "Methods against their own controls: mean difference of the overall scores in the same samples, with "
+        f"{judgement.level_text} intervals. Beaten: the whole interval lies above what is required. Samples needed: "
+        "how many in all would decide an open comparison (at 80 % power, assuming the observed effect)."
     )
-    columns = ("Metric", "Valid", "Beats random maps", "Beats inverted maps", "Effect of noise", "Reason")
-    faint = frozenset(i for i, row in enumerate(rows) if row[1] == "no")
-    return Table("metric-checks", caption, columns, tuple(rows), faint)
-
-
-def _ranking(judgement: Judgement) -> str:
-    """Which of the valid metrics rank the methods."""
-    if len(judgement.ranking_metrics) == len(judgement.considered):
-        return ""
-    families = listed([*dict.fromkeys(judgement.results.family(m) for m in judgement.ranking_metrics)])
-    return f"The {families} metrics rank the methods; the other valid metrics only check them. "
-
-
-def _row(judgement: Judgement, metric: str, check: MetricCheck | None) -> tuple[Cell, ...]:
-    results, count = judgement.results, len(judgement.results.methods)
-    if check is None:
-        complete = all((name, metric) in results.scores for name in results.everyone)
-        why = "does not measure which map is correct" if complete else "not computed for every method"
-        return metric, "no", None, None, None, why
-    valid = "yes" if check.valid else "no"
-    why = reason(check.reason)
-    if check.valid and metric not in judgement.ranking_metrics:
-        why += "; not used for ranking"
-    if check.reason == "not-testable":
-        return metric, valid, None, None, None, why
-    checks = results.self_checks
-    tried = checks is not None and len(checks.rows) > LEAST and any(m == metric for _, m in checks.inverted)
-    random = _counted(len(check.beats_random), count) if results.random_control is not None else None
-    inverted = _counted(len(check.beats_inverted), count) if tried else None
-    return metric, valid, random, inverted, Share(check.noise), why
-
-
-def _counted(count: int, of: int) -> str:
-    """How many of a few.
-
-    >>> _counted(0, 3), _counted(2, 3), _counted(3, 3)
-    ('none', '2 of 3', 'all 3')
-    """
-    return "none" if not count else f"all {of}" if count == of > 1 else f"{count} of {of}"
-
-
-def _methods(judgement: Judgement) -> Table:
-    """A row a method: which controls it beats, which sanity checks it passes."""
-    rows: list[tuple[Cell, ...]] = []
-    checks = sorted(judgement.method_checks, key=lambda check: judgement.everyone.index(check.method))
-    tried = any(check.passed or check.failed for check in checks)
-    for check in checks:
-        worse = listed(check.not_better_than) or ("none" if judgement.results.controls else "no control run")
-        sanity = (listed(check.passed) or "none", listed(check.failed) or "none") if tried else ()
-        rows.append((check.method, "yes" if check.eligible else "no", worse, *sanity))
-    caption = (
-        "Which methods are eligible. A method has to be significantly better than every control by the valid metrics, "
-        "with every fill that was tried, and its maps have to change when the model or the explained class does."
+    columns = ("Method", "Control", "Difference", "Required above", "Outcome", "Samples needed")
+    short = f"{plural(len(rows), 'comparison')} of methods with their own controls"
+    return Table(
+        "own-controls", caption, columns, tuple(rows), frozenset(faint), digits=2, folded=len(rows) > OPEN, short=short
     )
-    columns = ("Method", "Eligible", "Not better than", *(("Sanity checks passed", "Sanity checks failed") * tried))
-    faint = frozenset(i for i, row in enumerate(rows) if row[1] == "no")
-    return Table("method-checks", caption, columns, tuple(rows), faint)
 
 
 def _similarities(judgement: Judgement) -> Table | None:
@@ -113,8 +73,8 @@ def _similarities(judgement: Judgement) -> Table | None:
     rows = tuple((name, *(judgement.estimates.get((name, m)) for m in metrics)) for name in judgement.everyone)
     above = listed([f"{limits[metric]} for {metric}" for metric in metrics])
     caption = (
-        f"Similarity of maps that should change (1: unchanged), with {judgement.level_text} intervals. A method fails "
-        f"where the whole interval lies above {above}. Controls ignore the model, so their maps stay the same."
+        f"Similarity of maps that should change (1: unchanged), with {judgement.level_text} intervals. Maps barely "
+        f"change where the whole interval lies above {above}. Reference maps ignore the model, so they stay the same."
     )
     faint = frozenset(range(len(judgement.results.methods), len(rows)))
     return Table("sanity", caption, ("Method", *metrics), rows, faint, digits=2)

@@ -28,7 +28,7 @@ def section(content: Content) -> Section | None:
             parts.append(curve(judgement, metric, shown, folded=len(parts) >= OPEN))
     lead = (
         "Positions are removed (or put back) step by step in the order of their relevance, and the score is recorded. "
-        "The difference between a method and a control is clear only where their bands do not overlap."
+        "The difference between a method and a reference map is clear only where their bands do not overlap."
     )
     if count > LINES:
         lead += f" Of {count} methods the {LINES} best are drawn."

@@ -40,7 +40,7 @@ def section(content: Content) -> Section | None:
     most = max(2, PANELS // (2 * len(names)))
     results = judgement.results
     parts: list[Part | None] = [_constant(content, judgement)]
-    for stratum, heading, order, every in _strata(results, shown.index):
+    for stratum, heading, order, every in strata(results, shown.index):
         rows = every[:most]
         if not len(rows):
             continue
@@ -59,11 +59,11 @@ def section(content: Content) -> Section | None:
     if shown.mask is not None:
         lead += " Green marks the positions that determine the class by construction."
     if len(names) < len(shown.maps):
-        lead += f" Of {len(shown.maps)} methods and controls the best-ranked are drawn."
+        lead += f" Of {len(shown.maps)} methods and reference maps the best are drawn."
     return compose("heatmaps", "Heatmaps", "Heatmaps", lead, parts)
 
 
-def _strata(results: Results, index: np.ndarray) -> list[tuple[str, str, str, np.ndarray]]:
+def strata(results: Results, index: np.ndarray) -> list[tuple[str, str, str, np.ndarray]]:
     """The correct and the incorrect predictions in the gallery: name, heading, order of the words above, and places."""
     if not results.gradable:
         return [("gallery", "Samples from the smallest to the largest true value", " (true → predicted)",

@@ -26,8 +26,9 @@ def section(content: Content) -> Section | None:
     caption = f"Mean scores with {judgement.level_text} intervals."
     table = Table("scores", caption, columns, rows, faint, folded=True)
     lead = (
-        "Each metric scores every map. The controls show the score of a map that ignores the model; a useful map "
-        "scores better."
+        "What each metric says of every map. The verdict rests on the two questions alone; the other metrics are "
+        "reported, and where one puts another method clearly ahead, that is a finding. The reference maps (random, "
+        "edge and others) show the score of a map that ignores the model."
     )
     parts = [_heat(judgement, metrics), _metrics(judgement), table, _methods(judgement)]
     return compose("scores", "Scores by metric", "Scores", lead, parts)
@@ -44,18 +45,20 @@ def _heat(judgement: Judgement, metrics: list[str]) -> Picture:
         strong=[[_beats_all(judgement, name, m) for m in metrics] for name in everyone],
     )
     caption = (
-        "Mean scores, one row a metric. Blue: better than the best control by this metric; orange: worse; the deeper "
-        "the colour, the larger the difference. Bold: significantly better than every control. ↑ higher is better, "
-        f"↓ lower is better.{_unbeatable(judgement)}"
+        "Mean scores, one row a metric. Blue: better than the best reference map by this metric; orange: worse; the "
+        "deeper the colour, the larger the difference. Bold: significantly better than every reference map. ↑ higher "
+        f"is better, ↓ lower is better.{_unbeatable(judgement)}"
     )
-    label = f"Heat table of {len(metrics)} metrics by {len(everyone)} methods and controls; a table has its numbers"
+    label = (
+        f"Heat table of {len(metrics)} metrics by {len(everyone)} methods and reference maps; a table has its numbers"
+    )
     return Picture("scores", caption, label, figure)
 
 
 def _unbeatable(judgement: Judgement) -> str:
     """By which metrics a control always scores best."""
     families = facts.unbeatable(judgement)
-    return f" No method can beat a control by the {listed(families)} metrics." if families else ""
+    return f" No method can beat a reference map by the {listed(families)} metrics." if families else ""
 
 
 def _beats_all(judgement: Judgement, name: str, metric: str) -> bool:
@@ -84,7 +87,7 @@ def _methods(judgement: Judgement) -> Table | None:
     for name in judgement.everyone:
         declared = facts.method_facts(results, name)
         if declared.summary:
-            family = "control" if name in results.controls else declared.family
+            family = "reference map" if name in results.controls else declared.family
             rows.append((name, family, declared.summary, declared.paper))
     columns = ("Method", "Family", "What it does", "Source")
     many = len(rows) > OPEN

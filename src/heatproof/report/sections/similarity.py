@@ -30,9 +30,7 @@ def section(content: Content) -> Section | None:
         return None
     lead = "Methods with similar maps give similar explanations; that does not make them correct."
     if judgement.results.controls:
-        lead += (
-            " A method whose maps resemble those of a control may show properties of the input rather than the model."
-        )
+        lead += " A method whose maps resemble a reference map may show properties of the input rather than the model."
     parts = [_drawn(maps, "spearman"), _drawn(maps, "ssim")]
     return compose("similarity", "Similarity of the maps", "Maps", lead, parts)
 

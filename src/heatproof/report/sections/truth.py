@@ -25,7 +25,7 @@ def section(content: Content) -> Section | None:
     verb = "does" if len(calibration.truth) == 1 else "do"
     lead = (
         "In these data it is known which positions determine the class. The metrics that need no mask can therefore be "
-        f"checked: do they order methods and controls as {listed(calibration.truth)} {verb}?"
+        f"checked: do they order methods and reference maps as {listed(calibration.truth)} {verb}?"
     )
     conclusion = listing(item for item in judgement.statements if item.findings[0].kind == KIND)
     parts: list[Part | None] = [conclusion, _drawn(judgement), _table(judgement)]
@@ -36,7 +36,7 @@ def _absent(judgement: Judgement) -> str:
     """Why nothing can be compared with the planted truth."""
     gallery = judgement.results.gallery
     if judgement.calibration.reason == "too-few":
-        return "Too few methods, controls or metrics were studied to compare their orders with the planted truth."
+        return "Too few methods, reference maps or metrics were studied to compare their orders with the planted truth."
     if gallery is not None and gallery.mask is not None:
         return (
             "The data have masks, but no localisation metric was computed for every method, so the other metrics "
@@ -51,7 +51,7 @@ def _absent(judgement: Judgement) -> str:
 def _drawn(judgement: Judgement) -> Picture:
     rows = judgement.calibration.rows
     caption = (
-        "Kendall's tau between the order of methods and controls by each metric and by the masks, with "
+        "Kendall's tau between the order of methods and reference maps by each metric and by the masks, with "
         f"{judgement.level_text} intervals. 1: the same order; 0 (orange line): no relation; below 0: the opposite "
         "order. Grey: no significant agreement."
     )

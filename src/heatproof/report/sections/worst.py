@@ -1,4 +1,4 @@
-"""The samples in which the best method scores lowest, compared with its own scores in the other samples."""
+"""The samples in which the best method has its lowest overall scores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from heatproof import plots
 from heatproof.annotations import Task
 from heatproof.phrases import plural
 from heatproof.report.content import Content, Pictures
-from heatproof.report.parts import Cell, Picture, Section, Share, Table, compose
+from heatproof.report.parts import Cell, Picture, Section, Table, compose
 from heatproof.report.sections.gallery import classes, label
-from heatproof.results.ranking import mean_defined
 from heatproof.verdict.judgement import Judgement
 
 WORST, METRICS = 8, 6  # samples, and columns of their scores
@@ -36,54 +35,46 @@ ABOVE: Mapping[Task, str] = {
 
 
 def section(content: Content) -> Section | None:
-    """The samples that the best method explains worst, by the metrics that rank."""
+    """The samples that the best method explains worst, by its overall score."""
     judgement = content.judgement
-    if judgement is None or not judgement.rows or not judgement.comparable or len(judgement.results) < 2:
+    if judgement is None or len(judgement.results) < 2:
         return None
-    method = judgement.rows[0].method
-    shares = shares_worse(judgement, method)
-    rows = [int(i) for i in np.argsort(shares, kind="stable")[:WORST] if np.isfinite(shares[i])]
+    method = best(judgement)
+    if method is None:
+        return None
+    scores = judgement.overall()[:, judgement.results.methods.index(method)]
+    rows = [int(i) for i in np.argsort(scores, kind="stable")[:WORST] if np.isfinite(scores[i])]
+    who = "named" if method in judgement.verdict.trusted else "with the best overall score"
     lead = (
-        f"In these samples the maps of {method} score lowest, compared with its maps of the other samples. Inspect "
-        "them before relying on the method."
+        f"In these samples the maps of {method}, the method {who}, agree least with what windows of the input are "
+        "worth to the model. Inspect them before relying on the method."
     )
-    parts = [_drawn(content.pictures, judgement, method, rows), _table(judgement, method, rows, shares)]
+    parts = [_drawn(content.pictures, judgement, method, rows), _table(judgement, method, rows, scores)]
     return compose("worst", "Samples with the lowest scores", "Lowest scores", lead, parts)
 
 
-def shares_worse(judgement: Judgement, method: str) -> Float[np.ndarray, " n"]:
-    """For each sample the share of samples with lower scores: the mean within families of metrics, then over them."""
-    from scipy.stats import rankdata
-
-    results, families = judgement.results, []
-    for metrics in ([m for m in judgement.ranking_metrics if results.family(m) == f] for f in judgement.families):
-        if not metrics:
-            continue
-        columns = []
-        for metric in metrics:
-            scores = results.scores[method, metric]
-            rising = scores if results.better(metric) == "higher" else -scores
-            defined = np.isfinite(rising)
-            share = np.full(len(rising), np.nan)
-            share[defined] = (rankdata(rising[defined]) - 1) / max(1, int(defined.sum()) - 1)
-            columns.append(share)
-        families.append(mean_defined(columns))
-    return mean_defined(families)
+def best(judgement: Judgement) -> str | None:
+    """The method with the best overall score, of those named where any is; None where none has a score."""
+    scored = [check for check in judgement.verdict.by_score if check.overall.n]
+    named = [check for check in scored if check.method in judgement.verdict.trusted]
+    return (named or scored)[0].method if scored else None
 
 
-def _table(judgement: Judgement, method: str, rows: list[int], shares: np.ndarray) -> Table:
-    results, metrics = judgement.results, judgement.ranking_metrics[:METRICS]
+def _table(judgement: Judgement, method: str, rows: list[int], scores: Float[np.ndarray, " n"]) -> Table:
+    results = judgement.results
+    metrics = [m for m in (*judgement.testable, *results.metrics) if (method, m) in results.scores]
+    metrics = [*dict.fromkeys((*(m for part in judgement.questions.values() for m in part), *metrics))][:METRICS]
     cells: list[tuple[Cell, ...]] = []
     for i in rows:
         name = results.ids[i] if results.ids else f"#{i}"
         values = [float(results.scores[method, m][i]) for m in metrics]
         probability = (float(results.probability[i]),) if results.gradable else ()
-        cells.append((name, classes(results, i), *probability, Share(float(shares[i])), *values))
+        cells.append((name, classes(results, i), *probability, float(scores[i]), *values))
     head, words = HEADS[results.task]
-    columns = ("Sample", *head, "Samples below", *metrics)
+    columns = ("Sample", *head, "Overall", *metrics)
     caption = (
-        f"The samples in which {method} scores lowest, with the scores. {words} Samples below: share of the "
-        f"{len(results):,} samples with a lower score, averaged over the metrics."
+        f"The samples in which {method} has the lowest overall score, the mean of where and how much (0 is chance, 1 "
+        f"is a perfect map), with its scores. {words}"
     )
     return Table("worst-explained", caption, columns, tuple(cells), digits=2)
 
