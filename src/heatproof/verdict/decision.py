@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -55,6 +55,8 @@ class Decision:
         trusted: the methods named; where, how_much: those named for each question.
         samples: how many were studied. level: the confidence level. delta: the smallest difference that matters.
         needed: about how many samples in all would give an answer; NaN where there is one or none is expected.
+        asked: the questions that have a metric; open: those of them without an answer.
+        undecided: eligible methods that are not named, and that no method named is shown to be better than.
         comparisons: of every two eligible methods for each question. model: what the check of the model gave.
     """
 
@@ -69,7 +71,9 @@ class Decision:
     needed: float = math.nan
     comparisons: tuple[Comparison, ...] = ()
     model: Finding | None = None
-    open: tuple[Question, ...] = field(default=())
+    open: tuple[Question, ...] = ()
+    undecided: tuple[str, ...] = ()
+    asked: tuple[Question, ...] = ()
 
 
 def decide(
@@ -126,8 +130,20 @@ def _answer(
     trusted = both or tuple(dict.fromkeys(name for question in QUESTIONS for name in names.get(question, ())))
     return Decision(
         kind, len(results), results.level, delta, reason, trusted, names.get("where", ()), names.get("how much", ()),
-        needed, comparisons, model, open_,
+        needed, comparisons, model, open_, _undecided(comparisons, eligible, trusted),
+        tuple(names),
     )  # fmt: skip
+
+
+def _undecided(
+    comparisons: Sequence[Comparison], eligible: Sequence[str], trusted: Sequence[str]
+) -> tuple[str, ...]:
+    """The eligible methods that are neither named nor shown to be worse than one that is, for any question."""
+    ahead = {(one.first, one.second) for one in comparisons if one.ahead.low > 0}
+    ahead |= {(one.second, one.first) for one in comparisons if one.ahead.high < 0}
+    return tuple(
+        name for name in eligible if name not in trusted and not any((other, name) in ahead for other in trusted)
+    )
 
 
 def compared(results: Results, methods: Sequence[str], asked: Sequence[Question]) -> tuple[Comparison, ...]:

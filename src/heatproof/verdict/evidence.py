@@ -57,10 +57,10 @@ def concentration(evidence: Evidence, size: tuple[int, ...]) -> Float[np.ndarray
         for chosen, read in ((0, -1), (-1, 0)):
             worth = evidence.values[:, chosen][:, place]
             best = place[np.nan_to_num(worth, nan=-np.inf).argmax(axis=1)]
-            held = (evidence.values[rows, read, best] / evidence.span[:, read] + 1) / 2
+            span = np.where(evidence.span[:, read] > 0, evidence.span[:, read], np.nan)
+            held = (evidence.values[rows, read, best] / span + 1) / 2
             values.append((held - area[best]) / np.maximum(1 - area[best], 1e-9))
-    usable = (evidence.span > 0).all(axis=1)
-    return np.where(usable, _mean(values), np.nan)
+    return np.where((evidence.span > 0).all(axis=1), _mean(values), np.nan)
 
 
 def by_class(results: Results) -> tuple[ClassEvidence, ...]:

@@ -96,7 +96,7 @@ def _use(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
     why = (
         "It is the only method shown to beat all its own controls."
         if alone
-        else f"At both questions no other eligible method is better by {d.delta:g} or more."
+        else f"{_asked(d)} no other eligible method is better by {d.delta:g} or more.{_undecided(d)}"
     )
     return (
         f"Use {name} for this model and data. {why} It scores {_scores(checks[name], d.level)} (0 is chance, 1 a "
@@ -107,9 +107,22 @@ def _use(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
 def _interchangeable(d: Decision, _: Mapping[str, MethodCheck]) -> str:
     return (
         f"{listed(d.trusted)} are interchangeable here: use {'either' if len(d.trusted) == 2 else 'any'} of them. "
-        f"At both questions, {ASKED['where']} and {ASKED['how much']}, none of them is worse than the best by "
-        f"{d.delta:g} or more ({plural(d.samples, 'sample')})."
+        f"{_asked(d)} none of them is worse than the best by {d.delta:g} or more ({plural(d.samples, 'sample')})."
+        f"{_undecided(d)}"
     )
+
+
+def _asked(d: Decision) -> str:
+    """The questions that were asked."""
+    both = f"At both questions, {ASKED['where']} and {ASKED['how much']},"
+    return both if len(d.asked) != 1 else f"To see {ASKED[d.asked[0]]},"
+
+
+def _undecided(d: Decision) -> str:
+    """The methods that may be as good."""
+    if not d.undecided:
+        return ""
+    return f" Whether {listed(d.undecided)} {verb(len(d.undecided), 'is', 'are')} as good is open."
 
 
 def _by_question(d: Decision, _: Mapping[str, MethodCheck]) -> str:
