@@ -88,11 +88,11 @@ def check_methods(results: Results, delta: float) -> tuple[MethodCheck, ...]:
 
 def _check(results: Results, method: str, delta: float, asked: Set[str]) -> MethodCheck:
     own = overall(results, method)
-    columns = [scores(results, method, "where"), scores(results, method, "how much"), own]
-    means = [estimate(results, column) for column in columns]
-    names = controls_of(results, method)
+    where = estimate(results, scores(results, method, "where"))
+    how_much = estimate(results, scores(results, method, "how much"))
+    both, names = estimate(results, own), controls_of(results, method)
     if own is None or not names:
-        return MethodCheck(method, "not yet shown", *means)
+        return MethodCheck(method, "not yet shown", where, how_much, both)
     tests = [control_test(results, CHANCE, own, 0.0)]
     for name in names:
         wrong = overall(results, method, name)
@@ -103,7 +103,7 @@ def _check(results: Results, method: str, delta: float, asked: Set[str]) -> Meth
     standing: Standing = (
         "barred" if "not beaten" in outcomes else "eligible" if outcomes == {"beaten"} and complete else "not yet shown"
     )
-    return MethodCheck(method, standing, *means, tuple(tests))
+    return MethodCheck(method, standing, where, how_much, both, tuple(tests))
 
 
 def control_test(results: Results, control: str, ahead: np.ndarray, least: float) -> ControlTest:
