@@ -23,7 +23,8 @@ from heatproof.stats.compare import (
     pairwise,
     rank_biserial,
 )
-from heatproof.stats.intervals import bca, bootstrap, estimate, estimates, proportion, resample_counts
+from heatproof.stats.intervals import bca, bootstrap, resample_counts
+from heatproof.stats.means import estimate, estimates, proportion
 from heatproof.stats.ranking import Rank, power, rank, rank_intervals, ranks, samples_needed, support
 
 __all__ = [

@@ -134,7 +134,7 @@ class Basis:
         if not self._truth:
             return {}
         table = r.family_ranks(self._truth)
-        estimates = stats.rank_intervals(table, better="lower", level=r.level, seed=r.seed)
+        estimates = stats.rank_intervals(table, better="lower", level=r.level)
         return dict(zip(r.everyone, estimates, strict=True))
 
     @cached_property

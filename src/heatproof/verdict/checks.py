@@ -144,5 +144,5 @@ def _noise(
     defined = np.isfinite(change) & np.isfinite(distance)
     if defined.sum() < LEAST or not distance[defined].any():
         return float("nan"), False
-    excess = stats.estimate(change[defined] - distance[defined], level=results.level, seed=results.seed)
+    excess = stats.estimate(change[defined] - distance[defined], level=results.level)
     return float(change[defined].mean() / distance[defined].mean()), bool(excess.low > 0)

@@ -76,7 +76,7 @@ def _over_methods(studies: Sequence[Results], methods: Sequence[str], metrics: S
     first, second = (methods.index(name) for name in order[:2])
     support = float(stats.support(ranks, seed=results.seed)[first])
     ahead = mean_defined(list(ranks[:, :, second] - ranks[:, :, first]))
-    margin = stats.estimate(ahead, level=results.level, seed=results.seed)
+    margin = stats.estimate(ahead, level=results.level)
     return Lead(order, order[1], ranking.top, support, margin, ranking.samples)
 
 
@@ -91,5 +91,5 @@ def _over_controls(studies: Sequence[Results], method: str, metrics: Sequence[st
         return Lead((method,), "", (method,), float("nan"), None, len(complete))
     support = float(stats.support(tables, seed=results.seed)[0])
     place = 1 + int(np.argmin(complete[:, 1:].mean(axis=0)))
-    margin = stats.estimate(pooled[:, place] - pooled[:, 0], level=results.level, seed=results.seed)
+    margin = stats.estimate(pooled[:, place] - pooled[:, 0], level=results.level)
     return Lead((method,), results.controls[place - 1], (method,), support, margin, len(complete))

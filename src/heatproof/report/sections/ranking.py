@@ -63,7 +63,7 @@ def _table(judgement: Judgement) -> Table:
                "Not better than")  # fmt: skip
     basis = f"{plural(judgement.ranking().samples, 'sample')} and {plural(len(judgement.ranking_metrics), 'metric')}"
     caption = (
-        f"Ranking over {basis}, with {judgement.level_text} bootstrap intervals. Support: share of resamples in which "
+        f"Ranking over {basis}, with {judgement.level_text} intervals. Support: share of resamples in which "
         "the method leads. Samples needed (at 80 % power, assuming the observed effect): how many in all would make "
         "its difference from the first method significant. Controls are maps that ignore the model."
         f"{_left_out(judgement)}"
@@ -135,12 +135,11 @@ def _power(judgement: Judgement) -> Table | str | None:
         return f"Every two methods differ significantly on these {samples}, in paired tests.{more}"
     ranks = judgement.ranks()
     column = {row.method: ranks[:, judgement.results.methods.index(row.method)] for row in judgement.rows}
-    level, seed = judgement.results.level, judgement.results.seed
     rows: list[tuple[Cell, ...]] = []
     for (a, b), needed in [*pairs.items()][:PAIRS]:
         if np.nanmean(column[b]) < np.nanmean(column[a]):
             a, b = b, a
-        ahead = stats.estimate(column[b] - column[a], level=level, seed=seed)
+        ahead = stats.estimate(column[b] - column[a], level=judgement.results.level)
         rows.append((a, b, ahead, rounded(needed) if needed < MANY else float("inf")))
     caption = (
         f"Pairs of methods that do not differ significantly on these {samples}. Samples needed (at 80 % power, "

@@ -56,7 +56,7 @@ def _by_correctness(judgement: Judgement, order: Sequence[int]) -> Table:
     for name, stratum in strata:
         ranks = judgement.ranks(stratum)
         columns.append(f"{name} ({len(ranks):,})")
-        estimates.append(stats.estimates(ranks, level=results.level, seed=results.seed))
+        estimates.append(stats.estimates(ranks, level=results.level))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (results.methods[i], *(e.mean if e.n < FEW else e for e in (column[i] for column in estimates))) for i in order
     )
@@ -78,7 +78,7 @@ def _by_class(judgement: Judgement, order: Sequence[int]) -> Table | None:
     rows: list[tuple[Cell, ...]] = []
     for k in present:
         in_class = ranks[groups == k][:, list(order)]
-        estimates = stats.estimates(in_class, level=results.level, seed=results.seed)
+        estimates = stats.estimates(in_class, level=results.level)
         cells: list[Cell] = [e.mean if wide or e.n < FEW else e for e in estimates]
         rows.append((results.classes[k], int((groups == k).sum()), *cells))
     noun = "Class" if results.task == "classes" else "Label"
