@@ -252,14 +252,14 @@ INTRODUCTION = """# Coverage of the intervals
 
 How intervals are computed is described in [verdict.md](verdict.md). Each number is a share of simulated samples."""
 CHAPTERS: Mapping[str, str] = {
-    "Distributions of known mean": f"""Shares of {DRAWS:,} samples whose 95 % interval contains the mean. "In [0, 1]" means
-that the range of the scores is known, as a metric declares it. Bounds hold up to two standard errors of the simulation.
-No bound is set where a sample of 10 often lacks the values that decide the mean.""",
+    "Distributions of known mean": f"""Shares of {DRAWS:,} samples whose 95 % interval contains the mean. "In [0, 1]"
+means that the range of the scores is known, as a metric declares it. Bounds hold up to two standard errors of the
+simulation. No bound is set where a sample of 10 often lacks the values that decide the mean.""",
     "Samples in groups": """Values have equal variance between and within groups, such as patients or slides. The last
 column shows what happens when the groups are not stated.""",
     "Equal methods": f"""Methods whose scores are equal in distribution: shares of {NULLS:,} tables in which they are
-called different at 5 %, by the interval of the mean difference of two methods, by the signed-rank test of two, and by any
-of the three tests of three methods (Holm). At most {ERROR:.2f} is required, up to two standard errors.""",
+called different at 5 %, by the interval of the mean difference of two methods, by the signed-rank test of two, and by
+any of the three tests of three methods (Holm). At most {ERROR:.2f} is required, up to two standard errors.""",
     "Scores of a test set": f"""{DRAWS // 2:,} samples of each size were drawn from the scores of 1,000 test signals of
 MNIST-1D. Shares of samples whose 95 % interval contains the mean of all signals.""",
 }  # fmt: skip

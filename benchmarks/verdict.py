@@ -1,7 +1,6 @@
 """Is the verdict right? Networks trained on planted tasks: verdicts without the masks, compared with the masks.
 
     python benchmarks/verdict.py [trials] [--out FOLDER] [--seeds 0-5] [--tasks signal,digits,image,volume] [--write]
-    python benchmarks/verdict.py coverage [--out FOLDER] [--write]
 
 A trial trains a network on data whose deciding region is known, computes the verdict on test samples whose masks were
 removed, and ranks the same methods by localisation in the masks. Two candidates are controls under other names. The
@@ -48,8 +47,6 @@ JUDGES = (
 )  # fmt: skip
 TRUTH = ("pointing-game", "relevance-mass", "relevance-rank")
 RIGHT, NAMED = 0.9, 0.5  # least shares of the trials
-COVERED = (0.93, 0.97)
-DRAWS = 1000  # resamplings of a test set
 DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTIONS = {
     "trials": """# Trials of the verdict
@@ -58,10 +55,6 @@ In each trial a network was trained on a planted task, and the verdict was compu
 ([verdict.md](verdict.md)). It is *right* if it names a method of the top group by the masks, *wrong* if it names
 another one, and *silent* if it names none; the methods at the top are then in brackets. Support is the share of
 resamples in which the leading method stays first.""",
-    "coverage": """# Coverage of the intervals
-
-From the scores of 1,000 test signals, 1,000 samples of size 50 and of size 200 were drawn. The last two columns are the
-shares of samples whose 95 % interval contains the mean of all signals ([verdict.md](verdict.md)).""",
 }
 
 
@@ -219,53 +212,15 @@ def summary(trials_: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
 
 
 def share(items: Sequence[Mapping[str, Any]], *outcomes: str, bound: float) -> str:
-    """The share of trials with one of these outcomes, with its Wilson interval and the least that is required."""
+    """The share of trials with one of these outcomes, with its exact interval and the least that is required."""
     e = stats.proportion(np.array([float(outcome(item) in outcomes) for item in items]))
     interval = f"95 % CI {100 * e.low:.0f} to {100 * e.high:.0f} %"
     return f"{100 * e.mean:.0f} % ({interval}; required: at least {100 * bound:.0f} %)"
 
 
-def covers(values: np.ndarray, n: int, *, binary: bool = False, draws_: int = DRAWS, seed: int = 0) -> float:
-    """The share of samples of n values, drawn with replacement, whose 95 % interval contains the mean of all values."""
-    generator = np.random.default_rng(seed)
-    whole, hits, step = values.mean(), 0, 50
-    for part in range(draws_ // step):
-        drawn = values[generator.integers(0, len(values), (n, step))]
-        intervals = [stats.proportion(column) for column in drawn.T] if binary else stats.estimates(drawn, seed=part)
-        hits += sum(e.low <= whole <= e.high for e in intervals)
-    return hits / (draws_ // step * step)
-
-
-def coverage(folder: Path) -> tuple[str, bool]:
-    """How often intervals from a part of a test set contain its mean, for scores of several distributions."""
-    judges = ("relevance-mass", "roc-auc", "pointing-game", "insertion:steps=10", "deletion:steps=10", "average-drop",
-              "faithfulness-correlation:runs=50")  # fmt: skip
-    model, _ = trained(TASKS["digits"], 0)
-    test = hp.data.load(TASKS["digits"].data.format(0)).test
-    options, place = StudyOptions(controls=False), folder / "whole-test-set"
-    results = hp.study(model, test, ["grad-cam", "saliency"], judges, options=options, out=place)
-    lines = ["| method | metric | mean | skewness | 50 samples | 200 samples |", "|---|---|---|---|---|---|"]
-    shares = []
-    for (name, metric), values in results.scores.items():
-        defined = values[np.isfinite(values)]
-        centred, spread = defined - defined.mean(), defined.std()
-        skew = float((centred**3).mean() / spread**3) if spread else float("nan")
-        binary = bool(results.fact(metric, "binary")) and bool(np.isin(defined, (0.0, 1.0)).all())
-        shares.append([covers(defined, n, binary=binary) for n in (50, 200)])
-        cells = " | ".join(f"{100 * covered:.1f} %" for covered in shares[-1])
-        lines.append(f"| {name} | {metric} | {defined.mean():.3f} | {skew:.1f} | {cells} |")
-    table = np.array(shares)
-    inside = (table >= COVERED[0]) & (table <= COVERED[1])
-    lines.append(
-        f"\n{int(inside.sum())} of {inside.size} shares are between 93 and 97 %. Over all cells, "
-        f"{100 * table.mean():.1f} % of the intervals contain the mean."
-    )
-    return "\n".join(lines), bool(inside.all())
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["trials", "coverage"], default="trials")
+    parser.add_argument("what", nargs="?", choices=["trials"], default="trials")
     parser.add_argument("--out", type=Path, default=Path("verdict-trials"), help="folder of finished trials")
     parser.add_argument("--tasks", default=",".join(TASKS), help="tasks with commas between them")
     parser.add_argument("--seeds", help="FIRST-LAST; by default the reported seeds")
@@ -273,12 +228,9 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    if arguments.what == "coverage":
-        text, held = coverage(arguments.out)
-    else:
-        ends = [int(end) for end in arguments.seeds.split("-")] if arguments.seeds else []
-        seeds = range(ends[0], ends[-1] + 1) if ends else None
-        text, held = summary(trials(arguments.out, arguments.tasks.split(","), seeds))
+    ends = [int(end) for end in arguments.seeds.split("-")] if arguments.seeds else []
+    seeds = range(ends[0], ends[-1] + 1) if ends else None
+    text, held = summary(trials(arguments.out, arguments.tasks.split(","), seeds))
     print(text)
     if arguments.write:
         page = DOCS / f"verdict-{arguments.what}.md"

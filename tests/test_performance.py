@@ -100,13 +100,11 @@ def test_every_single_number_has_an_interval_that_holds_it() -> None:
         assert [e.mean for e in performance.class_intervals[key]] == pytest.approx(list(values))
 
 
-def test_accuracy_interval_is_wilsons() -> None:
+def test_accuracy_interval_is_exact() -> None:
     p, y = _data(n=120)
     accuracy = measure(p, y, list("abcd"), seed=3, resamples=99).accuracy
-    share, z = float((p.argmax(axis=1) == y).mean()), 1.959964
-    middle, width = (share + z**2 / 240) / (1 + z**2 / 120), math.sqrt(share * (1 - share) / 120 + (z / 240) ** 2)
-    assert (accuracy.low + accuracy.high) / 2 == pytest.approx(middle, abs=1e-6)
-    assert accuracy.high - accuracy.low == pytest.approx(2 * z * width / (1 + z**2 / 120), abs=1e-6)
+    exact = scipy.stats.binomtest(int((p.argmax(axis=1) == y).sum()), 120).proportion_ci(0.95, method="exact")
+    assert (accuracy.low, accuracy.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
 
 
 def test_micro_auc_interval_is_that_of_resampled_samples() -> None:
@@ -145,9 +143,9 @@ def test_a_perfect_classifier() -> None:
     ones = ("accuracy", "auc_macro", "auc_micro", "f1_macro")
     assert [performance.intervals[key].mean for key in ones] == [1.0] * 4
     assert performance.ece.mean == 0.0
-    assert performance.intervals["accuracy"].low == pytest.approx(40 / (40 + 1.959964**2), abs=1e-6)  # Wilson's
+    assert performance.intervals["accuracy"].low == pytest.approx(0.025 ** (1 / 40))
     for key in ("accuracy", "precision"):
-        assert performance.class_intervals[key][0].low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)  # Wilson's
+        assert performance.class_intervals[key][0].low == pytest.approx(0.025 ** (1 / 10))
     assert performance.confusions() == ()
     assert performance.findings[1] == Finding("classifier-no-errors", "good")
     assert sentence(performance.findings[1]) == "No sample is classified incorrectly."
