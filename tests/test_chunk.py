@@ -66,7 +66,9 @@ def test_predictions_are_read_as_they_were_written(skill: dict[str, object] | No
 
 def test_a_chunk_is_a_function_of_the_plan_and_its_rows() -> None:
     model: nn.Module = ready(Plain(1))
-    plan = plan_of(model, samples(), options(["grad-cam", "rise:masks=5"], [*METRIC, *QUESTIONS], ["mean", "noise"], target=0))
+    plan = plan_of(
+        model, samples(), options(["grad-cam", "rise:masks=5"], [*METRIC, *QUESTIONS], ["mean", "noise"], target=0)
+    )
     rows = torch.arange(3, 9)
     every = predictions_of(plan).logits
     logits, donors = every[rows], plan.donors(every)[rows]

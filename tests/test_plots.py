@@ -466,7 +466,7 @@ def test_curves_draw_the_mean_in_its_interval() -> None:
     axes = plots.curves(np.arange(5), {"a": torch.tensor(table)}).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), table.mean(axis=0))
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
-    expected = stats.estimates(table, resamples=500)
+    expected = stats.estimates(table)
     assert band.min() == pytest.approx(min(e.low for e in expected))
 
 

@@ -525,7 +525,9 @@ def test_metrics_that_remove_nothing_do_not_depend_on_the_fill(model: nn.Module)
     explain = explainer(Spec("grad-cam"))
     fixed = [name for name in judging.metrics if not follows_fill(judging.metrics.spec(name))]
     # These need networks trained from scratch, or samples to draw from.
-    fixed = [name for name in fixed if not {"relearnt", "retrained", "donors", "evidence"} & {*judging.metrics[name].needs}]
+    fixed = [
+        name for name in fixed if not {"relearnt", "retrained", "donors", "evidence"} & {*judging.metrics[name].needs}
+    ]
     map = hp.explain(model, x, "grad-cam")
     one, other = (hp.score(model, x, map, fixed, fill=fill, mask=mask, explain=explain) for fill in ("mean", "noise"))
     for name in fixed:

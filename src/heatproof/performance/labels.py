@@ -34,7 +34,7 @@ class LabelPerformance:
         findings: conclusions; `heatproof.performance.wording.sentence` puts one in words.
 
     What a label without positives (or without negatives) leaves undefined is NaN and left out of averages. Intervals
-    are BCa over samples, but Wilson's for shares.
+    are BCa over samples, but exact for shares.
     """
 
     classes: tuple[str, ...]

@@ -58,7 +58,7 @@ class Performance:
         confusion: counts (K, K), true by predicted.
         findings: conclusions; `heatproof.performance.wording.sentence` puts one in words.
 
-    Intervals are BCa, but Wilson's for accuracies and for a class's precision: a few samples all classified correctly
+    Intervals are BCa, but exact for accuracies and for a class's precision: a few samples all classified correctly
     do not show that all are.
     """
 

@@ -130,7 +130,7 @@ def _tested(pairs: Sequence[tuple[Member, Member]]) -> tuple[Paired, ...]:
             scores = [run.results.scores.get((method, metric)) for run in (a, b)]
             if scores[0] is None or scores[1] is None or method not in b.results.methods:
                 continue
-            difference = stats.estimate(scores[1] - scores[0], level=a.results.level, seed=a.results.seed)
+            difference = stats.estimate(scores[1] - scores[0], level=a.results.level)
             raw.append(float(stats.pairwise(np.stack([scores[0], scores[1]], axis=1), correction="none").p[0, 1]))
             rows.append((a.name, b.name, method, metric, difference))
     return tuple(Paired(*row, p=float(p)) for row, p in zip(rows, stats.holm(raw), strict=True))

@@ -57,7 +57,6 @@ def curves(
     controls: Collection[str] = (),
     xlabel: str = "fraction of positions removed",
     ylabel: str = "score",
-    seed: int = 0,
 ) -> Figure:
     """The mean of each method's curves (N, P) over fractions (P,), in a band: the 95 % interval of the mean.
 
@@ -71,7 +70,7 @@ def curves(
         table = np.asarray(values, dtype=np.float64)
         if table.ndim != 2 or table.shape[1:] != x.shape:
             raise InputError(f"curves of {name}: got {table.shape}, expected (N, {len(x)}) for {x.shape} fractions")
-        means = estimates(table, resamples=500, seed=seed)
+        means = estimates(table)
         if name in controls:
             style, references = {"color": GREY, "linestyle": DASHES[(references + 1) % len(DASHES)]}, references + 1
         else:

@@ -133,7 +133,7 @@ def ranking_of(
     """The ranking by scores of the methods (N, K), and of the methods and the controls together (N, M)."""
     count = len(methods)
     if not count:
-        return Ranking(metric, better, (), _placed(everyone, controls, 0, better, alpha, seed), 1.0, len(everyone))
+        return Ranking(metric, better, (), _placed(everyone, controls, 0, better, alpha), 1.0, len(everyone))
     beats = _beats(everyone, methods, controls, better, alpha)
     order = stats.rank(own, methods, better=better, alpha=alpha, seed=seed)
     first = own[:, list(methods).index(order[0].name)] if order else own[:, 0]
@@ -146,7 +146,7 @@ def ranking_of(
         for r in order
     )
     test = stats.friedman(own)
-    return Ranking(metric, better, rows, _placed(everyone, controls, count, better, alpha, seed), test.p, test.n)
+    return Ranking(metric, better, rows, _placed(everyone, controls, count, better, alpha), test.p, test.n)
 
 
 def scored(ranking: Ranking, estimates: Mapping[tuple[str, str], Estimate]) -> Ranking:
@@ -159,13 +159,13 @@ def scored(ranking: Ranking, estimates: Mapping[tuple[str, str], Estimate]) -> R
 
 
 def _placed(
-    everyone: np.ndarray, controls: Sequence[str], first: int, better: Direction, alpha: float, seed: int
+    everyone: np.ndarray, controls: Sequence[str], first: int, better: Direction, alpha: float
 ) -> tuple[Standing, ...]:
     """The controls, whose columns begin with the ``first``, by their mean ranks among everyone."""
     if not controls:
         return ()
-    ranks = stats.rank_intervals(everyone, better=better, level=1 - alpha, seed=seed)[first:]
-    scores = stats.estimates(everyone[:, first:], level=1 - alpha, seed=seed)
+    ranks = stats.rank_intervals(everyone, better=better, level=1 - alpha)[first:]
+    scores = stats.estimates(everyone[:, first:], level=1 - alpha)
     rows = [
         Standing(name, 0, score, rank, "", 0.0, control=True)
         for name, score, rank in zip(controls, scores, ranks, strict=True)

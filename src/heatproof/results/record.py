@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -200,7 +201,7 @@ class Results:
         return np.asarray(table[self.rows(stratum)])
 
     def estimates(self, stratum: Stratum = "all") -> dict[Cell, Estimate]:
-        """The mean score of every (method, metric) with its interval over samples: BCa, or Wilson's of 0 and 1."""
+        """The mean score of every (method, metric) with its interval over samples; that of 0 and 1 is exact."""
         estimates: dict[Cell, Estimate] = self._once(("estimates", stratum), lambda: self._estimates(stratum))
         return dict(estimates)
 
@@ -209,13 +210,20 @@ class Results:
         if not cells:
             return {}
         table = np.stack([self.scores[cell][rows] for cell in cells], axis=1)
-        means = stats.estimates(table, level=self.level, seed=self.seed)
+        means = stats.estimates(table, level=self.level, bounds=[self._bounds(*cell) for cell in cells])
         return {
             cell: stats.proportion(column, level=self.level)
             if self.fact(cell[1], "binary") and np.isin(column[np.isfinite(column)], (0.0, 1.0)).all()
             else mean
             for cell, column, mean in zip(cells, table.T, means, strict=True)
         }
+
+    def _bounds(self, method: str, metric: str) -> tuple[float, float]:
+        """The range that the metric declares, NaN where it is open or where scores do not keep to it."""
+        low, high = (math.nan if end is None else float(end) for end in self.fact(metric, "range") or (None, None))
+        scores = self.scores[method, metric]
+        kept = not ((scores < low) | (scores > high)).any()
+        return (low, high) if kept else (math.nan, math.nan)
 
     def ranking(self, metric: str, *, stratum: Stratum = "all") -> Ranking:
         """The methods from the best to the worst by one metric; empty without methods.

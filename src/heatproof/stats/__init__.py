@@ -23,8 +23,8 @@ from heatproof.stats.compare import (
     pairwise,
     rank_biserial,
 )
-from heatproof.stats.differences import differences
-from heatproof.stats.intervals import bca, bootstrap, estimate, estimates, proportion, resample_counts
+from heatproof.stats.intervals import bca, bootstrap, resample_counts
+from heatproof.stats.means import estimate, estimates, proportion
 from heatproof.stats.ranking import Rank, power, rank, rank_intervals, ranks, samples_needed, support
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "cohens_dz",
     "complete",
     "critical_difference",
-    "differences",
     "effects",
     "estimate",
     "estimates",

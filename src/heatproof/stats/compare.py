@@ -11,9 +11,11 @@ from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
+from heatproof.stats.means import labels
 
 Correction = Literal["holm", "none"]
-FEW = 13  # differences up to which the signed-rank test is exact with ties too, as in scipy
+FEW = 50  # differences up to which the signed-rank test is exact, as in scipy; here with ties too
+CLUSTERS = 20  # clusters up to which it is exact
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,14 @@ def kendall_w(scores: ArrayLike) -> float:
     return float(friedman(table).statistic / (judges * (items - 1)))
 
 
-def pairwise(scores: ArrayLike, *, correction: Correction = "holm") -> Pairwise:
+def pairwise(scores: ArrayLike, *, correction: Correction = "holm", groups: ArrayLike | None = None) -> Pairwise:
     """Wilcoxon's signed-rank test for every pair of columns of scores (N, M), two-sided, corrected for their number.
 
     A pair uses the samples defined in both columns; zero differences are dropped (Wilcoxon 1945). A pair without any
-    difference has p 1.
+    difference has p 1. With ``groups`` (N,), the samples of a patient or slide are one cluster, whose signed ranks turn
+    their sign together (Rosner, Glynn and Lee 2006).
 
-    Raises: InputError where scores are not (N, M) or the correction is unknown.
+    Raises: InputError where scores are not (N, M), groups not (N,), or the correction is unknown.
     """
     table = np.asarray(scores, dtype=np.float64)
     complete(table)
@@ -111,6 +114,9 @@ def pairwise(scores: ArrayLike, *, correction: Correction = "holm") -> Pairwise:
     rows, columns = np.triu_indices(m, 1)
     differences = table[:, rows] - table[:, columns]
     raw, signed = _signed_rank(np.nan_to_num(differences, nan=0.0))
+    clusters = labels(groups, len(table))
+    if clusters is not None and len(table) and np.bincount(clusters).max() > 1:
+        raw = _clustered(np.nan_to_num(differences, nan=0.0), clusters)
     p, effect = np.ones((m, m)), np.zeros((m, m))
     n = np.broadcast_to(np.isfinite(table).sum(axis=0), (m, m)).copy()
     p[rows, columns] = p[columns, rows] = holm(raw) if correction == "holm" else raw
@@ -120,36 +126,65 @@ def pairwise(scores: ArrayLike, *, correction: Correction = "holm") -> Pairwise:
 
 
 def _signed_rank(differences: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """P-value and rank-biserial correlation of each column; zeros are dropped, exact p-values where scipy has them."""
-    from scipy.stats import rankdata, wilcoxon
+    """P-value and rank-biserial correlation of each column; zeros are dropped, p-values exact for few differences."""
+    from scipy.stats import binomtest, rankdata, wilcoxon
 
     kept = (differences != 0.0).sum(axis=0)
     if not kept.any():
         return np.ones(len(kept)), np.zeros(len(kept))
     p = np.ones(len(kept))
-    many = kept > 50  # where scipy itself turns to the normal approximation
+    many = kept > FEW
     if many.any():
         p[many] = wilcoxon(differences[:, many], axis=0, method="asymptotic", keepdims=True).pvalue[0]
-    for k in np.flatnonzero((kept > 0) & ~many):
+    sizes = np.abs(differences)
+    alike = sizes.max(axis=0) == np.where(sizes > 0, sizes, np.inf).min(axis=0)
+    for k in np.flatnonzero((kept > 0) & (~many | alike)):
         column = differences[:, k]
         column = column[column != 0.0]
-        p[k] = _exact(column) if len(column) <= FEW else wilcoxon(column).pvalue
-    order = rankdata(np.abs(differences), axis=0) - (len(differences) - kept)
+        p[k] = binomtest(int((column > 0).sum()), len(column)).pvalue if alike[k] else _exact(_ranks(column))
+    order = rankdata(sizes, axis=0) - (len(differences) - kept)
     total = kept * (kept + 1) / 2.0
     return p, (np.sign(differences) * order).sum(axis=0) / np.maximum(total, 1.0)
 
 
-def _exact(differences: Float[np.ndarray, " n"]) -> float:
-    """The exact two-sided p-value of the signed-rank test, ties allowed: the sums of all choices of signs, counted."""
+def _clustered(differences: Float[np.ndarray, "n k"], clusters: np.ndarray) -> Float[np.ndarray, " k"]:
+    """P-value of each column where the signs of a cluster turn together: exact for few clusters, normal for many."""
+    from scipy.special import ndtr
+
+    p = np.ones(differences.shape[1])
+    for k, column in enumerate(differences.T):
+        kept = column != 0.0
+        if not kept.any():
+            continue
+        sums = np.bincount(clusters[kept], weights=_ranks(column[kept]))
+        sums = sums[sums != 0.0]
+        if 0 < len(sums) <= CLUSTERS:
+            p[k] = _exact(sums)
+        elif len(sums):
+            p[k] = 2.0 * ndtr(-abs(sums.sum()) / np.sqrt((sums**2).sum()))
+    return p
+
+
+def _ranks(differences: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The ranks of the sizes of non-zero differences, with their signs."""
     from scipy.stats import rankdata
 
-    twice = np.rint(2.0 * rankdata(np.abs(differences))).astype(np.int64)  # tied ranks may be halves
-    ways = np.zeros(int(twice.sum()) + 1)
-    ways[0] = 1.0
-    for rank in twice:
-        ways[rank:] += ways[:-rank].copy()
-    at = int(twice[differences > 0].sum())
-    return float(min(1.0, 2.0 * min(ways[: at + 1].sum(), ways[at:].sum()) / ways.sum()))
+    signed: Float[np.ndarray, " n"] = np.sign(differences) * rankdata(np.abs(differences))
+    return signed
+
+
+def _exact(signed: Float[np.ndarray, " n"]) -> float:
+    """The two-sided p-value of the sum of signed ranks among those of all choices of signs, which are counted."""
+    twice = np.rint(2.0 * signed).astype(np.int64)  # tied ranks may be halves
+    step = int(np.gcd.reduce(twice))
+    ways = np.ones(1)
+    for size in np.abs(twice) // step:
+        longer = np.zeros(len(ways) + size)
+        longer[: len(ways)] += ways
+        longer[size:] += ways
+        ways = longer / 2.0
+    at = int(twice[twice > 0].sum()) // step
+    return float(min(1.0, 2.0 * min(ways[: at + 1].sum(), ways[at:].sum())))
 
 
 def holm(p: ArrayLike) -> Float[np.ndarray, " k"]:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: bias-corrected and accelerated (BCa), widened for small samples, for many columns at once.
+"""Bootstrap intervals, bias-corrected and accelerated (BCa), of any statistic, for many columns at once.
 
 A resample is a row of counts, so that the means of all columns over all resamples are one matrix product.
 """
@@ -11,13 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
 from heatproof.records import Estimate
 
 CELLS = 2**22  # the largest block of counts held in memory
-FARTHEST = 6.0  # normal deviates beyond which every resample lies within
 
 
 def resample_counts(n: int, resamples: int, seed: int) -> Iterator[Float[np.ndarray, "r n"]]:
@@ -84,22 +82,6 @@ def bca(
     return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
 
 
-def widened(level: float, n: int) -> float:
-    """The level whose percentiles of resampled means of n values hold the mean as often as asked for.
-
-    Resamples vary by (n - 1) / n of what samples do, and percentiles are normal where Student's t is called for: the
-    tails become those of a normal deviate of t sqrt(n / (n - 1)) (Hesterberg 2015, arXiv 1411.5279).
-
-    >>> [round(widened(0.95, n), 4) for n in (10, 50, 1000)]
-    [0.9829, 0.9576, 0.9504]
-    """
-    from scipy.special import ndtr
-    from scipy.stats import t
-
-    deviate = math.sqrt(n / (n - 1)) * float(t.ppf((1.0 + level) / 2.0, n - 1))
-    return float(2.0 * ndtr(min(deviate, FARTHEST)) - 1.0)
-
-
 def _quantile(
     ordered: Float[np.ndarray, "r m"], share: Float[np.ndarray, " m"], defined: np.ndarray
 ) -> Float[np.ndarray, " m"]:
@@ -110,83 +92,6 @@ def _quantile(
     first, second = ordered[lower, columns], ordered[upper, columns]
     value: Float[np.ndarray, " m"] = first + (second - first) * (place - lower)
     return value
-
-
-def estimate(values: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """The mean of values (N,) with its BCa bootstrap interval, widened for small N.
-
-    NaN and infinite values are left out and counted. The order of the values does not matter. A single value has no
-    interval: its ends are NaN.
-
-    Raises: InputError where values are not (N,), or an option is out of its range.
-
-    >>> print(estimate([1.0, 1.0, 1.0, float("nan")]))
-    1.000 (95 % CI 1.000 to 1.000)
-    """
-    column = np.asarray(values, dtype=np.float64)
-    if column.ndim != 1:
-        raise InputError(f"values: got shape {column.shape}, expected (N,); use estimates for many columns")
-    return estimates(column[:, None], level=level, resamples=resamples, seed=seed)[0]
-
-
-def estimates(values: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[Estimate, ...]:
-    """`estimate` of each column of values (N, M), all of them at the price of about one.
-
-    Raises: InputError where values are not (N, M), or an option is out of its range.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2:
-        raise InputError(f"values: got shape {table.shape}, expected (N, M)")
-    _check(level, resamples)
-    counts = np.isfinite(table).sum(axis=0)
-    packed = np.sort(np.where(np.isfinite(table), table, np.nan), axis=0)
-    low, high = np.full((2, table.shape[1]), np.nan)
-    mean = np.full(table.shape[1], np.nan)
-    for n in np.unique(counts[counts > 0]):
-        columns = np.flatnonzero(counts == n)
-        mean[columns], low[columns], high[columns] = _means(packed[:n, columns], level, resamples, seed)
-    undefined = len(table) - counts
-    return tuple(
-        Estimate(float(m), float(a), float(b), int(n), int(u), level)
-        for m, a, b, n, u in zip(mean, low, high, counts, undefined, strict=True)
-    )
-
-
-def proportion(values: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """The share of ones among values (N,) of 0 and 1 with its Wilson interval (Wilson 1927), which has a width always.
-
-    A bootstrap of a sample without a single failure would say that there never is one. NaN is left out and counted.
-
-    Raises: InputError for other values, or a level out of its range.
-
-    >>> print(proportion([1.0] * 50))
-    1.000 (95 % CI 0.929 to 1.000)
-    """
-    from scipy.stats import binomtest
-
-    _check(level, 100)
-    column = np.asarray(values, dtype=np.float64)
-    defined = column[np.isfinite(column)]
-    if column.ndim != 1 or not np.isin(defined, (0.0, 1.0)).all():
-        raise InputError(f"values: got shape {column.shape} or others than 0 and 1; expected (N,) of 0 and 1")
-    if not len(defined):
-        return Estimate(math.nan, math.nan, math.nan, 0, len(column), level)
-    ends = binomtest(int(defined.sum()), len(defined)).proportion_ci(level, method="wilson")
-    undefined = len(column) - len(defined)
-    return Estimate(float(defined.mean()), float(ends.low), float(ends.high), len(defined), undefined, level)
-
-
-def _means(
-    table: Float[np.ndarray, "n m"], level: float, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mean = np.where(table[0] == table[-1], table[0], table.mean(axis=0))  # sorted: equal ends, equal values
-    if len(table) == 1:
-        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    centred = table - mean
-    blocks = [counts @ centred for counts in resample_counts(len(table), resamples, seed)]
-    resampled = np.concatenate(blocks) / len(table)
-    low, high = bca(np.zeros_like(mean), resampled, centred, widened(level, len(table)))
-    return mean, np.maximum(mean + low, table[0]), np.minimum(mean + high, table[-1])
 
 
 def bootstrap(

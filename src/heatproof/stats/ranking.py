@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike
 
 from heatproof.errors import InputError
 from heatproof.records import Direction, Estimate
-from heatproof.stats.compare import complete, friedman, groups, letters, pairwise, rank_biserial
-from heatproof.stats.intervals import estimates, resample_counts
+from heatproof.stats.compare import complete, friedman, letters, pairwise, rank_biserial
+from heatproof.stats.compare import groups as alike
+from heatproof.stats.intervals import resample_counts
+from heatproof.stats.means import estimates
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,12 @@ def rank_intervals(
     *,
     better: Direction = "higher",
     level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> tuple[Estimate, ...]:
-    """The mean rank of each column of scores (N, M) with its BCa interval over samples."""
-    return estimates(ranks(scores, better=better), level=level, resamples=resamples, seed=seed)
+    """The mean rank of each column of scores (N, M) with its interval over samples, or over ``groups`` (N,) of them."""
+    placed = ranks(scores, better=better)
+    bounds = (1.0, float(placed.shape[1])) if placed.shape[1] > 1 else None
+    return estimates(placed, level=level, bounds=bounds, groups=groups)
 
 
 def support(placed: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Float[np.ndarray, " m"]:
@@ -109,13 +112,13 @@ def rank(
     complete(table)
     if len(names) != table.shape[1]:
         raise InputError(f"got {len(names)} names for {table.shape[1]} columns of scores; expected a name a column")
-    score = estimates(table, level=1.0 - alpha, resamples=resamples, seed=seed)
+    score = estimates(table, level=1.0 - alpha)
     live = [j for j, item in enumerate(score) if item.n]
     part = table[:, live]
-    placed = rank_intervals(part, better=better, level=1.0 - alpha, resamples=resamples, seed=seed)
+    placed = rank_intervals(part, better=better, level=1.0 - alpha)
     shares = support(ranks(part, better=better), resamples=resamples, seed=seed)
     p, wins = _separate(part, better, alpha)
-    sets = groups(p, [item.mean for item in placed], alpha=alpha)
+    sets = alike(p, [item.mean for item in placed], alpha=alpha)
     marks = letters(sets, len(live))
     rows = [
         Rank(names[j], 1 + int(wins[:, i].sum()), score[j], placed[i], marks[i], float(shares[i]))

@@ -92,7 +92,7 @@ def _agreement(results: Results, metric: str, planted: Float[np.ndarray, "n m"])
     rows = np.isfinite(ranks).all(axis=1) & np.isfinite(planted).all(axis=1)
     ranks, planted = ranks[rows], planted[rows]
     methods = _resampled(ranks, planted, results)
-    samples = stats.estimate(_within(ranks, planted), level=results.level, seed=results.seed)
+    samples = stats.estimate(_within(ranks, planted), level=results.level)
     return Agreement(metric, methods, samples, bool(methods.low > 0 and samples.low > 0))
 
 

@@ -183,7 +183,7 @@ class Basis:
         if r.evidence is None:
             return None
         values = evidence.concentration(r.evidence, r.size)
-        return stats.differences(values[:, None], groups=r.groups, level=r.level)[0]
+        return stats.estimates(values[:, None], groups=r.groups, level=r.level)[0]
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -135,9 +135,7 @@ def _answer(
     )  # fmt: skip
 
 
-def _undecided(
-    comparisons: Sequence[Comparison], eligible: Sequence[str], trusted: Sequence[str]
-) -> tuple[str, ...]:
+def _undecided(comparisons: Sequence[Comparison], eligible: Sequence[str], trusted: Sequence[str]) -> tuple[str, ...]:
     """The eligible methods that are neither named nor shown to be worse than one that is, for any question."""
     ahead = {(one.first, one.second) for one in comparisons if one.ahead.low > 0}
     ahead |= {(one.second, one.first) for one in comparisons if one.ahead.high < 0}
@@ -159,7 +157,7 @@ def compared(results: Results, methods: Sequence[str], asked: Sequence[Question]
                     columns.append(a - b)
     if not rows:
         return ()
-    means = stats.differences(np.stack(columns, axis=1), groups=results.groups, level=results.level)
+    means = stats.estimates(np.stack(columns, axis=1), groups=results.groups, level=results.level)
     return tuple(Comparison(*row, mean) for row, mean in zip(rows, means, strict=True))
 
 

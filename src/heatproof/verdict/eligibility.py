@@ -108,7 +108,7 @@ def _check(results: Results, method: str, delta: float, asked: Set[str]) -> Meth
 
 def control_test(results: Results, control: str, ahead: np.ndarray, least: float) -> ControlTest:
     """Whether these differences (N,) exceed what they must on average."""
-    (mean,) = stats.differences(ahead[:, None], groups=results.groups, level=results.level)
+    (mean,) = stats.estimates(ahead[:, None], groups=results.groups, level=results.level)
     if not math.isfinite(mean.low):
         return ControlTest(control, mean, least, "open", math.inf)
     outcome: Outcome = "beaten" if mean.low > least else "not beaten" if mean.high <= least else "open"
@@ -127,4 +127,4 @@ def samples_needed(mean: Estimate, least: float) -> float:
 def estimate(results: Results, column: np.ndarray | None) -> Estimate:
     """The mean of a score with its interval; undefined where there is none."""
     values = np.full((len(results), 1), np.nan) if column is None else column[:, None]
-    return stats.differences(values, groups=results.groups, level=results.level)[0]
+    return stats.estimates(values, groups=results.groups, level=results.level)[0]

@@ -73,9 +73,7 @@ def by_class(results: Results) -> tuple[ClassEvidence, ...]:
     for k, name in enumerate(results.classes):
         members = np.flatnonzero(strata == k)
         groups = None if results.groups is None else results.groups[members]
-        means = (
-            stats.differences(column[members][:, None], groups=groups, level=results.level)[0] for column in columns
-        )
+        means = (stats.estimates(column[members][:, None], groups=groups, level=results.level)[0] for column in columns)
         rows.append(ClassEvidence(name, len(members), *means))
     return tuple(rows)
 

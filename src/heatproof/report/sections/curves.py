@@ -45,7 +45,6 @@ def curve(judgement: Judgement, metric: str, shown: Sequence[str], *, folded: bo
         controls=results.controls,
         xlabel=declared.axis,
         ylabel=declared.values,
-        seed=results.seed,
     )
     good = "high" if results.better(metric) == "higher" else "low"
     caption = f"{metric}: line, the mean over samples; band, its 95 % interval. A good map has a {good} curve."

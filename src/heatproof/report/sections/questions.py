@@ -122,7 +122,7 @@ def _reference(judgement: Judgement, name: str) -> tuple[Cell, Cell, Cell]:
     cells = [
         None
         if column is None
-        else _defined(stats.differences(column[:, None], groups=results.groups, level=results.level)[0])
+        else _defined(stats.estimates(column[:, None], groups=results.groups, level=results.level)[0])
         for column in columns
     ]
     return cells[0], cells[1], cells[2]

@@ -61,7 +61,7 @@ def _study(results: Results) -> Table:
         ("Layer of the CAMs", str(about.get("layer", "not recorded"))),
         ("Fill of removed positions", f"{fill}: {about.get('fill_summary', '')}" if fill else "not recorded"),
         ("Seed", str(results.seed)),
-        ("Intervals", f"{100 * results.level:g} % over samples: BCa bootstrap, Wilson's for shares"),
+        ("Intervals", f"{100 * results.level:g} % over samples: Student's t corrected for skewness, exact for shares"),
         ("Methods", ", ".join(results.methods)),
         ("Controls", ", ".join(results.controls) or "none"),
         ("Metrics", ", ".join(results.metrics)),

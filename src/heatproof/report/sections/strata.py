@@ -55,7 +55,7 @@ def _means(judgement: Judgement, rows: np.ndarray) -> tuple[Estimate, ...]:
     """The mean overall score of each method over some samples, by patient or slide where these are known."""
     results = judgement.results
     groups = None if results.groups is None else results.groups[rows]
-    return stats.differences(judgement.overall()[rows], groups=groups, level=results.level)
+    return stats.estimates(judgement.overall()[rows], groups=groups, level=results.level)
 
 
 def _cell(estimate: Estimate, *, bare: bool = False) -> Cell:
