@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from heatproof import stats
 from heatproof.errors import InputError
 from heatproof.metrics.families import families
 from heatproof.records import Estimate, Finding
@@ -177,8 +178,6 @@ class Basis:
     @cached_property
     def concentration(self) -> Estimate | None:
         """The mean share of the margin that the best window holds beyond its area; None without evidence."""
-        from heatproof import stats
-
         r = self.results
         if r.evidence is None:
             return None
