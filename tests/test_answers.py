@@ -128,7 +128,9 @@ def test_the_picture_marks_those_that_are_named(kind: Kind, results: Results) ->
         full = {
             names[int(line.get_ydata()[0])]
             for line in axes.lines
-            if line.get_marker() == "o" and line.get_markersize() > 5 and line.get_markerfacecolor() != "white"
+            if line.get_marker() == "o"
+            and line.get_markersize() > 5
+            and line.get_markerfacecolor() == line.get_markeredgecolor()
         }
         assert tuple(sorted(full)) == named
         means = {names[int(line.get_ydata()[0])] for line in axes.lines if line.get_marker() == "o"}

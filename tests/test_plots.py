@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -93,6 +93,12 @@ def _panels(shape: tuple[int, ...]) -> Figure:
     )
 
 
+def _questions(names: Sequence[str]) -> Figure:
+    marks: list[plots.Mark] = ["named", "eligible", "faint"]
+    rows = [plots.Answer(Estimate(0.5, 0.4, 0.6, 9), marks[i % 3], (0.1, float("nan"))) for i in range(len(names))]
+    return plots.questions(names, {"where": rows, "how much": rows}, references={"edge": (0.2, float("nan"))})
+
+
 def _critical_difference() -> Figure:
     scores = _scores()
     mean = stats.ranks(scores).mean(axis=0)
@@ -129,6 +135,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "panels of signals": lambda: _panels(SIGNAL),
     "panels of images": lambda: _panels(IMAGE),
     "ranking": lambda: plots.ranking(stats.rank(_scores(), METHODS), controls=CONTROLS),
+    "questions": lambda: _questions(METHODS),
     "ranking by score": lambda: plots.ranking(stats.rank(_scores(), METHODS), value="score", label="deletion"),
     "curves": lambda: plots.curves(
         np.linspace(0, 1, 11), {m: _inputs((1, 11), 9)[1] for m in METHODS}, controls=CONTROLS
@@ -210,6 +217,7 @@ def test_names_are_shown_as_they_are() -> None:
 
 NAMED: dict[str, Callable[[], Figure]] = {
     "ranking": lambda: plots.ranking(stats.rank(_scores()[:, :2], [LONG, "edge"])),
+    "questions": lambda: _questions([LONG, "edge"]),
     "curves": lambda: plots.curves([0, 1], {LONG: np.zeros((3, 2))}),
     "critical difference": lambda: plots.critical_difference([LONG, "edge"], [1.0, 2.0], []),
     "metric table": lambda: plots.metric_table([[1.0]], [LONG], [LONG], ["higher"]),
@@ -458,7 +466,7 @@ def test_ranking_draws_the_intervals() -> None:
     np.testing.assert_allclose(drawn, [[row.rank.low, row.rank.high] for row in rows])
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert [name.removesuffix(" (reference)") for name in names] == [row.name for row in rows]
-    assert sum(name.endswith("(control)") for name in names) == 2
+    assert sum(name.endswith("(reference)") for name in names) == 2
 
 
 def test_curves_draw_the_mean_in_its_interval() -> None:
@@ -608,3 +616,18 @@ def test_the_page_names_every_figure_and_option(root: Path) -> None:
     options = [p.name for p in inspect.signature(plots.show).parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert len(options) <= 6
     assert set(options) <= words
+
+
+def test_answers_and_captions_that_do_not_fit_are_refused() -> None:
+    one = plots.Answer(Estimate(0.5, 0.4, 0.6, 9))
+    with pytest.raises(InputError, match="1 answers for 2 names"):
+        plots.questions(["a", "b"], {"where": [one]})
+    with pytest.raises(InputError, match="2 scores for 1 questions"):
+        plots.questions(["a"], {"where": [one]}, references={"edge": (0.1, 0.2)})
+    with pytest.raises(InputError, match="captions of a"):
+        plots.gallery(np.zeros((2, 1, 8)), {"a": np.ones((2, 8))}, captions={"a": ["x"]})
+
+
+def test_captions_stand_above_the_maps_they_belong_to() -> None:
+    drawn = plots.gallery(np.zeros((2, 1, 8, 8)), {"a": np.ones((2, 8, 8))}, captions={"a": ["first", "second"]})
+    assert {"first", "second"} <= set(_texts(drawn))

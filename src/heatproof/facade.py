@@ -31,10 +31,10 @@ Progress = bool | Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Results(record.Results):
-    """The results of a study, which also rank by all metrics, give a verdict and write a report.
+    """The results of a study, which also give a verdict and write a report.
 
     Attributes:
-        others: the same study with its other fills; the verdict takes them into account.
+        others: the same study with its other fills, for the metrics that remove positions.
     """
 
     others: tuple[record.Results, ...] = ()
@@ -48,20 +48,20 @@ class Results(record.Results):
 
     @cached_property
     def judgement(self) -> Judgement:
-        """Everything read off the study: checks, rankings, findings, the verdict."""
+        """Everything read off the study: checks, comparisons, findings, the verdict."""
         from heatproof.verdict import Judgement
 
         return Judgement(self, self.others)
 
     def ranking(self, metric: str | None = None, *, stratum: Stratum = "all") -> Ranking:
-        """The methods from the best to the worst by one metric, or by those that rank the verdict, with this fill.
+        """The methods from the best to the worst by one metric, or by their overall score in the verdict's questions.
 
         Raises: UnknownName for a metric that is not in the study.
         """
         return self.judgement.ranking(stratum) if metric is None else super().ranking(metric, stratum=stratum)
 
     def verdict(self) -> Verdict:
-        """Which method to use on this model and data, or that the evidence names none."""
+        """Which method shows where the model looks, and which how much each part matters, or why none is named."""
         return self.judgement.verdict
 
     def calibration(self) -> Calibration:

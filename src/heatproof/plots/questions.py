@@ -17,6 +17,7 @@ from heatproof.plots.style import BLUE, DASHES, GREEN, GREY, INK, figure, styled
 from heatproof.records import Estimate
 
 Mark = Literal["named", "eligible", "faint"]
+PALE = "#dcebf7"  # inside a ring, so that the interval does not cross it
 MARKS: Mapping[Mark, tuple[str, str]] = {
     "named": ("named", BLUE), "eligible": ("eligible", BLUE), "faint": ("not yet shown, or barred", GREY),
 }  # fmt: skip
@@ -92,7 +93,7 @@ def _row(axes: Axes, y: int, answer: Answer) -> None:
 
 def _marker(mark: Mark) -> dict[str, Any]:
     """A full disc for what is named, a ring for what is eligible, a small grey disc for the rest."""
-    face = "white" if mark == "eligible" else MARKS[mark][1]
+    face = PALE if mark == "eligible" else MARKS[mark][1]
     return {
         "marker": "o", "markersize": 4.5 if mark == "faint" else 6.5, "markerfacecolor": face,
         "markeredgecolor": MARKS[mark][1], "markeredgewidth": 1.4, "linestyle": "none",
