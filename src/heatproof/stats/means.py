@@ -49,7 +49,7 @@ def estimate(
     >>> print(estimate([1.0, 1.0, 1.0, float("nan")]))
     1.000 (95 % CI 1.000 to 1.000)
     >>> print(estimate([0.2, 0.1, 0.4, 0.2, 0.3]))
-    0.240 (95 % CI 0.098 to 0.440)
+    0.240 (95 % CI 0.098 to 0.384)
     """
     column = np.asarray(values, dtype=np.float64)
     if column.ndim != 1:
