@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from heatproof.annotations import QUANTITY, Task
 from heatproof.data.catalogue import dataset
+from heatproof.data.groups import set_aside
 from heatproof.data.strata import stratified
 from heatproof.errors import FileError, InputError, UsageError
 from heatproof.preprocessing import squashed
@@ -35,6 +36,7 @@ class _Part:
     inputs: Array
     labels: Array
     mask: Array | None
+    groups: Array | None = None
 
 
 @dataset("arrays", path="required", place="a .npz, .npy or CSV file of inputs and labels")
@@ -48,6 +50,7 @@ def arrays(
     task: Task | None = None,
     test: float = 0.2,
     seed: int = 0,
+    group: str = "",
 ) -> Splits:
     """Samples from a file or a mapping that holds inputs x, labels y and, where there are any, mask and classes.
 
@@ -57,7 +60,8 @@ def arrays(
     of labels (by default the one called y, label, class or target; without header the last), or a+b+c for several
     labels of 0 and 1. Classes may be numbers or words; y of shape (N, L) are labels, fractions a regression, and
     ``task`` decides where whole numbers are one. Without a split, the share ``test`` of each class (or combination of
-    labels, or range of values) goes to the test samples.
+    labels, or range of values) goes to the test samples. ``group`` names the array, or in a CSV file the column, of the
+    patient or slide of each sample; whole groups go to the test samples then.
 
     Raises: FileError for a file that is damaged, foreign or holds Python objects; InputError where arrays do not fit.
     """
@@ -66,7 +70,7 @@ def arrays(
     if isinstance(source, Mapping):
         name, members = "arrays", {key: np.asarray(value) for key, value in source.items()}
     else:
-        name, members = Path(source).name, _read(Path(source), y)
+        name, members = Path(source).name, _read(Path(source), y, group)
     column = str(members.pop(_COLUMN, ""))
     if not isinstance(source, Mapping) and Path(source).suffix.lower() != ".npz":
         if (x, mask) != ("x", "mask"):
@@ -74,7 +78,7 @@ def arrays(
         y = "y"
     elif not isinstance(y, str):
         raise UsageError(f"{name}: option y got {'+'.join(y)}; several columns of labels are read from CSV files alone")
-    parts = _parts(members, (x, y or "y", mask), "the mapping" if isinstance(source, Mapping) else name)
+    parts = _parts(members, (x, y or "y", mask), "the mapping" if isinstance(source, Mapping) else name, group)
     labels, classes = _annotated(
         [part.labels for part in parts.values()], members.get("classes"), y, task, name, column
     )
@@ -83,7 +87,7 @@ def arrays(
         _described(
             Samples(
                 *_shaped(part.inputs, part.mask, codes, channels, f"{name}, {split or 'x'}"),
-                classes=classes, name=name, about=about,
+                classes=classes, name=name, about=about, groups=_words_of(part.groups, len(part.inputs), name),
             ),
             part.inputs,
         )
@@ -103,13 +107,24 @@ def _described(samples: Samples, inputs: Array) -> Samples:
     return replace(samples, about={**samples.about, "preprocessing": plain.record()})
 
 
-def _read(path: Path, labels: str | tuple[str, ...]) -> dict[str, Array]:
+def _words_of(groups: Array | None, n: int, named: str) -> tuple[str, ...]:
+    """The group of each sample as text."""
+    if groups is None:
+        return ()
+    if groups.shape not in ((n,), (n, 1)) or groups.dtype.kind not in "iubSU":
+        raise InputError(
+            f"{named}: groups of shape {groups.shape}, {groups.dtype}; expected one whole number or word a sample"
+        )
+    return tuple(np.char.decode(groups, "utf-8") if groups.dtype.kind == "S" else map(str, groups.reshape(-1)))
+
+
+def _read(path: Path, labels: str | tuple[str, ...], group: str = "") -> dict[str, Array]:
     if not path.is_file():
         raise FileError(f"{path}: no such file; expected a .npz, .npy or .csv file")
     if path.stat().st_size == 0:
         raise FileError(f"{path}: is empty (0 bytes)")
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, labels)
+        return _read_csv(path, labels, group)
     if path.suffix.lower() == ".npz":
         return _load(path)
     if path.suffix.lower() == ".npy":
@@ -135,7 +150,7 @@ def _load(path: Path) -> dict[str, Array]:
         raise FileError(f"{path}: damaged or truncated ({error})") from None
 
 
-def _read_csv(path: Path, labels: str | tuple[str, ...]) -> dict[str, Array]:
+def _read_csv(path: Path, labels: str | tuple[str, ...], group: str = "") -> dict[str, Array]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [(reader.line_num, row) for reader in [csv.reader(file)] for row in reader if row]
@@ -150,8 +165,11 @@ def _read_csv(path: Path, labels: str | tuple[str, ...]) -> dict[str, Array]:
     head = [cell.strip() for cell in rows[0][1]] if not all(map(_is_number, rows[0][1][:-1])) else []
     columns = _columns(path, head, width, labels)
     body = rows[1:] if head else rows
-    x = np.array([[_number(path, line, cell) for i, cell in enumerate(row) if i not in columns] for line, row in body])
-    members: dict[str, Array] = {"x": x.reshape(len(body), width - len(columns))}
+    apart = [*columns, *([_columns(path, head, width, group)[0]] if group else [])]
+    x = np.array([[_number(path, line, cell) for i, cell in enumerate(row) if i not in apart] for line, row in body])
+    members: dict[str, Array] = {"x": x.reshape(len(body), width - len(apart))}
+    if group:
+        members[group] = np.array([row[apart[-1]].strip() for _, row in body])
     if isinstance(labels, str):
         y = np.array([row[columns[0]].strip() for _, row in body])
         column = head[columns[0]] if head else ""
@@ -216,7 +234,7 @@ def _number(path: Path, line: int, cell: str) -> float:
     return float(cell)
 
 
-def _parts(members: Mapping[str, Array], names: tuple[str, str, str], where: str) -> dict[str, _Part]:
+def _parts(members: Mapping[str, Array], names: tuple[str, str, str], where: str, group: str = "") -> dict[str, _Part]:
     """The arrays of the training and of the test samples, or under "" those of a single set."""
     x, y, mask = names
     splits = [split for split in _SPLITS if f"{x}_{split}" in members]
@@ -233,7 +251,11 @@ def _parts(members: Mapping[str, Array], names: tuple[str, str, str], where: str
             listed = ", ".join(map(repr, wanted[: 2 if mask == "mask" else 3]))
             expected = " and ".join(listed.rsplit(", ", 1))
             raise InputError(f"{where} has {_names(members)}; expected {expected}{_renaming(members, *wanted[:2])}")
-        parts[split] = _Part(members[wanted[0]], members[wanted[1]], members.get(wanted[2]))
+        belongs = f"{group}_{split}" if split else group
+        if group and belongs not in members:
+            raise InputError(f"{where} has {_names(members)}; expected {belongs!r} too, as group={group} says")
+        groups = members[belongs] if group else None
+        parts[split] = _Part(members[wanted[0]], members[wanted[1]], members.get(wanted[2]), groups)
     return parts
 
 
@@ -363,5 +385,8 @@ def _split(samples: Samples, test: float, seed: int) -> Splits:
             )
     if len(samples) == 1:
         raise InputError(f"{samples.name}: has one sample; expected two, for training and for testing")
-    share = stratified(samples.y, lambda n: min(n - 1, max(1, round(test * n))), seed)
+    if samples.groups:
+        share = set_aside(samples.groups, test, seed)
+    else:
+        share = stratified(samples.y, lambda n: min(n - 1, max(1, round(test * n))), seed)
     return Splits(samples.take((~share).nonzero()[:, 0]), samples.take(share.nonzero()[:, 0]))

@@ -64,10 +64,13 @@ def dataset(
     return register
 
 
-def load(data: str | Spec, path: str | Path | None = None, *, preprocessing: Preprocessing | None = None) -> Splits:
+def load(
+    data: str | Spec, path: str | Path | None = None, *, preprocessing: Preprocessing | None = None, group: str = ""
+) -> Splits:
     """The training and test samples named by a spec; ``path`` is where they lie, for those on disk.
 
-    Images on disk are read with ``preprocessing``, that of a model say, unless the spec names another.
+    Images on disk are read with ``preprocessing``, that of a model say, unless the spec names another. ``group`` says
+    which samples are of one patient or slide, as the data set's option of that name.
 
     Raises: UnknownName, UsageError where the data set or one of its options does not exist, or a path is missing.
 
@@ -83,4 +86,8 @@ def load(data: str | Spec, path: str | Path | None = None, *, preprocessing: Pre
     options = spec.kwargs
     if preprocessing is not None and "preprocessing" in entry.options:
         options = {"preprocessing": preprocessing, **options}
+    if group:
+        if "group" not in entry.options:
+            raise UsageError(f"--data {spec.name} has no groups; got group {group!r}")
+        options = {**options, "group": group}
     return cast(Splits, entry.function(*(() if path is None else (path,)), **options))

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from heatproof.data.catalogue import dataset
+from heatproof.data.groups import set_aside, with_groups
 from heatproof.data.images import SUFFIXES, Checked, check_images, reading
 from heatproof.data.strata import stratified
 from heatproof.errors import FileError, UsageError
@@ -34,6 +35,7 @@ def folder(
     test: float = 0.2,
     seed: int = 0,
     strict: bool = False,
+    group: str = "",
 ) -> Splits:
     """Images in a folder a class: ``path/train/<class>`` and ``path/test/<class>``, or ``path/<class>``, to be split.
 
@@ -44,6 +46,9 @@ def folder(
     ``preprocessing`` is that of a model (``model.card.preprocessing``), or a scaling, "unit", "signed" or "imagenet",
     of images resized to 224 x 224; ``size`` and ``channels`` replace its own, and "file" keeps the size of the files.
 
+    ``group`` is a regular expression; what it, or its first group, matches in class/file is the patient or slide of the
+    image. A single tree is then split by these.
+
     Raises: FileError where the folder, a class or every image of a class is missing; UsageError for a bad option.
     """
     if not 0 < test < 1:
@@ -51,10 +56,12 @@ def folder(
     preparation = reading(preprocessing, size=size, channels=channels)
 
     def pick(samples: Samples) -> tuple[Bool[Tensor, " n"], str]:
+        if samples.groups:
+            return set_aside(samples.groups, test, seed), f"about {test:.0%} for testing, whole groups, seed {seed}"
         chosen = stratified(samples.y, lambda n: min(n - 1, max(1, round(test * n))), seed)
         return chosen, f"{test:.0%} of each class for testing, seed {seed}"
 
-    return tree(Path(path), preparation, pick, strict=strict)
+    return tree(Path(path), preparation, pick, strict=strict, group=group)
 
 
 def tree(
@@ -65,10 +72,11 @@ def tree(
     strict: bool = False,
     about: Mapping[str, Any] | None = None,
     names: Mapping[str, str] | None = None,
+    group: str = "",
 ) -> Splits:
     """The splits of a tree; where it has none, ``pick`` returns which samples are for testing, and in words how.
 
-    ``names`` maps folders to the names of classes.
+    ``names`` maps folders to the names of classes; ``group`` reads the groups of samples off their names.
 
     Raises: FileError, as `folder`.
     """
@@ -83,7 +91,9 @@ def tree(
     if train is not None and test is not None:
         classes = _classes(train, test)
         parts = [
-            samples(part, classes, preprocessing, strict=strict, name=root.name, about=facts, names=names)
+            with_groups(
+                samples(part, classes, preprocessing, strict=strict, name=root.name, about=facts, names=names), group
+            )
             for part in (train, test)
         ]
         return Splits(parts[0], parts[1])
@@ -92,7 +102,9 @@ def tree(
         raise FileError(
             f"{root}: has {present}/ but no {absent}/; expected both, or the class folders directly in {root.name}/"
         )
-    everything = samples(root, _classes(root), preprocessing, strict=strict, name=root.name, about=facts, names=names)
+    everything = with_groups(
+        samples(root, _classes(root), preprocessing, strict=strict, name=root.name, about=facts, names=names), group
+    )
     for label, count in enumerate(torch.bincount(everything.y, minlength=len(everything.classes)).tolist()):
         if count == 1:
             raise FileError(

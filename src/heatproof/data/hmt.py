@@ -39,12 +39,13 @@ def hmt(
     test: int | None = None,
     seed: int = 0,
     strict: bool = False,
+    group: str = "",
 ) -> Splits:
     """The eight tissue classes, RGB in [0, 1] of 128 x 128 pixels, read from disk as they are asked for.
 
     ``path`` holds train/ and test/, or the class folders 01_TUMOR to 08_EMPTY, or is where `fetch` puts the tiles. Of
     the class folders ``test`` tiles each, drawn by ``seed``, are for testing; by default those that the shipped network
-    never saw (`heldout`), or where some are missing 62 each. ``preprocessing`` and ``size`` as for `folder`.
+    never saw (`heldout`), or where some are missing 62 each. ``preprocessing``, ``size`` and ``group`` as for `folder`.
 
     Raises: FileError where the tiles are not there, the folders are not the eight classes, or strict and a file is bad.
     """
@@ -70,4 +71,4 @@ def hmt(
         each = HELDOUT if test is None else test
         return stratified(samples.y, lambda n: min(each, n - 1), seed), f"{each} a class, seed {seed}"
 
-    return tree(root, preparation, pick, strict=strict, about=ABOUT, names=FOLDERS)
+    return tree(root, preparation, pick, strict=strict, about=ABOUT, names=FOLDERS, group=group)

@@ -50,6 +50,11 @@ RECIPE = Setting(
     "NAME", WORK, names="recipes",
 )  # fmt: skip
 LIMIT = Setting("Explain and judge only N test samples, evenly spread.", "N", WORK, range=Range(1))
+GROUP = Setting(
+    "Patient or slide of each sample: the name of its array or column, or for files a regular expression that finds it "
+    "in class/file. Intervals and tests then take these as independent, not the samples.",
+    "NAME", WORK,
+)  # fmt: skip
 STRICT = Setting("Stop at a file that cannot be read instead of skipping it.", "", WORK)
 CASE_CLASS = Setting(
     "Class of the worked cases in the report; by default the first.", "NAME", DISPLAY, decides="report"
@@ -70,6 +75,7 @@ class Source:
         classes: those of the model's outputs, in order; empty for those of its card, else of the data.
         preprocessing: what images go through before the model; None for what its card says.
         limit: how many test samples are explained and judged; None for all.
+        group: what says which samples are of one patient or slide, see `heatproof.data.load`.
         strict: whether a file that cannot be read is an error.
     """
 
@@ -82,6 +88,7 @@ class Source:
     net: Spec | None = setting(None, NET)
     recipe: Spec | None = setting(None, RECIPE)
     limit: int | None = setting(None, LIMIT)
+    group: str | None = setting(None, GROUP)
     strict: bool = setting(False, STRICT)
 
 

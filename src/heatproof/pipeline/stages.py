@@ -69,7 +69,9 @@ def splits(plan: Plan, model: nn.Module | None = None) -> Splits:
 
     name = data_of(plan)
     name = sized(name, model) if name is not None else _trained_on(model)
-    parts = with_all_bad_files(data.load(name, plan.path, preprocessing=preprocessing_for(model)))
+    parts = with_all_bad_files(
+        data.load(name, plan.path, preprocessing=preprocessing_for(model), group=plan.group or "")
+    )
     return parts if model is None else matched(parts, model)
 
 

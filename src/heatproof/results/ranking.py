@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from heatproof import stats
 from heatproof.records import Direction, Estimate
@@ -129,13 +129,17 @@ def ranking_of(
     better: Direction,
     alpha: float = 0.05,
     seed: int = 0,
+    groups: Int[np.ndarray, " n"] | None = None,
 ) -> Ranking:
-    """The ranking by scores of the methods (N, K), and of the methods and the controls together (N, M)."""
+    """The ranking by scores of the methods (N, K), and of the methods and the controls together (N, M).
+
+    With ``groups`` these are taken as independent, not the samples.
+    """
     count = len(methods)
     if not count:
-        return Ranking(metric, better, (), _placed(everyone, controls, 0, better, alpha), 1.0, len(everyone))
-    beats = _beats(everyone, methods, controls, better, alpha)
-    order = stats.rank(own, methods, better=better, alpha=alpha, seed=seed)
+        return Ranking(metric, better, (), _placed(everyone, controls, 0, better, alpha, groups), 1.0, len(everyone))
+    beats = _beats(everyone, methods, controls, better, alpha, groups)
+    order = stats.rank(own, methods, better=better, alpha=alpha, seed=seed, groups=groups)
     first = own[:, list(methods).index(order[0].name)] if order else own[:, 0]
     needed = {
         name: stats.samples_needed(own[:, j] - first, alpha=alpha) if name != order[0].name else 0.0
@@ -146,7 +150,7 @@ def ranking_of(
         for r in order
     )
     test = stats.friedman(own)
-    return Ranking(metric, better, rows, _placed(everyone, controls, count, better, alpha), test.p, test.n)
+    return Ranking(metric, better, rows, _placed(everyone, controls, count, better, alpha, groups), test.p, test.n)
 
 
 def scored(ranking: Ranking, estimates: Mapping[tuple[str, str], Estimate]) -> Ranking:
@@ -159,13 +163,18 @@ def scored(ranking: Ranking, estimates: Mapping[tuple[str, str], Estimate]) -> R
 
 
 def _placed(
-    everyone: np.ndarray, controls: Sequence[str], first: int, better: Direction, alpha: float
+    everyone: np.ndarray,
+    controls: Sequence[str],
+    first: int,
+    better: Direction,
+    alpha: float,
+    groups: Int[np.ndarray, " n"] | None,
 ) -> tuple[Standing, ...]:
     """The controls, whose columns begin with the ``first``, by their mean ranks among everyone."""
     if not controls:
         return ()
-    ranks = stats.rank_intervals(everyone, better=better, level=1 - alpha)[first:]
-    scores = stats.estimates(everyone[:, first:], level=1 - alpha)
+    ranks = stats.rank_intervals(everyone, better=better, level=1 - alpha, groups=groups)[first:]
+    scores = stats.estimates(everyone[:, first:], level=1 - alpha, groups=groups)
     rows = [
         Standing(name, 0, score, rank, "", 0.0, control=True)
         for name, score, rank in zip(controls, scores, ranks, strict=True)
@@ -174,12 +183,17 @@ def _placed(
 
 
 def _beats(
-    table: np.ndarray, methods: Sequence[str], controls: Sequence[str], better: Direction, alpha: float
+    table: np.ndarray,
+    methods: Sequence[str],
+    controls: Sequence[str],
+    better: Direction,
+    alpha: float,
+    groups: Int[np.ndarray, " n"] | None,
 ) -> dict[str, tuple[str, ...]]:
     """For each method the controls it is significantly better than; only these pairs are tested and corrected for."""
     if not controls:
         return dict.fromkeys(methods, ())
-    tests = stats.pairwise(table, correction="none")
+    tests = stats.pairwise(table, correction="none", groups=groups)
     count = len(methods)
     p = stats.holm(tests.p[:count, count:].ravel()).reshape(count, len(controls))
     ahead = tests.rank_biserial[:count, count:] * (1 if better == "higher" else -1) > 0

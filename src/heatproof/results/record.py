@@ -210,10 +210,17 @@ class Results:
         if not cells:
             return {}
         table = np.stack([self.scores[cell][rows] for cell in cells], axis=1)
-        means = stats.estimates(table, level=self.level, bounds=[self._bounds(*cell) for cell in cells])
+        means = stats.estimates(
+            table,
+            level=self.level,
+            bounds=[self._bounds(*cell) for cell in cells],
+            groups=None if self.groups is None else self.groups[rows],
+        )
         return {
             cell: stats.proportion(column, level=self.level)
-            if self.fact(cell[1], "binary") and np.isin(column[np.isfinite(column)], (0.0, 1.0)).all()
+            if self.groups is None
+            and self.fact(cell[1], "binary")
+            and np.isin(column[np.isfinite(column)], (0.0, 1.0)).all()
             else mean
             for cell, column, mean in zip(cells, table.T, means, strict=True)
         }
@@ -235,14 +242,22 @@ class Results:
 
     def _ranking(self, metric: str, stratum: Stratum) -> Ranking:
         own, everyone = (self.table(metric, stratum=stratum, controls=c) for c in (False, True))
-        return scored(self.ranking_of(own, everyone, metric, self.better(metric)), self.estimates(stratum))
+        return scored(self.ranking_of(own, everyone, metric, self.better(metric), stratum), self.estimates(stratum))
 
     def ranking_of(
-        self, own: Float[np.ndarray, "n k"], everyone: Float[np.ndarray, "n m"], metric: str | None, better: Direction
+        self,
+        own: Float[np.ndarray, "n k"],
+        everyone: Float[np.ndarray, "n m"],
+        metric: str | None,
+        better: Direction,
+        stratum: Stratum = "all",
     ) -> Ranking:
-        """The ranking of the methods by a table of their scores, and of theirs and the controls'."""
+        """The ranking of the methods by a table of their scores in a stratum, and of theirs and the controls'."""
         names, alpha = (self.methods, self.controls), 1 - self.level
-        return ranking_of(own, everyone, *names, metric=metric, better=better, alpha=alpha, seed=self.seed)
+        groups = None if self.groups is None else self.groups[self.rows(stratum)]
+        return ranking_of(
+            own, everyone, *names, metric=metric, better=better, alpha=alpha, seed=self.seed, groups=groups
+        )
 
     def family_ranks(
         self, metrics: Sequence[str], *, stratum: Stratum = "all", controls: bool = True

@@ -100,11 +100,13 @@ def rank(
     alpha: float = 0.05,
     resamples: int = 2000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> list[Rank]:
     """The columns of scores (N, M) from the best to the worst, with ties where the evidence does not separate them.
 
     Friedman's test first; where it sees a difference, Holm-corrected Wilcoxon tests say which pairs differ. A method
-    without any defined score comes last.
+    without any defined score comes last. With ``groups`` (N,) these are taken as independent, not the samples, and the
+    tests of pairs alone decide.
 
     Raises: InputError where scores are not (N, M) with a name a column.
     """
@@ -112,12 +114,12 @@ def rank(
     complete(table)
     if len(names) != table.shape[1]:
         raise InputError(f"got {len(names)} names for {table.shape[1]} columns of scores; expected a name a column")
-    score = estimates(table, level=1.0 - alpha)
+    score = estimates(table, level=1.0 - alpha, groups=groups)
     live = [j for j, item in enumerate(score) if item.n]
     part = table[:, live]
-    placed = rank_intervals(part, better=better, level=1.0 - alpha)
+    placed = rank_intervals(part, better=better, level=1.0 - alpha, groups=groups)
     shares = support(ranks(part, better=better), resamples=resamples, seed=seed)
-    p, wins = _separate(part, better, alpha)
+    p, wins = _separate(part, better, alpha, groups)
     sets = alike(p, [item.mean for item in placed], alpha=alpha)
     marks = letters(sets, len(live))
     rows = [
@@ -129,12 +131,14 @@ def rank(
     return sorted(rows, key=lambda row: (row.place, math.isnan(row.rank.mean), row.rank.mean))
 
 
-def _separate(table: np.ndarray, better: Direction, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _separate(
+    table: np.ndarray, better: Direction, alpha: float, groups: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """P-values (M, M), and where the row is significantly better than the column."""
     m = table.shape[1]
-    if m > 2 and friedman(table).p >= alpha:
+    if m > 2 and groups is None and friedman(table).p >= alpha:
         return np.ones((m, m)), np.zeros((m, m), dtype=bool)
-    tests = pairwise(table)
+    tests = pairwise(table, groups=groups)
     ahead = tests.rank_biserial > 0 if better == "higher" else tests.rank_biserial < 0
     return tests.p, ahead & (tests.p < alpha)
 

@@ -109,8 +109,8 @@ class Basis:
                 self.results.family_ranks(metrics, stratum=stratum, controls=controls)
                 for metrics, controls in ((self.comparable, False), (self.testable, True))
             )
-            return self.results.ranking_of(own, everyone, None, "lower")
-        return self.results.ranking_of(self.overall()[rows], self.overall(controls=True)[rows], None, "higher")
+            return self.results.ranking_of(own, everyone, None, "lower", stratum)
+        return self.results.ranking_of(self.overall()[rows], self.overall(controls=True)[rows], None, "higher", stratum)
 
     @property
     def rows(self) -> tuple[Standing, ...]:
