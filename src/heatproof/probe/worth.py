@@ -48,10 +48,12 @@ class Windows:
             width = [max(1, round(side * length)) for length in size]
             grid = [_starts(length, w, APART[rank]) for length, w in zip(size, width, strict=True)]
             places = torch.tensor(list(product(*grid)), dtype=torch.float64)
-            drawn = draws.uniform(seeds.cpu() ^ (number + 1), (rank,)) - 0.5
-            step = torch.tensor([APART[rank] * w for w in width])
             room = torch.tensor([length - w for length, w in zip(size, width, strict=True)])
-            shifted = (places + (drawn * step)[:, None]).round().clamp(min=torch.zeros(rank), max=room)
+            # As far as leaves no gap to the windows at the ends, which stay where they are.
+            reach = min(1.0, 2 / APART[rank] - 2) * torch.tensor([APART[rank] * w for w in width])
+            shift = (draws.uniform(seeds.cpu() ^ (number + 1), (rank,)) - 0.5) * reach
+            inner = (places > 0) & (places < room)
+            shifted = (places + torch.where(inner, shift[:, None], 0.0)).clamp(min=torch.zeros(rank), max=room).round()
             starts.append(shifted.long())
             widths += [width] * len(places)
             scale += [number] * len(places)

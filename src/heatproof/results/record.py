@@ -216,14 +216,17 @@ class Results:
             bounds=[self._bounds(*cell) for cell in cells],
             groups=None if self.groups is None else self.groups[rows],
         )
+        exact = [
+            self.groups is None and self._is_share(cell[1], column) for cell, column in zip(cells, table.T, strict=True)
+        ]
         return {
-            cell: stats.proportion(column, level=self.level)
-            if self.groups is None
-            and self.fact(cell[1], "binary")
-            and np.isin(column[np.isfinite(column)], (0.0, 1.0)).all()
-            else mean
-            for cell, column, mean in zip(cells, table.T, means, strict=True)
+            cell: stats.proportion(column, level=self.level) if share else mean
+            for cell, column, mean, share in zip(cells, table.T, means, exact, strict=True)
         }
+
+    def _is_share(self, metric: str, scores: np.ndarray) -> bool:
+        """Whether the scores are 0 and 1, as the metric declares."""
+        return bool(self.fact(metric, "binary")) and bool(np.isin(scores[np.isfinite(scores)], (0.0, 1.0)).all())
 
     def _bounds(self, method: str, metric: str) -> tuple[float, float]:
         """The range that the metric declares, NaN where it is open or where scores do not keep to it."""
