@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from heatproof.errors import InputError
 from heatproof.facade import Results
+from heatproof.results.evidence import Evidence
 from heatproof.verdict import Judgement, Verdict, verdict
 from heatproof.verdict.decision import FEWEST
 from heatproof.verdict.files import save
@@ -254,8 +255,12 @@ def test_a_single_patient_shows_nothing() -> None:
 
 def test_groups_of_one_sample_each_are_no_groups() -> None:
     results = built({"good": 0.8, "fair": 0.5})
-    each = verdict(replace(results, groups=np.arange(N)))
-    assert each.methods == verdict(results).methods
+    each, none = verdict(replace(results, groups=np.arange(N))), verdict(results)
+    assert each.trusted == none.trusted
+    for one, other in zip(each.methods, none.methods, strict=True):
+        assert one.standing == other.standing
+        ends = [(e.low, e.high) for e in (one.overall, other.overall)]
+        assert ends[0] == pytest.approx(ends[1], rel=0.05)
 
 
 # What there may not be
@@ -323,3 +328,25 @@ def test_the_frame_and_the_file_hold_what_the_verdict_says(tmp_path: Path) -> No
     assert (page["kind"], page["trusted"], page["text"]) == (answer.kind, list(answer.trusted), answer.text)
     assert [row["standing"] for row in page["methods"]] == ["eligible", "eligible", "barred"]
     assert page["samples_needed"] is None
+
+
+def spread_out(results: Results, held: float) -> Results:
+    """The study with evidence of which the best window holds so much more than its area."""
+    rng, n, k = np.random.default_rng(0), len(results), 10
+    area, widths = 0.1, np.full((k, 1), 4)
+    share = np.full((n, 2, k), area) + 0.001 * rng.normal(size=(n, 2, k))
+    share[:, :, 3] = area + held * (1 - area)
+    starts = np.broadcast_to(4 * np.arange(k)[None, :, None], (n, k, 1))
+    donors = np.tile([1, 2], (n, 1))
+    evidence = Evidence(starts, widths, np.zeros(k, dtype=np.int64), 2 * share - 1, donors, np.ones((n, 2)))
+    return replace(results, evidence=evidence, about={**results.about, "size": [40]})
+
+
+def test_where_is_not_asked_where_the_evidence_is_all_over_the_input() -> None:
+    results = built({"good": (0.1, 0.8), "fair": (0.4, 0.5)})
+    everywhere, somewhere = verdict(spread_out(results, 0.02)), verdict(spread_out(results, 0.5))
+    assert (everywhere.kind, everywhere.where, everywhere.how_much) == ("use", (), ("good",))
+    assert everywhere.text.startswith("The evidence is spread over the input")
+    assert "evidence-everywhere" in kinds(everywhere)
+    assert (somewhere.kind, somewhere.where, somewhere.how_much) == ("by question", ("fair",), ("good",))
+    assert "evidence-everywhere" not in kinds(somewhere)

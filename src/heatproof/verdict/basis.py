@@ -161,9 +161,8 @@ class Basis:
     @cached_property
     def decision(self) -> Decision:
         """Which method to use, or why none is named."""
-        return decide(
-            self.results, self.method_checks, model=self.model_check, asked=tuple(self.questions), delta=self.delta
-        )
+        asked = tuple(question for question in self.questions if question != "where" or not self.spread)
+        return decide(self.results, self.method_checks, model=self.model_check, asked=asked, delta=self.delta)
 
     @cached_property
     def agreement(self) -> float:
@@ -183,6 +182,12 @@ class Basis:
             return None
         values = evidence.concentration(r.evidence, r.size)
         return stats.estimates(values[:, None], groups=r.groups, level=r.level)[0]
+
+    @property
+    def spread(self) -> bool:
+        """Whether the evidence is all over the input, so that no map can point to one place."""
+        concentration = self.concentration
+        return concentration is not None and concentration.n >= evidence.FEW and concentration.high < evidence.SPREAD
 
     @cached_property
     def calibration(self) -> Calibration:

@@ -13,7 +13,8 @@ from heatproof.records import Estimate
 from heatproof.results.evidence import Evidence
 from heatproof.results.record import Results
 
-FEW = 10  # samples of a class below which it is not judged by itself
+FEW = 10  # samples, or samples of a class, below which nothing is concluded of their evidence
+SPREAD = 0.2  # of the margin: what the best window holds beyond its area where evidence is called spread out
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from heatproof.records import Finding, Severity
 from heatproof.verdict.basis import Basis
 
 FEW = 10  # samples: too few to compare
-SPREAD = 0.1  # of the margin: what the best window holds beyond its area where evidence is called spread out
 RELIABLE = 0.2  # correlation of worths between donors below which the evidence of a class is called unreliable
 MISSING = 0.05  # share of samples without a value from which it is said
 ORDER: tuple[Severity, ...] = ("bad", "note", "good")
@@ -68,7 +67,7 @@ def _contradicting(basis: Basis) -> list[Finding]:
 def _evidence(basis: Basis) -> list[Finding]:
     """Whether the evidence lies in one place, and which classes it does not serve."""
     rows, concentration = [], basis.concentration
-    if concentration is not None and concentration.n >= FEW and concentration.high < SPREAD:
+    if basis.spread and concentration is not None:
         rows.append(Finding("evidence-everywhere", "note", numbers={"concentration": round(concentration.mean, 3)}))
     classes = basis.class_evidence
     few = tuple(one.name for one in classes if one.samples < FEW)

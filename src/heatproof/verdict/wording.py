@@ -21,6 +21,9 @@ ASKED: Mapping[Question, str] = {
 }  # fmt: skip
 
 
+SPREAD_OUT = "The evidence is spread over the input, so that no map can point to one place."
+
+
 @dataclass(frozen=True)
 class Statement:
     """A sentence and how serious it is; ``findings`` are those it is made of."""
@@ -81,7 +84,8 @@ def questions(names: Sequence[Question]) -> str:
 def decision(d: Decision, checks: Sequence[MethodCheck]) -> str:
     """The verdict as a paragraph."""
     by_name = {check.method: check for check in checks}
-    return _DECISIONS[d.kind](d, by_name)
+    spread = d.trusted and d.asked == ("how much",) and any(check.where.n for check in checks)
+    return (f"{SPREAD_OUT} " if spread else "") + _DECISIONS[d.kind](d, by_name)
 
 
 def _scores(check: MethodCheck, level: float) -> str:
@@ -310,7 +314,8 @@ def _groups(f: Finding, _: Sequence[str]) -> str:
 def _everywhere(f: Finding, _: Sequence[str]) -> str:
     return (
         "The evidence is spread over the input: the window that matters most holds "
-        f"{percent(max(0.0, f.numbers['concentration']))} more of it than its area does. No map can point to one place."
+        f"{percent(max(0.0, f.numbers['concentration']))} more of it than its area does. The verdict does not "
+        "ask where."
     )
 
 
