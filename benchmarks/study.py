@@ -24,8 +24,8 @@ METHODS = (
 METRICS = (
     "average-drop:keep=0.3", "increase-in-confidence:keep=0.3", "average-gain:keep=0.3", "deletion", "insertion",
     "insertion-minus-deletion", "aopc", "comprehensiveness", "sufficiency", "road", "faithfulness-correlation",
-    "mu-fidelity", "pointing-game", "relevance-mass", "relevance-rank", "roc-auc", "region-pointing-game",
-    "region-relevance-mass", "region-relevance-rank", "gini-sparseness", "entropy", "average-sensitivity:runs=3",
+    "mu-fidelity", "pointing-game", "relevance-mass", "relevance-rank", "roc-auc", "window-localisation",
+    "window-correlation", "energy-pointing-game", "gini-sparseness", "entropy", "average-sensitivity:runs=3",
     "max-sensitivity:runs=3", "random-logit", "parameter-randomisation:stages=2",
 )  # fmt: skip
 MINUTES, GIB = 10, 2

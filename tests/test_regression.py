@@ -188,7 +188,7 @@ class TestMaps:
 
 
 class TestStudy:
-    METRICS = ("deletion", "average-drop", "increase-in-confidence", "region-relevance-mass", "random-logit",
+    METRICS = ("deletion", "average-drop", "increase-in-confidence", "mosaic-localisation", "random-logit",
                "faithfulness-correlation", "max-sensitivity:runs=2", "average-gain")  # fmt: skip
 
     def test_the_output_is_the_score(self, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ class TestStudy:
         assert np.isnan(results.probability).all()
         skipped = {skip.metric.partition(":")[0]: skip.reason for skip in results.skips}
         assert set(skipped) == {
-            "average-drop", "increase-in-confidence", "region-relevance-mass", "random-logit", "average-gain",
+            "average-drop", "increase-in-confidence", "mosaic-localisation", "random-logit", "average-gain",
         }  # fmt: skip
         assert "the output of a regression may be 0 or negative" in skipped["average-drop"]
         assert "no other class" in skipped["random-logit"]

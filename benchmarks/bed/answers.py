@@ -38,10 +38,9 @@ class Answer:
     different: int = 0
 
     def named(self, question: str) -> tuple[str, ...]:
-        """The methods named for "where" or "how_much"."""
-        if self.kind in ("use", "interchangeable"):
-            return self.trusted
-        return self.where if question == "where" else self.how_much
+        """The methods named for "where" or "how_much": those of the sentence, if the question was asked."""
+        named = self.where if question == "where" else self.how_much
+        return tuple(name for name in self.trusted if name in named)
 
 
 def judges() -> tuple[str, ...]:

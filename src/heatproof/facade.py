@@ -97,7 +97,7 @@ def study(
 
     Args:
         samples: with their training samples (Splits) for label-randomisation, unless the model's card names them.
-        methods, metrics: by default three CAMs and sixteen metrics, which keep 0.3 of a signal and 0.9 of an image.
+        methods, metrics: by default three CAMs and nine metrics, which keep 0.3 of a signal and 0.9 of an image.
         options: everything else that decides the numbers: fills, target, controls, seed, ...
         out: a folder; finished chunks are kept there, and a stopped study continues from them.
         workers: "serial", "processes:4" or "ray"; the numbers are the same.

@@ -15,14 +15,12 @@ class Family:
         name: kebab-case. summary: what its metrics tell, one sentence.
         bears_on_truth: its metrics say something about which map is right.
         beatable: a control can be beaten by its metrics; it cannot where a map that ignores the input scores best.
-        ranks_alone: where any of its metrics is valid, these alone rank the methods.
     """
 
     name: str
     summary: str
     bears_on_truth: bool = False
     beatable: bool = False
-    ranks_alone: bool = False
 
 
 families: Catalogue[Family] = Catalogue("family of metrics")

@@ -60,13 +60,13 @@ class Calibration:
 
 
 def calibrate(results: Results, comparable: Sequence[str]) -> Calibration:
-    """How well each metric of faithfulness or region agrees with the planted masks.
+    """How well each metric of faithfulness or evidence agrees with the planted masks.
 
     The truth is each sample's mean rank of every method and control by the localisation metrics of the study.
     ``comparable`` are the metrics that were computed for every method.
     """
     truth = tuple(m for m in comparable if results.family(m) == "localisation" and not _explains(results, m))
-    others = [m for family in ("region", "faithfulness") for m in comparable if results.family(m) == family]
+    others = [m for family in ("evidence", "faithfulness") for m in comparable if results.family(m) == family]
     if not truth:
         return Calibration((), (), "no-truth")
     if len(results.everyone) < FEWEST or not others:
