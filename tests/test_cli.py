@@ -129,7 +129,7 @@ def test_a_run_leaves_its_files(finished: Path) -> None:
     everyone = {"grad-cam", "grad-cam-plus-plus", "ablation-cam", "random", "edge", "absolute-input", "centre"}
     assert {name: tuple(heat.shape) for name, heat in maps.items()} == dict.fromkeys(everyone, (24, 40))
     scores = pd.read_csv(finished / "scores.csv")
-    assert len(scores) == 24 * 7 * 16
+    assert len(scores) == 24 * 7 * 9
     pd.testing.assert_frame_equal(scores["value"].to_frame(), pd.read_parquet(finished / "scores.parquet")[["value"]])
 
 

@@ -65,7 +65,7 @@ def run(arguments: dict[str, Any], metric: str, **changes: Any) -> Tensor:
     if metric in QUICK:
         metric = f"{metric}:{QUICK[metric]}"
     pool = arguments.pop("pool", None)
-    if "donors" in metrics[Spec.parse(metric).name].needs:
+    if {"donors", "evidence"} & {*metrics[Spec.parse(metric).name].needs}:
         arguments["fill"] = pool
     return score(arguments.pop("model"), arguments.pop("x"), arguments.pop("map"), metric, **arguments)
 

@@ -69,7 +69,7 @@ def test_signals_and_volumes_run_from_data_to_report(rank: int, size: int, tmp_p
     page = outcome.report.read_text(encoding="utf-8")
     assert outcome.results.about["fill"] == "mean"
     assert outcome.others == ()
-    assert outcome.results.self_checks is None
+    assert not outcome.results.own_controls
     assert outcome.results.metrics[0] == {1: "average-drop:keep=0.3", 3: "average-drop"}[rank]
     assert outcome.results.gallery is not None
     assert outcome.results.gallery.x.shape[2:] == (size,) * rank

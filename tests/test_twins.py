@@ -61,8 +61,9 @@ def test_maps_are_compared_with_those_of_shuffled_labels(splits: Splits, results
     want = [0.0 if np.isnan(value) and maps[0][i].any() else value for i, value in enumerate(want)]
     np.testing.assert_allclose(results.scores["grad-cam", NAME], want, atol=1e-6)
     np.testing.assert_allclose(results.scores["edge", NAME], 1.0)
-    check = results.verdict().methods[0]
-    assert NAME in (*check.passed, *check.failed)
+    alike = [finding for finding in results.verdict().findings if finding.kind == "maps-do-not-change"]
+    limit = results.unchanged_above(NAME)
+    assert bool(alike) == (results.estimates()["grad-cam", NAME].low > limit)
 
 
 def test_neither_the_model_nor_the_random_state_is_touched(splits: Splits) -> None:
@@ -123,7 +124,7 @@ def test_the_estimated_cost_is_the_cost(n: int) -> None:
     study(probe, data, methods, metrics)
     passes = sum(probe.passes.values())
     assert estimate.passes == pytest.approx(passes, rel=0.02, abs=20)
-    assert sum(estimate.self_checks.values()) > (1 + COPIES) * min(SEEN, n)
+    assert sum(estimate.self_checks.values()) == (1 + COPIES) * min(SEEN, n)
     assert f"{estimate.passes:,} passes" in str(estimate)
 
 

@@ -50,6 +50,19 @@ def _own_controls(basis: Basis) -> list[Finding]:
     return [*rows, Finding("eligible-methods", "good" if eligible else "bad", eligible, numbers=numbers)]
 
 
+def _sanity(basis: Basis) -> list[Finding]:
+    """The methods whose maps barely change when the model, the labels or the class do, by sanity check."""
+    results, rows = basis.results, list[Finding]()
+    for metric in results.metrics:
+        limit = results.unchanged_above(metric)
+        cells = [(name, basis.estimates.get((name, metric))) for name in results.methods] if limit is not None else []
+        alike = tuple(name for name, e in cells if e is not None and limit is not None and e.low > limit)
+        if alike:
+            reason = str(results.fact(metric, "must_change_with") or "parameters")
+            rows.append(Finding("maps-do-not-change", "note", alike, metric, reason))
+    return rows
+
+
 def _contradicting(basis: Basis) -> list[Finding]:
     """Other metrics by which none of the methods named is among the best."""
     trusted = set(basis.decision.trusted)
@@ -149,5 +162,5 @@ def _means(ranks: np.ndarray) -> np.ndarray:
 
 
 _PARTS: tuple[Callable[[Basis], list[Finding]], ...] = (
-    _model, _own_controls, _contradicting, _evidence, _families, _planted, _strata, _groups, _missing,
+    _model, _own_controls, _sanity, _contradicting, _evidence, _families, _planted, _strata, _groups, _missing,
 )  # fmt: skip

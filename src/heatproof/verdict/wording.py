@@ -285,6 +285,15 @@ def _not_shown(f: Finding, _: Sequence[str]) -> str:
     return f"{listed(f.subjects)} {is_} not yet shown to beat {_theirs(f)}.{more}"
 
 
+def _unchanged(f: Finding, metrics: Sequence[str]) -> str:
+    what = {
+        "parameters": "the model's parameters are randomised",
+        "labels": "the model is trained on shuffled labels",
+        "class": "another class is explained",
+    }.get(f.reason, "the model changes")
+    return f"The maps of {listed(f.subjects)} barely change when {what} ({listed(metrics)})."
+
+
 def _eligible(f: Finding, _: Sequence[str]) -> str:
     eligible, count = int(f.numbers["eligible"]), int(f.numbers["methods"])
     if not eligible:
@@ -345,6 +354,7 @@ _SENTENCES: dict[str, Callable[[Finding, Sequence[str]], str]] = {
     "samples-are-grouped": _groups,
     "barred": _barred,
     "not-yet-shown": _not_shown,
+    "maps-do-not-change": _unchanged,
     "eligible-methods": _eligible,
     "no-question": lambda *_: (
         "No metric that answers a question of the verdict was computed; add window-localisation and window-correlation."
