@@ -204,7 +204,7 @@ def test_a_study_takes_them(results: Results) -> None:
 def test_the_verdict_and_the_report_show_them(results: Results, tmp_path: Path) -> None:
     verdict = results.verdict()
     assert [check.method for check in verdict.methods] == list(results.methods)
-    assert (verdict.kind, verdict.decision.reason) == ("cannot tell yet", "no-evidence")
+    assert verdict.trusted == ()
     assert results.judgement.comparable == ("late-deletion:steps=4", "plausible-share")
     assert {"ramp", "random"} <= {row.method for row in results.ranking("late-deletion:steps=4").controls}
     page = results.report(tmp_path / "report.html").read_text(encoding="utf-8")

@@ -71,7 +71,9 @@ def test_every_method_and_metric_takes_a_model_from_keras(keras: Any, tmp_path: 
     whole = {(m, k) for m in results.methods for k in results.metrics}
     assert set(results.scores) == {cell for cell in whole if Spec.parse(cell[0]).name not in skipped}
     nan = {cell for cell, values in results.scores.items() if np.isnan(values).all()}
-    assert {Spec.parse(metric).name for _, metric in nan} <= {"mosaic-localisation"}
+    # With random weights a method may find nothing that speaks for the class.
+    without = {"mosaic-localisation", "relevance-mass", "energy-pointing-game", "earth-movers-distance"}
+    assert {Spec.parse(metric).name for _, metric in nan} <= without
     assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 

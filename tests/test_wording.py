@@ -33,6 +33,7 @@ EXAMPLES = {
     ),
     "barred": Finding("barred", "note", ("a", "b"), reason="another class"),
     "not-yet-shown": Finding("not-yet-shown", "note", ("a",), reason="moved forward", numbers={"needed": 210.0}),
+    "maps-do-not-change": Finding("maps-do-not-change", "note", ("a", "b"), "random-logit", "class"),
     "eligible-methods": Finding("eligible-methods", "good", ("a",), numbers={"eligible": 1, "methods": 2}),
     "no-question": Finding("no-question", "bad"),
     "no-own-controls": Finding("no-own-controls", "bad"),
