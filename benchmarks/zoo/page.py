@@ -68,7 +68,7 @@ def counts(records: Sequence[Record]) -> dict[str, Any]:
         "as the table": sum(bool(r.get("as_table")) for r in records) / number,
         "table doubted": sum("table" in r for r in records),
         "attention missing": sum(bool(r.get("missing")) for r in records),
-        "passes": statistics.median(passes) if passes else None,
+        "passes": round(statistics.median(passes), 2) if passes else None,
         "passes, worst": max(passes, default=None),
     }
 
