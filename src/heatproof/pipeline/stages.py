@@ -236,7 +236,7 @@ def judge(
 
     def progress(stage: str, done: int, total: int) -> None:
         if watch is not None:
-            watch(Step(stage, done, total, "samples" if stage == "explaining" else "scores"))
+            watch(Step(stage, done, total, "scores" if stage == "judging" else "samples"))
 
     chosen_options = study_options(plan, samples.test if isinstance(samples, Splits) else samples)
     study = plan_of(Probe(model, layer=plan.layer or None, outputs=plan.outputs), samples, chosen_options)
