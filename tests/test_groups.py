@@ -10,7 +10,7 @@ import torch
 
 import heatproof as hp
 from heatproof.data.groups import set_aside, with_groups
-from heatproof.errors import InputError, UsageError
+from heatproof.errors import FolderInUse, InputError, UsageError
 from heatproof.records import Samples
 
 from .small_study import study
@@ -49,6 +49,21 @@ def test_a_column_of_a_csv_file_names_the_patient(tmp_path: Path) -> None:
     splits = hp.data.load("arrays:test=0.3", tmp_path / "signals.csv", group="patient")
     assert {*splits.train.groups, *splits.test.groups} == {"p1", "p2", "p3"}
     assert tuple(splits.test.x.shape[1:]) == (1, 3)
+
+
+def test_the_column_of_the_labels_names_no_patient(tmp_path: Path) -> None:
+    rows = ["a,b,c,label", *(f"{i},{i + 1},{i * 2},{'ab'[i % 2]}" for i in range(12))]
+    (tmp_path / "signals.csv").write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(InputError, match="'label' holds the labels"):
+        hp.data.load("arrays", tmp_path / "signals.csv", group="label")
+
+
+def test_a_study_in_a_folder_is_another_one_with_other_groups(tmp_path: Path) -> None:
+    data = Samples(inputs(1, 12), torch.arange(12) % 4, classes=tuple("abcd"))
+    study(ready(Plain(1)), data, ["grad-cam"], ["deletion:steps=4"], out=tmp_path)
+    grouped = Samples(data.x, data.y, classes=data.classes, groups=PATIENTS)
+    with pytest.raises(FolderInUse, match="samples"):
+        study(ready(Plain(1)), grouped, ["grad-cam"], ["deletion:steps=4"], out=tmp_path)
 
 
 def test_a_regular_expression_finds_the_patient_in_the_name() -> None:

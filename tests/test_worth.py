@@ -131,6 +131,29 @@ def test_donors_are_predicted_otherwise_and_two_where_there_are_two(seed: int, c
     assert donors_of(goal.take(rows), logits[rows], logits, rows).equal(places[rows])
 
 
+def test_a_sample_is_never_its_own_donor() -> None:
+    # Where the true class is explained and another one predicted, the sample itself is predicted otherwise.
+    logits = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    rows, goal = torch.arange(12), Goal((logits.argmax(1) + 1) % 3)
+    for seed in range(40):
+        places = donors_of(goal, logits, logits, rows + 100 * seed, itself=rows)
+        assert not bool((places == rows[:, None]).any())
+        assert bool((places[:, 0] != places[:, 1]).all())
+        assert bool((logits.argmax(1)[places] != goal.classes[:, None]).all())
+    alone = donors_of(goal.take(rows[:1]), logits[:1], logits[:1], rows[:1], itself=rows[:1])
+    assert alone.tolist() == [[-1, -1]]
+
+
+def test_a_donor_from_a_pool_is_another_sample() -> None:
+    model, x, _ = pair((40,), n=8)
+    target = (model(x).argmax(1) + 1) % 3
+    maps = torch.randn(8, 40)
+    among = hp.score(model, x, maps, list(EVIDENCE), target=target)
+    pool = hp.score(model, x, maps, list(EVIDENCE), target=target, fill=x.clone())
+    for name in EVIDENCE:
+        torch.testing.assert_close(among[name], pool[name])
+
+
 def test_donors_of_a_label_are_without_it_and_of_a_regression_beyond_the_median() -> None:
     logits = torch.tensor([[1.0, -1.0], [2.0, 1.0], [-1.0, -3.0], [-2.0, 2.0]])
     label = Goal(torch.tensor([0, 1, 0, 1]), task="labels")

@@ -31,13 +31,15 @@ def model_digest(model: nn.Module) -> str:
 
 
 def samples_digest(samples: Samples, look: int = 64) -> str:
-    """A fingerprint of samples: their shape, labels, names, and the values of some of them."""
+    """A fingerprint of samples: their shape, labels, names, groups, and the values of some of them."""
     digest = hashlib.sha256(repr((tuple(samples.x.shape), samples.task, samples.ids, samples.classes)).encode())
     digest.update(_bytes(samples.y))
     for row in np.linspace(0, max(len(samples) - 1, 0), min(look, len(samples))).round().astype(int).tolist():
         digest.update(_bytes(samples.x[row : row + 1]))
     if samples.mask is not None:
         digest.update(_bytes(samples.mask))
+    if samples.groups:
+        digest.update(repr(samples.groups).encode())
     return digest.hexdigest()[:16]
 
 

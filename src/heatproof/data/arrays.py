@@ -166,6 +166,8 @@ def _read_csv(path: Path, labels: str | tuple[str, ...], group: str = "") -> dic
     columns = _columns(path, head, width, labels)
     body = rows[1:] if head else rows
     apart = [*columns, *([_columns(path, head, width, group)[0]] if group else [])]
+    if len({*apart}) < len(apart):
+        raise InputError(f"{path}: column {group!r} holds the labels; name another one for group")
     x = np.array([[_number(path, line, cell) for i, cell in enumerate(row) if i not in apart] for line, row in body])
     members: dict[str, Array] = {"x": x.reshape(len(body), width - len(apart))}
     if group:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeAlias, overload
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, NotApplicable, UsageError
@@ -141,5 +141,18 @@ def _donors(whole: Case) -> Float[Tensor, "n d c *s"] | None:
     logits = whole.probe.logits(whole.x)
     pool = whole.x if whole.pool is None else whole.probe.check(whole.pool, what="donors")
     others = logits if whole.pool is None else whole.probe.logits(pool)
-    places = donors_of(whole.goal, logits, others, whole.seeds("donors"))
+    # Only a sample that is itself predicted otherwise could be its own donor.
+    otherwise = (logits.argmax(1) != whole.goal.classes).nonzero()[:, 0]
+    places = donors_of(whole.goal, logits, others, whole.seeds("donors"), itself=_places(whole, otherwise))
     return taken(pool, places) if bool((places >= 0).any()) else None
+
+
+def _places(whole: Case, rows: Int[Tensor, " m"]) -> Int[Tensor, " n"]:
+    """The places of these inputs in the pool, -1 for none and for others; of all inputs where they are the pool."""
+    if whole.pool is None:
+        return torch.arange(len(whole.x))
+    pool, places = whole.pool.flatten(1), torch.full((len(whole.x),), -1)
+    for row in rows.tolist():
+        equal = (pool == whole.x[row].flatten().to(pool)).all(1).nonzero()[:, 0]
+        places[row] = int(equal[0]) if len(equal) else -1
+    return places

@@ -154,7 +154,12 @@ def worths(
 
 
 def donors_of(
-    goal: Goal, logits: Float[Tensor, "n k"], pool: Float[Tensor, "p k"], seeds: Int[Tensor, " n"]
+    goal: Goal,
+    logits: Float[Tensor, "n k"],
+    pool: Float[Tensor, "p k"],
+    seeds: Int[Tensor, " n"],
+    *,
+    itself: Int[Tensor, " n"] | None = None,
 ) -> Int[Tensor, "n d"]:
     """The places in a pool of each sample's donors: two that are predicted otherwise, drawn by the sample's seed.
 
@@ -164,19 +169,22 @@ def donors_of(
 
     Args:
         logits: of the samples. pool: of all that may be donors.
+        itself: the place of each sample in the pool, -1 for none; it is no donor of its own where it is predicted
+            otherwise than what is explained. None where no sample is in the pool.
     """
     explained, logits, pool = goal.classes.cpu(), logits.cpu(), pool.cpu()
     places = torch.full((len(logits), DONORS), -1, dtype=torch.int64)
     drawn = draws.uniform(seeds.cpu(), (DONORS,))
+    own = torch.full((len(logits),), -1) if itself is None else itself.cpu()
     for k in explained.unique().tolist():
         rows = (explained == k).nonzero()[:, 0]
         if goal.task == "classes":
-            _draw(places, rows, pool.argmax(1) != k, drawn)
+            _draw(places, rows, pool.argmax(1) != k, drawn, own)
             continue
         border = pool[:, k].double().quantile(0.5) if goal.task == "regression" else 0.0
         high, present = pool[:, k] >= border, logits[rows, k] >= border
-        _draw(places, rows[present], ~high, drawn)
-        _draw(places, rows[~present], high, drawn)
+        _draw(places, rows[present], ~high, drawn, own)
+        _draw(places, rows[~present], high, drawn, own)
     return places
 
 
@@ -190,14 +198,24 @@ def taken(pool: Tensor | Lazy, places: Int[Tensor, "n d"]) -> Float[Tensor, "n d
 
 
 def _draw(
-    places: Int[Tensor, "n d"], rows: Int[Tensor, " m"], allowed: Bool[Tensor, " p"], drawn: Float[Tensor, "n d"]
+    places: Int[Tensor, "n d"],
+    rows: Int[Tensor, " m"],
+    allowed: Bool[Tensor, " p"],
+    drawn: Float[Tensor, "n d"],
+    own: Int[Tensor, " n"],
 ) -> None:
-    """Fills in the donors of some rows: two different ones where there are so many."""
+    """Fills in the donors of some rows: two different ones where there are so many, and never the row itself."""
     others = allowed.nonzero()[:, 0]
-    if len(others) and len(rows):
-        first = (drawn[rows, 0] * len(others)).long()
-        step = 1 + (drawn[rows, 1] * (len(others) - 1)).long()
-        places[rows] = torch.stack([others[first], others[(first + step) % len(others)]], dim=1)
+    if not len(others):
+        return
+    at = torch.searchsorted(others, own[rows])
+    among = (own[rows] >= 0) & (others[at.clamp(max=len(others) - 1)] == own[rows])
+    count = len(others) - among.long()
+    rows, at, among, count = rows[count > 0], at[count > 0], among[count > 0], count[count > 0]
+    first = (drawn[rows, 0] * count).long()
+    second = (first + 1 + (drawn[rows, 1] * (count - 1)).long()) % count
+    pair = torch.stack([first, second], dim=1)
+    places[rows] = others[pair + (among[:, None] & (pair >= at[:, None])).long()]
 
 
 def _starts(length: int, width: int, apart: float) -> list[float]:

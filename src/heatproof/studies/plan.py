@@ -124,7 +124,8 @@ class Plan:
     def donors(self, logits: Tensor) -> Tensor:
         """The places of the donors of every sample (N, D), given the class scores of all of them."""
         rows = torch.arange(len(logits))
-        return donors_of(self.goal(rows, logits), logits, logits, draws.seeds(self.seed, "donors", rows))
+        seeds = draws.seeds(self.seed, "donors", rows)
+        return donors_of(self.goal(rows, logits), logits, logits, seeds, itself=rows)
 
     def witness(self) -> Witness:
         """What else must be as it was for a study in a folder to be this one."""
