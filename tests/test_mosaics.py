@@ -1,4 +1,4 @@
-"""Mosaics: where the piece lies, which donors are drawn, exact values, and what has no value."""
+"""Mosaics: where the piece lies, exact values, and what has no value."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import heatproof as hp
-from heatproof.errors import InputError, NotApplicable, UsageError
-from heatproof.metrics import Case, case, mosaics, score, with_pool
-from heatproof.metrics.mosaics import corners, donors_of, margins, mosaics_of
-from heatproof.probe import Contrast, Goal, Probe
+from heatproof.errors import NotApplicable, UsageError
+from heatproof.metrics import Case, case, measure, mosaics, score, with_donors
+from heatproof.metrics.mosaics import corners, mosaics_of
+from heatproof.probe import Contrast, Probe
 from heatproof.records import Samples
+from heatproof.registry import Spec
 
 from .small_study import study
 
@@ -57,8 +58,8 @@ def run(rank: int, map: Callable[[Tensor], Tensor], spec: str = NAME, **more: An
 
 def whole(rank: int, model: nn.Module | None = None, **more: Any) -> Case:
     x, of = halves(rank)
-    made_of = case(Probe(model or Sums(), outputs="logits"), x, torch.zeros(len(x), *SIZES[rank]), **more)
-    return with_pool(made_of, torch.cat([x, of]))
+    bare = case(Probe(model or Sums(), outputs="logits"), x, torch.zeros(len(x), *SIZES[rank]), **more)
+    return with_donors(bare, of[:, None])
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -114,42 +115,25 @@ class TestPieces:
 
 
 class TestDonors:
-    @pytest.mark.parametrize("rank", [1, 2, 3])
-    def test_are_other_samples_predicted_otherwise(self, rank: int) -> None:
-        donors, logits = donors_of(whole(rank))
-        assert (donors >= 8).all()
-        assert (logits.argmax(1) == 1).all()
+    def test_without_one_it_does_not_apply(self) -> None:
+        with pytest.raises(NotApplicable, match="predicted otherwise, and there are none"):
+            run(1, lambda x: x[:, 0], fill=halves(1)[0])
 
-    def test_the_sample_itself_is_none(self) -> None:
-        x, _ = halves(1)
-        lone = with_pool(case(Probe(Sums()), x[:1], x[:1, 0], target=1), x)
-        places = {int(donors_of(with_pool(lone, torch.cat([x[:1], x[k : k + 1]])))[0]) for k in range(1, 8)}
-        assert places == {1}
-        assert int(donors_of(with_pool(lone, x[:1]))[0]) == -1
-
-    def test_do_not_depend_on_the_batch(self) -> None:
-        together, pool = whole(2), torch.cat(halves(2))
-        donors, _ = donors_of(together)
-        for k in (0, 3, 7):
-            single = case(together.probe, together.x[k : k + 1], together.map[k : k + 1], index=torch.tensor([k]))
-            assert int(donors_of(with_pool(single, pool))[0]) == int(donors[k])
-
-    def test_only_those_asked_for_are_classified(self) -> None:
-        probe = Probe(Sums())
+    def test_a_sample_without_one_has_no_value(self) -> None:
         x, of = halves(1)
-        alone = with_pool(case(probe, x[:1], x[:1, 0]), of.repeat(30, 1, 1))
-        assert alone.shared("logits", lambda: probe.logits(alone.x)) is not None
-        before = probe.passes["forward"]
-        donors_of(alone)
-        assert probe.passes["forward"] - before == 1
+        donors = of[:, None].clone()
+        donors[2] = torch.nan
+        some = with_donors(case(Probe(Sums()), x, x[:, 0], explain=explained(lambda x: (x[:, 0] > 0).float())), donors)
+        values = measure(some, Spec(NAME))
+        assert values[2].isnan()
+        assert (values[[0, 1, 3, 4, 5, 6, 7]] == 1).all()
 
-    def test_without_one_there_is_no_value(self) -> None:
-        values = run(1, lambda x: x[:, 0], fill=halves(1)[0])
-        assert values.isnan().all()
-
-    def test_of_another_shape_are_refused(self) -> None:
-        with pytest.raises(InputError, match="donors: got shape"):
-            run(1, lambda x: x[:, 0], fill=torch.rand(4, 2, 7))
+    def test_a_mosaic_is_the_sample_in_the_piece_and_its_first_donor_elsewhere(self) -> None:
+        x, of = halves(2)
+        pair = torch.stack([of, of.flip(0)], dim=1)
+        made = mosaics_of(with_donors(case(Probe(Sums()), x, x[:, 0]), pair), 0.01)
+        assert made.rows.tolist() == list(range(8))
+        torch.testing.assert_close(made.x, torch.where(made.piece[:, None], x, of))
 
 
 class TestEvidence:
@@ -175,13 +159,6 @@ class TestEvidence:
         values = score(Sums(), of, of[:, 0], NAME, target=0, explain=explained(lambda x: x[:, 0]), fill=of / 2)
         assert values.isnan().all()
 
-    def test_margins(self) -> None:
-        z = torch.tensor([[1.0, 4.0, 2.0], [3.0, 0.0, -1.0]])
-        classes = torch.tensor([1, 2])
-        assert margins(Goal(classes), z).tolist() == [2.0, -4.0]
-        assert margins(Goal(classes, task="labels"), z).tolist() == [4.0, -1.0]
-        assert margins(Goal(classes, against=torch.tensor([0, 1])), z).tolist() == [3.0, -1.0]
-
 
 class TestBadInput:
     @pytest.mark.parametrize("rise", ["0", "-1"])
@@ -191,7 +168,7 @@ class TestBadInput:
 
     def test_without_donors_or_method(self) -> None:
         x, of = halves(1)
-        with pytest.raises(NotApplicable, match="draws from other samples"):
+        with pytest.raises(NotApplicable, match="predicted otherwise"):
             score(Sums(), x, x[:, 0], NAME, explain=explained(lambda x: x[:, 0]))
         with pytest.raises(NotApplicable, match="explains other inputs"):
             score(Sums(), x, x[:, 0], NAME, fill=of)

@@ -116,7 +116,7 @@ def test_metrics(rank: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     map = hp.explain(Probe(copy.deepcopy(model), layer="last"), x, "grad-cam")
     mask = torch.zeros(len(x), *x.shape[2:], dtype=torch.bool)
     mask[:, 3:6] = True
-    more = {"fill": torch.cat([x, 3 - 2 * x])} if "donors" in metrics[name].needs else {}
+    more = {"fill": torch.cat([x, 3 - 2 * x])} if "evidence" in metrics[name].needs else {}
     with observed(monkeypatch) as rows:
         try:
             hp.score(

@@ -41,14 +41,17 @@ class Question:
     goal: Goal
 
 
-def question_of(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal, seed: int) -> Question:
+def question_of(
+    probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal, logits: Float[Tensor, "n k"], seed: int
+) -> Question:
     """The one explanation more that each method gives: of the most probable other class, or of a randomised copy.
+
+    ``logits`` are those of the inputs.
 
     Raises: NotApplicable where the model cannot be copied.
     """
-    count = probe.outputs_for(x).classes
-    if goal.function is None and goal.mix is None and goal.task != "regression" and count > 2:
-        return Question(OTHER_CLASS, probe, runner_up(goal, probe.logits(x)))
+    if goal.function is None and goal.mix is None and goal.task != "regression" and logits.shape[1] > 2:
+        return Question(OTHER_CLASS, probe, runner_up(goal, logits))
     (copy,) = randomised(as_read(probe, x), seed=seed, order="cascading", stages=1)
     return Question(RANDOM_WEIGHTS, copy, goal)
 

@@ -45,8 +45,8 @@ class Job:
 
     Attributes:
         rows: the places of its samples. logits: their class scores. fills: those to judge with.
-        donors: the places of their donors, -1 for none; None where no sample of the study
-            has any. gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
+        donors: the places of their donors, -1 for none; None where no sample of the study has any.
+        gallery: the places of the samples in the gallery. maps: a folder where maps are kept, or None.
     """
 
     rows: Int[Tensor, " n"]
@@ -88,7 +88,7 @@ def chunks_of(plan: Plan, job: Job, advance: Advance = lambda *_: None) -> dict[
                 chunk.evidence.update(arrays)
         _judge(plan, case, explained.maps, chunks, clocks, partial(advance, JUDGING))
         if plan.self_checks:
-            _control(plan, case, explained.maps, chunks, first)
+            _control(plan, job, case, explained.maps, chunks, first)
     shown = [k for k, row in enumerate(job.rows.tolist()) if row in set(job.gallery)]
     for fill, chunk in chunks.items():
         chunk.maps.update({method: map[shown].float().numpy() for method, map in explained.maps.items()})
@@ -175,13 +175,13 @@ def _score(chunk: Chunk, case: judging.Case, method: Spec, metric: Spec, equal: 
 
 
 def _weighed(plan: Plan, job: Job, case: judging.Case, clock: Clock, advance: Callable[[int], None]) -> judging.Case:
-    """The case with its donors, and with what windows of its inputs are worth where a metric reads that."""
-    if not any("evidence" in judging.metrics[metric.name].needs for metric in plan.metrics):
-        return case
-    if job.donors is None:
+    """The case with its donors where a metric needs them, and where one answers a question with the windows' worths."""
+    if job.donors is None or not any("evidence" in judging.metrics[metric.name].needs for metric in plan.metrics):
         return case
     donors = taken(plan.samples.x, job.donors)
     case = judging.with_donors(case, donors)
+    if not plan.questions:
+        return case
     clock.start()
     weights = worths(plan.probe, case.x, case.goal, donors, case.seeds("windows"), advance)
     clock.lap("metrics", [EVIDENCE])
@@ -199,7 +199,12 @@ def evidence_arrays(worths: Worths, donors: Int[Tensor, "n d"]) -> dict[str, np.
 
 
 def _control(
-    plan: Plan, base: judging.Case, maps: Mapping[Spec, Tensor], chunks: Mapping[Spec, Chunk], clock: Clock
+    plan: Plan,
+    job: Job,
+    base: judging.Case,
+    maps: Mapping[Spec, Tensor],
+    chunks: Mapping[Spec, Chunk],
+    clock: Clock,
 ) -> None:
     """Adds the scores of each method's own controls, which are the same with every fill."""
     methods = [method for method in plan.methods if method in maps]
@@ -208,7 +213,7 @@ def _control(
     clock.start()
     others, control = dict[Spec, Tensor](), ""
     try:
-        question = question_of(plan.probe, base.x, base.goal, plan.seed)
+        question = question_of(plan.probe, base.x, base.goal, job.logits, plan.seed)
         control = question.control
         others = other_maps(question, base.x, methods, base.index, plan.seed)
     except NotApplicable as error:
