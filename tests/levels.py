@@ -25,7 +25,7 @@ def built(levels: dict[str, float | dict[str, float]], *, noise: float = 0.3, se
             centre = level.get(metric, level.get("*", 0.0)) if isinstance(level, dict) else level
             scores[name.strip("*"), metric] = base + centre + rng.normal(size=n) * noise
     facts = {k: {"better": "higher", "family": f, "range": [None, None], "summary": ""} for k, f in families.items()}
-    methods = {name.strip("*"): {"chance": name == "*random"} for name in levels}
+    methods = {name.strip("*"): {} for name in levels}
     zero = np.zeros(n, dtype=np.int64)
     return Results(
         scores,

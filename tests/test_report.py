@@ -112,7 +112,7 @@ def study(
                 for m, (b, f, p) in FACTS.items()
             },
             "method_facts": {
-                m: {"summary": f"How {m} works.", "description": PLAIN.get(m, ""), "chance": m == "random"}
+                m: {"summary": f"How {m} works.", "description": PLAIN.get(m, "")}
                 for m in everyone
             },
         },

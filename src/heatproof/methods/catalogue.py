@@ -29,9 +29,8 @@ class MethodEntry(Entry):
     Attributes:
         family: ``cam`` for functions of a layer, else ``method``. range: least and largest value of a map, None where
             there is none. needs: ``layer`` with positions, ``gradient``, global ``attention``.
-        control: a map that ignores the model, which a method has to beat; never ranked. description: what it shows, as
-            words in a sentence. by_default: whether every study runs it. chance: its maps are drawn at random; metrics
-            are checked against it.
+        control: a reference map that ignores the model, shown beside the methods; never ranked. description: what it
+            shows, as words in a sentence. by_default: whether every study runs it.
         seeded: it draws random numbers.
         compares: it compares scores of changed inputs or layers, and takes the option ``score``. scaled: its map, with
             the default score, depends on the scale of the logits, so that a temperature changes what it marks.
@@ -44,7 +43,6 @@ class MethodEntry(Entry):
     control: bool = False
     description: str = ""
     by_default: bool = False
-    chance: bool = False
     seeded: bool = False
     compares: bool = False
     scaled: bool = False
@@ -107,7 +105,6 @@ def control(
     *,
     description: str,
     by_default: bool = False,
-    chance: bool = False,
     paper: str = "",
     range: Range = (None, None),
     limits: dict[str, float] | None = None,
@@ -116,7 +113,6 @@ def control(
 
     Args:
         description: what it shows, as in "no better than random noise". by_default: whether every study runs it.
-        chance: its maps are drawn at random; metrics are checked against it.
     """
     if not description:
         raise UsageError(f"control {name!r} has no description; say what it shows in a few words, as 'random noise'")
@@ -124,7 +120,7 @@ def control(
     def register(function: Function) -> Function:
         entry = MethodEntry(
             name, function, paper=paper, range=range, limits=limits or {}, control=True, description=description,
-            by_default=by_default, chance=chance, seeded=_seeded(function),
+            by_default=by_default, seeded=_seeded(function),
         )  # fmt: skip
         methods.add(entry)
         return function

@@ -1,4 +1,4 @@
-"""Maps that ignore the model: a method has to score significantly better. Run in every study, never ranked."""
+"""Reference maps that ignore the model, scored in every study beside the methods; never ranked, and they bar nobody."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from heatproof.methods.catalogue import control
 from heatproof.probe import Probe
 
 
-@control("random", description="random noise", by_default=True, chance=True, range=(0, 1))
+@control("random", description="random noise", by_default=True, range=(0, 1))
 def random(probe: Probe, x: Float[Tensor, "n c *s"], _: object, *, seeds: Int[Tensor, " n"]) -> Float[Tensor, "n *s"]:
     """Uniform noise in (0, 1), drawn anew for each sample.
 

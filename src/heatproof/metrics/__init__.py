@@ -9,7 +9,7 @@ from heatproof.metrics import mosaics as _mosaics
 from heatproof.metrics import randomisation as _randomisation
 from heatproof.metrics import robustness as _robustness
 from heatproof.metrics import windows as _windows
-from heatproof.metrics.cases import Case, Curve, case, check_map, moved, take, with_donors, with_pool
+from heatproof.metrics.cases import Case, Curve, case, check_map, take, with_donors, with_pool
 from heatproof.metrics.catalogue import (
     Axes,
     MetricEntry,
@@ -38,7 +38,6 @@ __all__ = [
     "measure",
     "metric",
     "metrics",
-    "moved",
     "names",
     "needs_donors",
     "parse",

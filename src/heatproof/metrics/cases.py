@@ -250,11 +250,6 @@ def with_pool(case: Case, pool: Tensor | None) -> Case:
     return replace(case, pool=pool)
 
 
-def moved(case: Case, x: Float[Tensor, "n c *s"]) -> Case:
-    """The case of other inputs in place of its own, for the same goal, with nothing computed yet."""
-    return replace(case, x=x, curves={}, _own={}, _shared={})
-
-
 def check_map(map: Tensor, size: tuple[int, ...]) -> Tensor:
     """The maps as a tensor of the given size (N, *S), finite.
 

@@ -156,7 +156,7 @@ def metric_table(
     """Mean scores (methods, metrics) as a heat table, a row a metric; blue beats the best control, orange does not.
 
     Without controls the metric's median takes their place. ``strong`` (methods, metrics) sets numbers in bold: those
-    that are significantly better than every control, say.
+    that are significantly better than every reference map, say.
 
     Raises: InputError where the parts do not fit.
     """

@@ -85,17 +85,6 @@ class Ranking:
         """The methods in the first place: those that no other is significantly better than."""
         return tuple(row.method for row in self.rows if row.place == 1)
 
-    @property
-    def by_rank(self) -> tuple[Standing, ...]:
-        """The methods by their mean rank alone, the leader first."""
-        return tuple(sorted(self.rows, key=lambda row: (not row.rank.n, row.rank.mean, row.place)))
-
-    @property
-    def not_better_than(self) -> dict[str, tuple[str, ...]]:
-        """For each method the controls that it is not significantly better than."""
-        names = [row.method for row in self.controls]
-        return {row.method: tuple(c for c in names if c not in row.beats) for row in self.rows}
-
 
 def family_ranks(
     tables: Mapping[str, Float[np.ndarray, "n m"]], better: Mapping[str, Direction], family: Mapping[str, str]

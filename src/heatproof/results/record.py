@@ -173,12 +173,6 @@ class Results:
         limit = self.fact(metric, "unchanged_above")
         return None if limit is None else float(limit)
 
-    @property
-    def random_control(self) -> str | None:
-        """The control whose maps are drawn at random; None without one."""
-        facts = self.about.get("method_facts", {})
-        return next((name for name in self.controls if facts.get(name, {}).get("chance")), None)
-
     def rows(self, stratum: Stratum = "all") -> Bool[np.ndarray, " n"]:
         """Which samples are in the stratum: all, or those classified correctly or incorrectly.
 
