@@ -622,16 +622,17 @@ def window_correlation(one: One) -> float:
 
 @oracle("window-localisation")
 def window_localisation(one: One) -> float:
-    rows, values = worths_of(one), []
+    rows, pointing = worths_of(one), []
     for scale in sorted({scale for scale, _, _ in rows}):
         _, flat, _ = max((row for row in rows if row[0] == scale), key=lambda row: row[2])
         area = len(flat) / one.p
-        positive = np.maximum(one.flat, 0)
-        pointing = float(one.order[0] in flat)
-        mass = positive[flat].sum() / positive.sum()
-        rank = len({*one.order[: len(flat)]} & {*flat}) / len(flat)
-        values += [(v - area) / (1 - area) for v in (pointing, mass, rank)]
-    return sum(values) / len(values)
+        pointing.append((float(one.order[0] in flat) - area) / (1 - area))
+    over = [[worth for scale, flat, worth in rows if scale == 0 and at in flat] for at in range(one.p)]
+    worth = np.array([sum(values) / len(values) for values in over])
+    worth -= worth.mean()
+    reached = (np.maximum(one.flat, 0) * worth).sum() / np.maximum(one.flat, 0).sum()
+    most = (np.maximum(worth, 0) * worth).sum() / np.maximum(worth, 0).sum()
+    return (sum(pointing) / len(pointing) + min(1.0, max(-1.0, reached / most))) / 2
 
 
 def test_every_metric_has_an_oracle() -> None:

@@ -14,7 +14,7 @@ import heatproof as hp
 from heatproof.errors import NotApplicable
 from heatproof.metrics import case, metrics, with_donors
 from heatproof.probe import Goal, Probe
-from heatproof.probe.worth import DONORS, Windows, donors_of, taken, worths
+from heatproof.probe.worth import DONORS, Windows, Worths, donors_of, taken, worths
 
 SIZES = [(40,), (3,), (12, 17), (5, 50), (7, 8, 9)]
 EVIDENCE = ("window-correlation", "window-localisation")
@@ -186,21 +186,61 @@ def test_the_exact_map_of_a_linear_model_correlates_best_and_uniform_maps_are_at
         assert metric(whole.of(torch.full_like(exact, 0.3))).tolist() == [0.0] * 4
 
 
-def test_a_map_of_the_best_windows_is_localised_perfectly() -> None:
-    model, x, donors = pair((40,))
-    whole = with_donors(case(Probe(model), x, torch.zeros(4, 40), target=0), donors)
-    evidence = whole.evidence
-    # One size of windows alone, so that the map of its best window leaves nothing out.
-    last = evidence.windows.scale == 2
-    kept = replace(
-        evidence.windows,
-        starts=evidence.windows.starts[:, last],
-        widths=evidence.windows.widths[last],
-        scale=evidence.windows.scale[last],
-    )
-    one = replace(whole, worths=replace(evidence, windows=kept, values=evidence.values[:, :, last]))
-    best = kept.inside(torch.arange(4), one.evidence.mean.argmax(1)).float()
-    assert metrics["window-localisation"].function(one.of(best)).tolist() == pytest.approx([1.0] * 4)
+@pytest.mark.parametrize("size", SIZES)
+def test_spread_values_are_the_means_over_the_windows_of_a_position(size: tuple[int, ...]) -> None:
+    windows = Windows.over(size, torch.arange(2))
+    values = torch.randn(2, len(windows), dtype=torch.float64)
+    spread = windows.spread(values)
+    inside = torch.stack([windows.inside(torch.arange(2), torch.full((2,), k)) for k in range(len(windows))], dim=1)
+    expected = torch.einsum("nk,nk...->n...", values, inside.double()) / inside.double().sum(1)
+    torch.testing.assert_close(spread, expected, rtol=1e-9, atol=1e-9)
+    few = windows.only(windows.scale == 0)
+    assert few.spread(torch.zeros(2, len(few))).isnan().equal(~inside[:, windows.scale == 0].any(1))
+
+
+def located(worth: Tensor, map: Tensor) -> float:
+    """How a map is localised in evidence that is the sum of a worth a position in every window, and none with it."""
+    windows = Windows.over(tuple(worth.shape), torch.arange(1))
+    values = (windows.means(worth[None]) * windows.widths.prod(1))[:, None].expand(-1, DONORS, -1)
+    x = torch.zeros(1, 1, *worth.shape)
+    one = case(Probe(Linear(tuple(worth.shape))), x, map[None], target=0)
+    evidence = Worths(windows, values, torch.ones(1, DONORS))
+    return float(metrics["window-localisation"].function(replace(one, worths=evidence)))
+
+
+@pytest.mark.parametrize("size", [(60,), (28, 28), (14, 14, 14)])
+def test_only_a_map_of_all_parts_that_count_and_of_nothing_else_is_localised_well(size: tuple[int, ...]) -> None:
+    rank = len(size)
+    worth, one, other = torch.zeros(size), torch.zeros(size), torch.zeros(size)
+    one[(slice(size[0] // 10, size[0] // 5),) * rank] = 1.0
+    other[(slice(-size[0] // 5, -size[0] // 10),) * rank] = 1.0
+    worth = one + 0.8 * other
+    both, first, second = located(worth, worth), located(worth, one), located(worth, other)
+    assert both > 0.75
+    assert first > 0.75
+    assert second > 0.2  # the relevance counts, though the part that counts most is elsewhere
+    spread_out = located(worth, worth + 0.3)
+    assert 0 < spread_out < both - 0.2
+    middle = torch.zeros(size)
+    middle[(slice(2 * size[0] // 5, 3 * size[0] // 5),) * rank] = 1.0
+    assert located(worth, middle) < 0
+    assert located(worth, -worth) < 0
+    assert located(worth, torch.full(size, 0.3)) == 0.0
+
+
+def test_a_map_without_order_is_at_chance_on_average() -> None:
+    worth = torch.zeros(28, 28)
+    worth[3:10, 15:22] = 1.0
+    draw = torch.Generator().manual_seed(0)
+    values = torch.tensor([located(worth, torch.rand(28, 28, generator=draw)) for _ in range(400)])
+    assert abs(float(values.mean())) < 3.5 * float(values.std()) / 20
+
+
+def test_evidence_that_is_the_same_everywhere_says_nothing_of_where() -> None:
+    windows = Windows.over((40,), torch.arange(1))
+    one = case(Probe(Linear((40,))), torch.zeros(1, 1, 40), torch.rand(1, 40), target=0)
+    evidence = Worths(windows, torch.full((1, DONORS, len(windows)), 0.5, dtype=torch.float64), torch.ones(1, DONORS))
+    assert metrics["window-localisation"].function(replace(one, worths=evidence)).isnan().all()
 
 
 @pytest.mark.parametrize("scale", [30.0, 1 / 3])

@@ -26,7 +26,7 @@ from benchmarks.bed.properties import MEASURED, SIZES, grounds
 from benchmarks.bed.tasks import TASKS, listed, seeds
 from benchmarks.bed.trials import Record, kept, trial
 
-ON = "lead:0,coincidence:2,annulus:1,stain:2,lesion:0"
+ON = "lead:0,coincidence:2,large:1,stain:2,lesion:0"
 
 
 def trials(folder: Path, *, design: bool, names: list[str], count: int, part: tuple[int, int]) -> list[Record]:

@@ -69,7 +69,7 @@ def decoys(scene: Scene) -> Drawn:
     return x + disc(scene.offsets(third), 5.5) * scene.noise("speckle"), window
 
 
-@task(SIZE, "fine middle coarse", EVERY)
+@task(SIZE, "fine middle coarse", EVERY, design=True)
 def annulus(scene: Scene) -> Drawn:
     """The wavelength of a texture in a ring; a filled disc distracts."""
     offset = scene.offsets(scene.places("place", 1, 10)[:, 0])
@@ -78,7 +78,7 @@ def annulus(scene: Scene) -> Drawn:
     return 0.4 * scene.noise("ground", 1) + 1.6 * window * lines, window
 
 
-@task(SIZE, "plain dotted hatched", EVERY)
+@task(SIZE, "plain dotted hatched", EVERY, design=True)
 def stripe(scene: Scene) -> Drawn:
     """What a long stripe is filled with."""
     place, way = scene.places("place", 1, 9)[:, 0], scene.direction("way")
@@ -92,7 +92,7 @@ def stripe(scene: Scene) -> Drawn:
     return 0.4 * scene.noise("ground", 1) + 1.4 * window * pick(fills, scene.y), window
 
 
-@task(SIZE, "smooth grained lined", EVERY)
+@task(SIZE, "smooth grained lined", EVERY, design=True)
 def irregular(scene: Scene) -> Drawn:
     """The texture of a region of irregular outline on natural noise."""
     offset = scene.offsets(scene.places("place", 1, 8)[:, 0])
@@ -102,7 +102,7 @@ def irregular(scene: Scene) -> Drawn:
     return 0.4 * scene.noise("ground", 1.2) + window * pick(fills, scene.y), window
 
 
-@task(SIZE, "plus cross square", EVERY)
+@task(SIZE, "plus cross square", EVERY, design=True)
 def several(scene: Scene) -> Drawn:
     """Two to four small symbols of one kind; discs distract."""
     *places, other = scene.places("place", 5, 4).unbind(1)
@@ -129,7 +129,7 @@ def conjunction(scene: Scene) -> Drawn:
     return x, sum(footprint(offset, (5, 5)) for offset in offsets)  # type: ignore[return-value]
 
 
-@task(SIZE, "cross-above square-above", "flat transformer residual single", train=2000, epochs=24)
+@task(SIZE, "cross-above square-above", "flat transformer residual single", train=2000, epochs=24, design=True)
 def relation(scene: Scene) -> Drawn:
     """Which of two symbols is above the other."""
     places = scene.places("place", 2, 5)
@@ -144,7 +144,7 @@ def relation(scene: Scene) -> Drawn:
     return x, window
 
 
-@task(SIZE, "round long lobed", EVERY, epochs=18)
+@task(SIZE, "round long lobed", EVERY, epochs=18, design=True)
 def morphology(scene: Scene) -> Drawn:
     """The outline of the largest of several cells of about equal stain."""
     first, *others = scene.places("place", 5, 7).unbind(1)

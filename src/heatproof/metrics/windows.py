@@ -5,12 +5,15 @@ The worths are computed with the model alone, once a sample, and every map of it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from heatproof.metrics.cases import Case
 from heatproof.metrics.catalogue import metric
+from heatproof.probe.worth import Worths
 
 FEWEST = 3  # windows of a size below which their worths say nothing
 
@@ -42,43 +45,61 @@ def window_correlation(case: Case) -> Tensor:
 @metric("window-localisation", better="higher", family="evidence", needs=("evidence",), range=(None, 1),
         unit="above chance", question="where")  # fmt: skip
 def window_localisation(case: Case) -> Tensor:
-    """How far the relevance lies in the window that is worth the most; 0 is chance, 1 is perfect.
+    """How far the relevance lies where windows of the input are worth the most; 0 is chance, 1 is perfect.
 
-    For each of three sizes of windows, of the one with the greatest worth (see window-correlation): whether the most
-    relevant position lies in it, the share of the positive relevance in it, and the share of it that as many of the
-    most relevant positions cover. Each v is read as (v - a) / (1 - a), a being the window's share of the positions; the
-    mean of all nine. A constant map has 0. NaN where no sample is predicted otherwise.
+    The mean of two parts (worth: see window-correlation). Pointing: whether the most relevant position lies in the
+    window of greatest worth, as (v - a) / (1 - a) with the window's share a of the positions; mean over the three
+    sizes. Relevance: the worth at a position is the mean of the smallest windows over it, less its mean over the input;
+    of it the mean weighted by the positive relevance, as a share of what its own positive part as a map would reach,
+    within -1 and 1. A constant map has 0. NaN where all windows are worth the same, or no sample is predicted
+    otherwise.
     Cost: none beside that of window-correlation.
-    Tells: whether the map points to the part of the input that decides.
-    Cannot: whether relevance elsewhere is right too, where evidence lies in several places.
-    Mind: where evidence is spread over the input, no single window decides, and all methods are near 0.
+    Tells: whether the map points to the parts of the input that decide, and leaves out the others.
+    Cannot: anything finer than its smallest window, a tenth of a signal and a quarter of an image's side.
+    Mind: where evidence is spread over the input, no part decides, and all methods are near 0.
     """
-    evidence, device = case.evidence, case.map.device
-    map, ranks = case.map.flatten(1).double(), case.ranks.flatten(1)
-    rows, parts = torch.arange(len(map)), list[Tensor]()
-    for members in _scales(evidence.windows.scale):
-        worth = evidence.mean[:, members]
-        best = members.nonzero()[:, 0][worth.nan_to_num(-torch.inf).argmax(1)]
-        inside = evidence.windows.inside(rows, best).flatten(1).to(device)
-        value = _above_chance(map, ranks, inside)
-        parts.append(torch.where(torch.isfinite(worth).all(1).to(device), value, torch.nan))
-    return torch.stack(parts).mean(0)
-
-
-def _above_chance(
-    map: Float[Tensor, "n p"], ranks: Float[Tensor, "n p"] | Tensor, inside: Bool[Tensor, "n p"]
-) -> Float[Tensor, " n"]:
-    """Pointing, mass and rank share in the box, each above what a map without order reaches; 0 of a constant map."""
-    area, size = inside.double().mean(1), inside.sum(1)
-    top = map == map.amax(1, keepdim=True)
-    pointing = (top & inside).sum(1) / top.sum(1)
+    places, map = case.shared("places", lambda: _places(case.evidence)), case.map.flatten(1).double().cpu()
+    top = (map == map.amax(1, keepdim=True)).double()
+    within = torch.stack([(top * box).sum(1) for box in places.boxes]) / top.sum(1)
+    pointing = ((within - places.area) / (1 - places.area).clamp_min(1e-9)).mean(0)
     mass = map.clamp_min(0)
-    whole = mass.sum(1)
-    share = torch.where(whole > 0, (mass * inside).sum(1) / whole.clamp_min(torch.finfo(mass.dtype).tiny), area)
-    covered = ((ranks < size[:, None]) & inside).sum(1) / size
-    value = torch.stack([(v - area) / (1 - area).clamp_min(1e-9) for v in (pointing, share, covered)]).mean(0)
-    ordered = (map.amax(1) > map.amin(1)) & (area < 1)
-    return torch.where(ordered, value, 0.0)
+    whole = mass.sum(1).clamp_min(torch.finfo(torch.float64).tiny)
+    shares = ((mass * places.worth).sum(1) / whole / places.most).clamp(-1, 1)
+    value = torch.where(map.amax(1) > map.amin(1), (pointing + shares) / 2, 0.0)
+    return torch.where(torch.isfinite(places.most), value, torch.nan).to(case.map.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the evidence of N samples is, over P positions.
+
+    Attributes:
+        boxes: the window of greatest worth of each size (3, N, P). area: their shares of the positions (3, N).
+        worth: at each position, by the smallest windows, less its mean (N, P).
+        most: the mean of the worth weighted by its own positive part (N,); NaN where it is the same everywhere.
+    """
+
+    boxes: Bool[Tensor, "r n p"]
+    area: Float[Tensor, "r n"]
+    worth: Float[Tensor, "n p"]
+    most: Float[Tensor, " n"]
+
+
+def _places(evidence: Worths) -> Places:
+    windows, mean = evidence.windows, evidence.mean
+    rows, boxes = torch.arange(len(mean)), list[Tensor]()
+    for members in _scales(windows.scale):
+        best = members.nonzero()[:, 0][mean[:, members].nan_to_num(-torch.inf).argmax(1)]
+        boxes.append(windows.inside(rows, best).flatten(1))
+    smallest = windows.scale == windows.scale.min()
+    worth = windows.only(smallest).spread(mean[:, smallest]).flatten(1)
+    level = worth.mean(1, keepdim=True)
+    even = worth.amax(1) - worth.amin(1) <= 1e-9 * worth.abs().amax(1)
+    worth = worth - level
+    positive = worth.clamp_min(0)
+    most = positive.square().sum(1) / positive.sum(1)
+    box = torch.stack(boxes)
+    return Places(box, box.double().mean(2), worth, torch.where(even, torch.nan, most))
 
 
 def _correlation(a: Float[Tensor, "n k"], b: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:

@@ -7,7 +7,7 @@ the margin gains by it is the worth of the window: it is sufficient and necessar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -66,6 +66,10 @@ class Windows:
         """The windows of some of the samples."""
         return replace(self, starts=self.starts[rows.to(self.starts.device)])
 
+    def only(self, members: Bool[Tensor, " k"]) -> Windows:
+        """Some of the windows, of all samples."""
+        return Windows(self.starts[:, members], self.widths[members], self.scale[members], self.size)
+
     def inside(self, samples: Int[Tensor, " m"], which: Int[Tensor, " m"]) -> Bool[Tensor, "m *s"]:
         """The positions in one window a row: that of the number ``which`` of the sample."""
         first, width = self.starts[samples.cpu(), which.cpu()], self.widths[which.cpu()]
@@ -81,13 +85,32 @@ class Windows:
         sums = map.double().cpu()
         for axis in range(1, sums.ndim):
             sums = torch.cat([torch.zeros_like(sums.narrow(axis, 0, 1)), sums.cumsum(axis)], dim=axis)
-        flat, strides = sums.flatten(1), [math.prod(n + 1 for n in self.size[a + 1 :]) for a in range(len(self.size))]
+        flat = sums.flatten(1)
         total = torch.zeros(self.starts.shape[:2], dtype=torch.float64)
-        for corner in product((0, 1), repeat=len(self.size)):
-            at = self.starts + self.widths * torch.tensor(corner)
-            place = (at * torch.tensor(strides)).sum(2)
-            total += (-1) ** (len(corner) - sum(corner)) * flat.gather(1, place)
+        for sign, place in self._corners():
+            total += sign * flat.gather(1, place)
         return total / self.widths.prod(1)
+
+    def spread(self, values: Float[Tensor, "n k"]) -> Float[Tensor, "n *s"]:
+        """At each position the mean of the values of the windows that it lies in, float64; NaN where it is in none."""
+        corners = tuple(length + 1 for length in self.size)
+        total = torch.zeros(2, len(values), math.prod(corners), dtype=torch.float64)
+        both = torch.stack([values.double().cpu(), torch.ones(values.shape, dtype=torch.float64)])
+        for sign, place in self._corners():
+            total.scatter_add_(2, place.expand(2, -1, -1), sign * both)
+        grids = total.reshape(2, len(values), *corners)
+        for axis, length in enumerate(self.size, start=2):
+            grids = grids.cumsum(axis).narrow(axis, 0, length)
+        # Sums of whole numbers are exact, so that 0 is 0.
+        return grids[0] / grids[1]
+
+    def _corners(self) -> Iterator[tuple[int, Int[Tensor, "n k"]]]:
+        """The corners of each window among those of all positions, with the signs by which sums become differences."""
+        rank = len(self.size)
+        strides = torch.tensor([math.prod(n + 1 for n in self.size[axis + 1 :]) for axis in range(rank)])
+        for corner in product((0, 1), repeat=rank):
+            at = self.starts + self.widths * torch.tensor(corner)
+            yield (-1) ** (rank - sum(corner)), (at * strides).sum(2)
 
 
 @dataclass(frozen=True, eq=False)
