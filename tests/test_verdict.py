@@ -286,6 +286,21 @@ def test_without_evidence_or_own_controls_no_method_is_named() -> None:
     other = replace(results, about={**results.about, "metrics": plain})
     assert verdict(other).decision.reason == "no-evidence"
     assert "window-localisation" in verdict(other).text
+    undefined = {cell: np.full(N, np.nan) for cell in results.scores}
+    alike = replace(results, scores=undefined)
+    assert verdict(alike).decision.reason == "no-donors"
+    assert "predicted otherwise" in verdict(alike).text
+    differing = replace(alike, predictions=np.arange(N) % 2)
+    assert verdict(differing).decision.reason == "no-evidence"
+
+
+def test_a_method_whose_interval_holds_the_limit_is_not_barred_even_if_its_mean_is_below() -> None:
+    results = built({"weak": 0.5}, lost={"weak": {"moved back": -0.004}}, n=60)
+    check = Judgement(results).method_checks[0]
+    test = next(test for test in check.controls if test.control == "moved back")
+    assert test.ahead.mean < test.least < test.ahead.high
+    assert test.outcome == "open"
+    assert check.standing == "not yet shown"
 
 
 def test_undefined_scores_are_left_out() -> None:

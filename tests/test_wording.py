@@ -37,7 +37,7 @@ EXAMPLES = {
     "eligible-methods": Finding("eligible-methods", "good", ("a",), numbers={"eligible": 1, "methods": 2}),
     "no-question": Finding("no-question", "bad"),
     "no-own-controls": Finding("no-own-controls", "bad"),
-    "evidence-everywhere": Finding("evidence-everywhere", "note", numbers={"concentration": 0.02}),
+    "evidence-everywhere": Finding("evidence-everywhere", "note", numbers={"concentration": 0.02, "least": 0.15}),
     "class-has-few-samples": Finding("class-has-few-samples", "note", ("cat", "dog"), numbers={"least": 10}),
     "class-evidence-unreliable": Finding("class-evidence-unreliable", "note", ("cat",)),
     "metric-ranks-otherwise": Finding("metric-ranks-otherwise", "note", ("b",), "deletion"),

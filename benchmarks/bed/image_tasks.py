@@ -215,3 +215,35 @@ def weave(scene: Scene) -> Drawn:
         scene.offsets(middle), turned(scene, (0.0, math.pi / 4, math.pi / 2)), 4.0, scene.uniform("phase")
     )  # fmt: skip
     return ground + 0.6 * lines, None
+
+
+@task(SIZE, "rightward downward outward", EVERY)
+def shading(scene: Scene) -> Drawn:
+    """Where a region of irregular outline grows brighter; an evenly grey disc distracts."""
+    first, second = scene.places("place", 2, 7).unbind(1)
+    offset = scene.offsets(first)
+    window = blotch(scene, "outline", offset, 6.5)
+    ramps = [offset[:, 1] / 5, offset[:, 0] / 5, offset.square().sum(1).sqrt() / 3 - 1]
+    x = 0.35 * scene.noise("ground", 1) + 0.8 * disc(scene.offsets(second), 4)
+    return x + 1.2 * window * pick(ramps, scene.y), window
+
+
+@task(SIZE, "sharp soft doubled", EVERY)
+def border(scene: Scene) -> Drawn:
+    """How the edge of a disc falls off; a line distracts."""
+    first, second = scene.places("place", 2, 8).unbind(1)
+    offset = scene.offsets(first)
+    window, distance = disc(offset, 8), offset.square().sum(1).sqrt()
+    profiles = [
+        (distance <= 6).double(),
+        (1.4 - distance / 6).clamp(0, 1),
+        ((distance <= 3.5) | ((distance > 5) & (distance <= 6.5))).double(),
+    ]
+    x = 0.35 * scene.noise("ground", 1) + 0.9 * bar(scene.offsets(second), scene.direction("way"), 11, 1.5)
+    return x + 1.3 * window * pick(profiles, scene.y), window
+
+
+@task(SIZE, "rough middle smooth", "pooled flat residual", design=True, everywhere=True)
+def mottle(scene: Scene) -> Drawn:
+    """How coarse the grain of the whole image is."""
+    return pick([scene.noise("grain", exponent) for exponent in (0.4, 0.9, 1.4)], scene.y), None

@@ -161,3 +161,15 @@ def tempo(scene: Scene) -> Drawn:
     t = scene.grid[0] + 20 * scene.uniform("phase")[:, None]
     near = (t.remainder(gap[:, None]) - gap[:, None] / 2).abs()
     return 0.4 * scene.noise("ground", 1) + 1.5 * (1.8 - near).clamp(0, 1), None
+
+
+@task(SIZE, "dip bump step", "pooled flat residual recurrent", epochs=18)
+def notch(scene: Scene) -> Drawn:
+    """A short dip, bump or step on a slow wave of any phase; a long bump distracts."""
+    first, second = scene.places("place", 2, 12).unbind(1)
+    offset = scene.offsets(first)
+    window, t = disc(offset, 5), offset[:, 0] / 5
+    shapes = [-(1 - t.square()), 1 - t.square(), t.sign()]
+    x = 0.25 * scene.noise("ground", 1) + 0.6 * along(scene, 60.0, "phase")
+    x = x + 1.2 * disc(scene.offsets(second), 10) * torch.cos(scene.offsets(second)[:, 0] / 11 * math.pi / 2)
+    return x + 1.6 * window * pick(shapes, scene.y), window

@@ -72,3 +72,21 @@ def core(scene: Scene) -> Drawn:
     lines = wave(offset, scene.direction("way"), values((2.4, 5.0), scene.y), scene.uniform("phase"))
     speckle = disc(scene.offsets(second), 3.4) * scene.noise("speckle")
     return 0.35 * scene.noise("ground", 1) + 1.4 * window * lines + 0.8 * speckle, window
+
+
+@task(SIZE, "first second third", EVERY, train=900, epochs=12)
+def plate(scene: Scene) -> Drawn:
+    """Across which axis a thin round plate lies; a bright tube distracts."""
+    first, second = scene.places("place", 2, 4).unbind(1)
+    offset = scene.offsets(first)
+    plates = [disc(offset, 3.8) * (1.5 - offset[:, axis].abs()).clamp(0, 1) for axis in range(3)]
+    window = pick(plates, scene.y)
+    x = 0.35 * scene.noise("ground", 1) + 0.9 * bar(scene.offsets(second), scene.direction("way"), 8, 1.6)
+    return x + 1.5 * window, window
+
+
+@task(SIZE, "dark bright", "pooled residual flat", design=True, everywhere=True, train=700, epochs=8)
+def level(scene: Scene) -> Drawn:
+    """The brightness of the whole volume."""
+    x = 0.7 * scene.noise("ground", 1)
+    return x + each(values((-0.3, 0.3), scene.y), x), None

@@ -176,7 +176,7 @@ class Basis:
 
     @cached_property
     def concentration(self) -> Estimate | None:
-        """The mean share of the margin that the best window holds beyond its area; None without evidence."""
+        """How much denser the evidence is where it lies than on average, mean over samples; None without evidence."""
         r = self.results
         if r.evidence is None:
             return None

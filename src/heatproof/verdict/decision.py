@@ -27,8 +27,8 @@ from heatproof.verdict.questions import QUESTIONS, Question, scores
 FEWEST = 48  # samples below which no method is named
 Kind = Literal["use", "interchangeable", "by question", "none", "cannot tell yet"]
 Reason = Literal[
-    "", "no-methods", "model-has-not-learnt", "no-evidence", "no-own-controls", "no-eligible-method", "too-few-samples",
-    "not-yet-shown", "not-separated",
+    "", "no-methods", "model-has-not-learnt", "no-evidence", "no-donors", "no-own-controls", "no-eligible-method",
+    "too-few-samples", "not-yet-shown", "not-separated",
 ]  # fmt: skip
 
 
@@ -95,7 +95,8 @@ def decide(
         return without("none", "model-has-not-learnt")
     defined = max(check.overall.n for check in checks)
     if not asked or not defined:
-        return without("cannot tell yet", "no-evidence")
+        alike = bool(asked) and len(np.unique(results.predictions)) < 2
+        return without("cannot tell yet", "no-donors" if alike else "no-evidence")
     if all(not check.controls for check in checks):
         return without("cannot tell yet", "no-own-controls")
     if defined < FEWEST:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 
 from heatproof import stats
+from heatproof.probe.worth import Windows
 from heatproof.records import Estimate
 from heatproof.results.evidence import Evidence
 from heatproof.results.record import Results
 
 FEW = 10  # samples, or samples of a class, below which nothing is concluded of their evidence
-SPREAD = 0.2  # of the margin: what the best window holds beyond its area where evidence is called spread out
+SPREAD = 0.15  # the concentration below which evidence is called spread out
+ROWS = 32  # samples whose evidence is laid out at a time
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class ClassEvidence:
     Attributes:
         name: of the class, or of the label explained. samples: how many there are.
         reliability: the correlation of the windows' worths between the two donors, with interval.
-        concentration: the share of the margin that the best window holds beyond its area, with interval.
+        concentration: how much denser the evidence is where it lies than on average, with interval.
     """
 
     name: str
@@ -46,22 +50,43 @@ def reliability(evidence: Evidence) -> Float[np.ndarray, " n"]:
 
 
 def concentration(evidence: Evidence, size: tuple[int, ...]) -> Float[np.ndarray, " n"]:
-    """For each sample the share of the margin that the best window holds beyond its area, mean over sizes; 0 if even.
+    """How much denser the evidence of each sample is where it lies than on average; 0 if it is even.
 
-    The window is chosen with one donor and read with the other, so that chance does not count for it. Of evidence that
-    adds up, a window with a share a of the positions holds a of the margin between sample and donor.
+    The density at a position is the share of the margin between sample and donor that the smallest windows over it
+    hold, divided by the windows' share a of the positions: 1 where all positions count alike. Its mean is weighted by
+    what another donor's density exceeds its own average by, so that chance does not count; less the plain mean, times
+    the root of a. Densities of unequal but independent places vary as 1 / sqrt(a), in any number of axes.
     """
-    values, rows = [], np.arange(len(evidence.values))
-    area = evidence.widths.prod(axis=1) / np.prod(size)
-    for scale in np.unique(evidence.scale):
-        place = np.flatnonzero(evidence.scale == scale)
-        for chosen, read in ((0, -1), (-1, 0)):
-            worth = evidence.values[:, chosen][:, place]
-            best = place[np.nan_to_num(worth, nan=-np.inf).argmax(axis=1)]
-            span = np.where(evidence.span[:, read] > 0, evidence.span[:, read], np.nan)
-            held = (evidence.values[rows, read, best] / span + 1) / 2
-            values.append((held - area[best]) / np.maximum(1 - area[best], 1e-9))
-    return np.where((evidence.span > 0).all(axis=1), _mean(values), np.nan)
+    smallest = evidence.scale == evidence.scale.min()
+    area = float(evidence.widths[smallest][0].prod() / np.prod(size))
+    parts = [_densest(evidence, smallest, size, slice(k, k + ROWS)) for k in range(0, len(evidence.values), ROWS)]
+    excess = np.concatenate(parts) if parts else np.empty(0)
+    return np.where((evidence.span > 0).all(axis=1), excess / math.sqrt(area), np.nan)
+
+
+def _densest(
+    evidence: Evidence, smallest: Bool[np.ndarray, " k"], size: tuple[int, ...], rows: slice
+) -> Float[np.ndarray, " m"]:
+    """By how much the share that a window holds is greater where another donor's is, for some of the samples."""
+    starts, widths, scale = (
+        torch.from_numpy(np.ascontiguousarray(v))
+        for v in (evidence.starts[rows][:, smallest], evidence.widths[smallest], evidence.scale[smallest])
+    )
+    windows = Windows(starts, widths, scale, size)
+    held = list[np.ndarray]()
+    for donor in (0, -1):
+        worth, span = evidence.values[rows][:, donor][:, smallest], evidence.span[rows][:, donor, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(span > 0, (worth / span + 1) / 2, np.nan)
+        held.append(windows.spread(torch.from_numpy(share)).flatten(1).numpy())
+    excess = [value - value.mean(axis=1, keepdims=True) for value in held]
+    values = []
+    for weight, read in ((excess[0], excess[1]), (excess[1], excess[0])):
+        positive = np.maximum(weight, 0)
+        total = positive.sum(axis=1)
+        values.append(np.divide((positive * read).sum(axis=1), total, out=np.zeros_like(total), where=total > 0))
+    mean: np.ndarray = (values[0] + values[1]) / 2
+    return mean
 
 
 def by_class(results: Results) -> tuple[ClassEvidence, ...]:

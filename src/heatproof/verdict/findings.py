@@ -8,6 +8,7 @@ import numpy as np
 
 from heatproof.records import Finding, Severity
 from heatproof.verdict.basis import Basis
+from heatproof.verdict.evidence import SPREAD
 
 FEW = 10  # samples: too few to compare
 RELIABLE = 0.2  # correlation of worths between donors below which the evidence of a class is called unreliable
@@ -81,7 +82,8 @@ def _evidence(basis: Basis) -> list[Finding]:
     """Whether the evidence lies in one place, and which classes it does not serve."""
     rows, concentration = [], basis.concentration
     if basis.spread and concentration is not None:
-        rows.append(Finding("evidence-everywhere", "note", numbers={"concentration": round(concentration.mean, 3)}))
+        numbers = {"concentration": round(concentration.mean, 3), "least": SPREAD}
+        rows.append(Finding("evidence-everywhere", "note", numbers=numbers))
     classes = basis.class_evidence
     few = tuple(one.name for one in classes if one.samples < FEW)
     if few and len(classes) > 1:

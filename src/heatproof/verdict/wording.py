@@ -167,6 +167,11 @@ def _cannot_tell(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
             "Cannot tell: the study holds no evidence that maps could be compared with. It takes the metrics "
             "window-localisation and window-correlation, and samples that are predicted otherwise."
         )
+    if d.reason == "no-donors":
+        return (
+            f"Cannot tell: all {plural(d.samples, 'sample')} are predicted alike, so that none can be compared with "
+            "one that is predicted otherwise. Add samples of which the model predicts another class."
+        )
     if d.reason == "no-own-controls":
         return (
             "Cannot tell: the methods' own controls were not computed, so nothing shows that their maps are better "
@@ -322,9 +327,9 @@ def _groups(f: Finding, _: Sequence[str]) -> str:
 
 def _everywhere(f: Finding, _: Sequence[str]) -> str:
     return (
-        "The evidence is spread over the input: the window that matters most holds "
-        f"{percent(max(0.0, f.numbers['concentration']))} more of it than its area does. The verdict does not "
-        "ask where."
+        "The evidence is spread over the input: where it is densest, it is hardly denser than elsewhere "
+        f"(concentration {f.numbers['concentration']:.2f}; 0 is even, and below {f.numbers['least']:g} is no more than "
+        "chance makes). The verdict does not ask where."
     )
 
 

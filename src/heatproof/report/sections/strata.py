@@ -13,7 +13,7 @@ from heatproof.report import facts
 from heatproof.report.content import Content
 from heatproof.report.parts import Cell, Part, Section, Table, compose
 from heatproof.results.record import Stratum
-from heatproof.verdict.evidence import FEW
+from heatproof.verdict.evidence import FEW, SPREAD
 from heatproof.verdict.judgement import Judgement
 
 BY = {"classes": "class", "labels": "explained label"}
@@ -106,8 +106,8 @@ def _by_class(judgement: Judgement, order: Sequence[int]) -> Table | None:
     if evidence:
         caption += (
             " Reliability: correlation of the worth of windows between two donors; near 0, what a window is worth "
-            "depends on the sample that replaces the rest. Concentration: share of the decision that the best window "
-            "holds beyond its area; near 0, the evidence is all over the input."
+            "depends on the sample that replaces the rest. Concentration: how much denser the evidence "
+            f"is where it lies than on average; below {SPREAD:g}, it is all over the input."
         )
     heads = ("Reliability", "Concentration") if evidence else ()
     columns = (noun.capitalize(), "Samples", *heads, *(results.methods[i] for i in order))
