@@ -293,8 +293,8 @@ def record(seed: int, verdict: str, **changes: Any) -> dict[str, Any]:
         "task": "lead", "seed": seed, "net": "pooled", "rank": 1, "everywhere": False, "accuracy": 0.99,
         "dropped": False, "verdict": {"where": verdict, "how_much": verdict}, "fakes": [],
         "named": {"where": ["a"], "how_much": ["a"]}, "right": {"where": ["a"], "how_much": ["a"]},
-        "answer": {"eligible": ["a"], "everywhere": False}, "truths": {"a": {}, "fake-x": {}, "twin:of=a": {}},
-        "seconds": [1.0, 2.0, 3.0],
+        "answer": {"eligible": ["a"], "everywhere": False, "trusted": ["a"]},
+        "truths": {"a": {}, "fake-x": {}, "twin:of=a": {}}, "seconds": [1.0, 2.0, 3.0],
     }  # fmt: skip
     return plain | changes
 
@@ -308,6 +308,10 @@ def test_the_page_lists_every_trial_and_says_what_is_missed() -> None:
     text, held = page.summary([*fine[:3], *(record(seed, "wrong") for seed in range(3, 6))])
     assert not held
     assert "50 % (3 of 6" in text
+    silent = {"eligible": [], "everywhere": False, "trusted": []}
+    text, held = page.summary([*fine[:5], record(5, "silent", answer=silent)])
+    assert not held
+    assert "at least one of the questions in 83 % (5 of 6" in text
 
 
 def test_fakes_and_copies_are_counted() -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from heatproof import Results
-from heatproof.metrics import metrics
 
 JUDGES = ("window-correlation", "window-localisation")
 KINDS = ("use", "interchangeable", "by question", "none", "cannot tell yet")
@@ -43,15 +40,8 @@ class Answer:
         return tuple(name for name in self.trusted if name in named)
 
 
-def judges() -> tuple[str, ...]:
-    """The metrics that a verdict needs."""
-    return JUDGES if all(name in metrics for name in JUDGES) else ("relevance-mass",)
-
-
 def answer(results: Results) -> Answer:
     """The answer of a study."""
-    if not all(name in metrics for name in JUDGES):
-        return stand_in(results)
     verdict: Any = results.verdict()
     return Answer(
         verdict.kind,
@@ -65,19 +55,3 @@ def answer(results: Results) -> Answer:
         len(verdict.decision.comparisons),
         sum(pair.ahead.low > 0 or pair.ahead.high < 0 for pair in verdict.decision.comparisons),
     )
-
-
-def stand_in(results: Results) -> Answer:
-    """An answer that only shows that the bed works: the methods with the greatest mass in the mask.
-
-    It reads the planted masks, which no verdict may.
-    """
-    mean = {
-        name: float(np.nanmean(scores))
-        for (name, metric), scores in results.scores.items()
-        if metric == "relevance-mass" and name in results.methods and not np.isnan(scores).all()
-    }
-    best = max(mean.values(), default=0.0)
-    named = tuple(name for name, value in mean.items() if value >= best - 0.02)
-    kind = "none" if not named else "use" if len(named) == 1 else "interchangeable"
-    return Answer(kind, named, named, named, named, not mean, dict(mean), "stand-in")

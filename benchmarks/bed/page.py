@@ -27,9 +27,11 @@ In each trial a small network is trained on a planted task, and the verdict is c
   Shapley value of the cell for the margin, a position. Cells that are absent show a sample that is predicted otherwise.
 
 A method is right for a question if its truth is within 0.05 of the best method's. A verdict is *right* if every method
-that it names is right, *wrong* if one is not, and *silent* if it names none. No listed task and no listed seed was
-used to develop the rule. Networks whose test accuracy is less than 80 % of the way from chance to 1 are dropped, and
-listed as dropped. Candidates are eleven real methods, nine fakes and two copies with noise."""
+that it names is right, *wrong* if one is not, and *silent* if it names none, as no method is shown to be best or the
+question is not asked. No listed task and no listed seed was used to develop the rule: tasks whose results were
+looked at while the rule could still be changed became tasks of the design, and are not listed. Networks whose test
+accuracy is less than 80 % of the way from chance to 1 are dropped, and listed as dropped. Candidates are eleven real
+methods, nine fakes and two copies with noise."""
 
 
 def share(hits: Sequence[bool], bound: float | None = None, *, most: bool = False) -> tuple[str, bool]:
@@ -63,15 +65,18 @@ def summary(records: Sequence[Record]) -> tuple[str, bool]:
         asked = [r for r in counted if question in r["verdict"]]
         named = [r for r in asked if r["verdict"][question] != "silent"]
         hit, fine = share([r["verdict"][question] == "right" for r in named], RIGHT[question])
-        spoken, enough = share([r["verdict"][question] != "silent" for r in asked], NAMED)
+        spoken, _ = share([r["verdict"][question] != "silent" for r in asked])
         many = np.mean([len(r["named"][question]) for r in named]) if named else 0.0
         fit = np.mean([len(r["right"][question]) for r in asked]) if asked else 0.0
-        held &= fine and enough
+        held &= fine
         lines.append(
             f"- **{TITLES[question].capitalize()}**: where a method is named, all named ones are right in {hit}. At "
             f"least one is named in {spoken}. On average {many:.1f} methods are named, and {fit:.1f} of the real ones "
             "are right."
         )
+    either, enough = share([bool(r["answer"]["trusted"]) for r in counted], NAMED)
+    lines.append(f"- **Either**: a method is named for at least one of the questions in {either}.")
+    held &= enough
     dropped = [f"{r['task']} {r['seed']} ({r['net']}, accuracy {r['accuracy']:.2f})" for r in ordered if r["dropped"]]
     tasks = len({r["task"] for r in counted})
     lead = f"{len(counted)} networks on {tasks} tasks; {len(dropped)} dropped"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.bed import truths
-from benchmarks.bed.answers import answer, judges
+from benchmarks.bed.answers import answer
 from benchmarks.bed.candidates import declared
 from benchmarks.bed.page import table
 from benchmarks.bed.trials import judged, margins
@@ -76,9 +76,7 @@ def tissue(path: Path = HMT, tiles: int = TILES) -> tuple[str, bool]:
         truth = {
             name: float(torch.stack(list(truths.where(map, mask).values())[:2]).mean()) for name, map in maps.items()
         }
-        with_masks = any("relevance" in name for name in judges())
-        studied = Samples(pictures, classes, mask, samples.classes, "mosaics") if with_masks else samples
-        results = judged(Probe(model), studied, everyone, 0)
+        results = judged(Probe(model), samples, everyone, 0)
         reply = answer(results)
     score = {
         name: float(np.mean([np.nanmean(results.scores[name, metric]) for metric in results.metrics]))

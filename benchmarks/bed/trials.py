@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.bed import truths
-from benchmarks.bed.answers import Answer, answer, judges
+from benchmarks.bed.answers import JUDGES, Answer, answer
 from benchmarks.bed.candidates import FAKES, declared, real, twin_spec
 from benchmarks.bed.networks import accuracy, trained
 from benchmarks.bed.tasks import Task
@@ -74,10 +74,9 @@ def ground(task: Task, seed: int, samples: int | None = None) -> Ground:
 
 
 def judged(probe: Probe, samples: Samples, methods: Sequence[str], seed: int) -> Results:
-    """A study of the methods without the masks, where the verdict needs none."""
-    asked = judges()
-    shown = samples if any("relevance" in name for name in asked) else replace(samples, mask=None)
-    return hp.study(probe, shown, list(methods), list(asked), options=StudyOptions(seed=seed), progress=False)
+    """A study of the methods, without the masks."""
+    shown = replace(samples, mask=None)
+    return hp.study(probe, shown, list(methods), list(JUDGES), options=StudyOptions(seed=seed), progress=False)
 
 
 def maps(ground: Ground, methods: Sequence[str], seed: int = 0) -> dict[str, Tensor]:
