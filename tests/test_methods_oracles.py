@@ -410,7 +410,7 @@ def enlarged(cells: np.ndarray, width: list[int], place: tuple[int, ...]) -> flo
 
 @oracle("rise")
 def rise(o: Opened, masks: int = 400, cells: int = 7, keep: float = 0.5) -> Tensor:
-    """Equation 6: the sum over masks of the score times the mask, divided by the number of masks and their mean.
+    """Equation 6: the sum over masks of the score times the mask, divided by the sum of the masks at the position.
 
     Section 3.2: cells on or off, one more an axis than fit, enlarged, and cut out with a shift of less than a cell.
     """
@@ -419,7 +419,7 @@ def rise(o: Opened, masks: int = 400, cells: int = 7, keep: float = 0.5) -> Tens
     width = [math.ceil(s / g) for s, g in zip(size, fit, strict=True)]
     count = math.prod(g + 1 for g in fit)
     places = list(itertools.product(*map(range, size)))
-    importance = torch.zeros(size, dtype=torch.float64)
+    importance, shown, scores = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64), []
     for number in range(masks):
         drawn = draws.uniform(o.seeds("rise") * 1009 + number, (count + len(size),))[0].tolist()
         shift = [int(d * w) for d, w in zip(drawn, width, strict=False)]
@@ -427,8 +427,10 @@ def rise(o: Opened, masks: int = 400, cells: int = 7, keep: float = 0.5) -> Tens
         mask = torch.zeros(size, dtype=torch.float64)
         for p in places:
             mask[p] = enlarged(on, width, tuple(a + b for a, b in zip(p, shift, strict=True)))
-        importance += o.value(o.model(o.x * mask)[0]) * mask
-    return importance / (masks * keep)
+        scores.append(o.value(o.model(o.x * mask)[0]))
+        importance += scores[-1] * mask
+        shown += mask
+    return torch.where(shown > 0, importance / shown, sum(scores) / masks)
 
 
 @oracle("occlusion")

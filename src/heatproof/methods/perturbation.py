@@ -31,13 +31,16 @@ def rise(
 
     Masks are ``cells`` random on-off cells an axis, on with chance ``keep``, enlarged and shifted at random; what is
     hidden is 0.
-    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for.
+    Deviates: the score is the margin unless ``score=probability``, the paper's, is asked for. The sum is divided by how
+    far masks show the position, not by the expectation of that, so that the level of the scores adds no noise; a
+    position that no mask shows has their mean.
     Range: that of the score.
     Cost: ``masks`` forward passes; memory for one batch.
     """
     size = x.shape[2:]
     grid = tuple(min(cells, s) for s in size)
-    total = torch.zeros(len(x), *size, dtype=torch.float64)
+    total, shown = (torch.zeros(len(x), *size, dtype=torch.float64) for _ in range(2))
+    level = torch.zeros(len(x), dtype=torch.float64)
     veils: list[Tensor] = []
 
     def parts() -> Iterator[tuple[Tensor, Goal]]:
@@ -49,8 +52,11 @@ def rise(
 
     for scores in probe.stream(x, masks, parts()):
         veil = veils.pop().unflatten(0, (len(x), -1))
-        total += torch.einsum("nk,nk...->n...", scores.double().cpu().reshape(len(x), -1), veil)
-    return total / (masks * keep)
+        own = scores.double().cpu().reshape(len(x), -1)
+        total += torch.einsum("nk,nk...->n...", own, veil)
+        shown += veil.sum(1)
+        level += own.sum(1) / masks
+    return torch.where(shown > 0, total / shown.clamp_min(1e-300), spatial.like(level, shown))
 
 
 def _veils(seeds: Int[Tensor, " m"], grid: tuple[int, ...], size: torch.Size, keep: float) -> Float[Tensor, "m *s"]:
