@@ -380,7 +380,7 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
         ("run --recipe fats", "did you mean 'fast'"),
         ("run --net resnet", "unknown network"),
         ("run --fill blak", "did you mean 'black'"),
-        ("run --level 95", "level: got 95.0, expected a number between 0 and 1"),
+        ("run --level 95", "level: got 95.0, expected a number above 0 and below 1"),
         ("run --target 10", "expected 0 to 9 for 10 classes"),
         ("run --target ten", "unknown class 'ten'"),
         ("run --case-class ten", "unknown class 'ten'"),

@@ -74,7 +74,7 @@ def test_a_new_field_is_an_option_of_its_commands(command: str, tmp_path: Path) 
 
 def test_a_new_field_is_checked_and_typed_and_belongs_to_the_identity() -> None:
     for wrong in ("0", "10", "nan"):
-        with pytest.raises(UsageError, match=r"sharpness: got .*, expected a number between 0 and 10"):
+        with pytest.raises(UsageError, match=r"sharpness: got .*, expected a number above 0 and below 10"):
             More(sharpness=float(wrong))
     with pytest.raises(UsageError, match="mode: got 'bold', expected one of plain, fancy"):
         create(More, {"mode": "bold"})
@@ -104,7 +104,7 @@ def test_every_field_says_what_it_is(name: str) -> None:
         ({"seed": True}, "seed: got True, expected a whole number"),
         ({"seed": 1.0}, "seed: got 1.0, expected a whole number"),
         ({"limit": 0}, "limit: got 0, expected at least 1"),
-        ({"level": 95}, "level: got 95, expected a number between 0 and 1"),
+        ({"level": 95}, "level: got 95, expected a number above 0 and below 1"),
         ({"keep": "much"}, "keep: got 'much', expected a number"),
         ({"controls": 1}, "controls: got 1, expected true or false"),
         ({"methods": 3}, "methods: got 3, expected a list of names"),

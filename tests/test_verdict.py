@@ -251,6 +251,8 @@ def test_samples_of_one_patient_count_together() -> None:
 def test_a_single_patient_shows_nothing() -> None:
     answer = verdict(replace(built({"good": 0.9}), groups=np.zeros(N, dtype=np.int64)))
     assert (answer.kind, answer.methods[0].standing) == ("cannot tell yet", "not yet shown")
+    assert answer.decision.reason == "one-group"
+    assert "one group" in answer.text
 
 
 def test_groups_of_one_sample_each_are_no_groups() -> None:

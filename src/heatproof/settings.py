@@ -40,9 +40,8 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         if self.high is None:
             return f"{'more than' if self.open else 'at least'} {self.low:,}"
-        return (
-            f"a number {'between' if self.open else 'from'} {self.low:,} {'and' if self.open else 'to'} {self.high:,}"
-        )
+        first, last = ("above", "and below") if self.open else ("from", "to")
+        return f"a number {first} {self.low:,} {last} {self.high:,}"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ FEWEST = 48  # samples below which no method is named
 Kind = Literal["use", "interchangeable", "by question", "none", "cannot tell yet"]
 Reason = Literal[
     "", "no-methods", "model-has-not-learnt", "no-evidence", "no-donors", "no-own-controls", "no-eligible-method",
-    "too-few-samples", "not-yet-shown", "not-separated",
+    "one-group", "too-few-samples", "not-yet-shown", "not-separated",
 ]  # fmt: skip
 
 
@@ -99,6 +99,8 @@ def decide(
         return without("cannot tell yet", "no-donors" if alike else "no-evidence")
     if all(not check.controls for check in checks):
         return without("cannot tell yet", "no-own-controls")
+    if results.groups is not None and len(np.unique(results.groups)) < 2:
+        return without("cannot tell yet", "one-group")
     if defined < FEWEST:
         return without("cannot tell yet", "too-few-samples", FEWEST)
     eligible = [check.method for check in checks if check.eligible]

@@ -177,6 +177,11 @@ def _cannot_tell(d: Decision, checks: Mapping[str, MethodCheck]) -> str:
             "Cannot tell: the methods' own controls were not computed, so nothing shows that their maps are better "
             "than wrong ones; leave self_checks on."
         )
+    if d.reason == "one-group":
+        return (
+            f"Cannot tell: all {plural(d.samples, 'sample')} come from one group (a patient or slide), so that nothing "
+            "shows how far scores differ between groups. Add samples of others."
+        )
     if d.reason == "too-few-samples":
         have = max(check.overall.n for check in checks.values())
         return f"Cannot tell yet: no method is named with fewer than {FEWEST} samples; {have:,} have all scores."
