@@ -106,6 +106,14 @@ def test_worths_do_not_depend_on_the_batch_or_on_the_other_samples() -> None:
     torch.testing.assert_close(few.values, whole.values[rows], rtol=1e-5, atol=1e-5)
 
 
+def test_progress_rises_to_all_samples() -> None:
+    model, x, donors = pair((40,))
+    done: list[int] = []
+    worths(Probe(model, batch=7), x, Goal(torch.zeros(4, dtype=torch.int64)), donors, torch.arange(4), done.append)
+    assert done == sorted(done)
+    assert done[-1] == 4
+
+
 def test_samples_without_donors_have_no_worth() -> None:
     model, x, donors = pair((40,))
     donors[1] = torch.nan

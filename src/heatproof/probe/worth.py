@@ -148,7 +148,7 @@ def worths(
 
     Args:
         donors: samples that are predicted otherwise; rows of NaN where a sample has none.
-        advance: called with the number of samples that are done.
+        advance: called with the number of samples that are done, of all in the end.
 
     Cost: two passes a window and donor and three a sample, whatever the number of methods; memory for one batch.
     """
@@ -173,6 +173,7 @@ def worths(
     values[having] = kept - removed
     theirs = runner.variants(part, goal.take(having), many, lambda n, d: others[n, d].to(x)).double().cpu()
     span[having] = runner.scored(part, goal.take(having)).double().cpu()[:, None] - theirs
+    advance(len(x))
     return Worths(windows, values, span)
 
 
