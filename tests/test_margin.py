@@ -24,6 +24,8 @@ SCALED = {
 BRIEF = {
     "is-cam": "is-cam:steps=2",
     "occlusion": "occlusion:stride=1.0,window=0.4",
+    "expected-gradients": "expected-gradients:baseline=noise,samples=4",
+    "gradient-shap": "gradient-shap:baseline=noise,samples=4",
     "rise": "rise:cells=3,masks=30",
     "smooth-grad-cam-plus-plus": "smooth-grad-cam-plus-plus:samples=2",
     "ss-cam": "ss-cam:samples=2",

@@ -37,6 +37,13 @@ EVERY = [name for name in methods if name not in ATTENTION]
 CAMS = [name for name in EVERY if methods[name].family == "cam"]
 CLASS_FREE = {"mean-activation", "eigen-cam", "kpca-cam", "fem"} | set(names(control=True))
 SLOW = {
+    "blur-ig": "blur-ig:steps=4",
+    "expected-gradients": "expected-gradients:baseline=noise,samples=4",
+    "gradient-shap": "gradient-shap:baseline=noise,samples=4",
+    "integrated-gradients": "integrated-gradients:steps=4",
+    "smooth-grad": "smooth-grad:samples=4",
+    "smooth-grad-squared": "smooth-grad-squared:samples=4",
+    "var-grad": "var-grad:samples=4",
     "is-cam": "is-cam:steps=2",
     "occlusion": "occlusion:stride=1.0,window=0.4",
     "rise": "rise:cells=3,masks=6",
@@ -113,7 +120,8 @@ def test_precisions(name: str, dtype: torch.dtype) -> None:
         torch.testing.assert_close(maps, want, rtol=2e-3, atol=1e-4 * float(want.abs().max()))
     elif name not in ("ablation-cam", "grad-cam-plus-plus", "smooth-grad-cam-plus-plus", "xgrad-cam", "fem"):
         # the others divide by, or count beyond, small numbers that bfloat16 does not resolve
-        assert float(torch.corrcoef(torch.stack([maps.flatten(), want.flatten()]))[0, 1]) > 0.97
+        least = 0.95 if name in ("smooth-grad-squared", "var-grad") else 0.97  # these two square gradients
+        assert float(torch.corrcoef(torch.stack([maps.flatten(), want.flatten()]))[0, 1]) > least
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -104,6 +104,22 @@ def blur(x: Float[Tensor, "n c *s"], sigma: float) -> Float[Tensor, "n c *s"]:
     return separable(x, [window] * (x.ndim - 2))
 
 
+def diffuse(x: Float[Tensor, "n c *s"], sigmas: Float[Tensor, " n"]) -> Float[Tensor, "n c *s"]:
+    """Each sample smoothed by a Gaussian of its own deviation along every position axis, edges mirrored.
+
+    The Gaussian is not cut off: with a growing deviation each channel becomes its mean, and 0 changes nothing.
+    """
+    smooth = x if x.dtype in (torch.float32, torch.float64) else x.float()
+    for axis in positions(x):
+        length = x.shape[axis]
+        waves = torch.arange(length + 1, dtype=smooth.dtype, device=x.device) * (math.pi / length)
+        gain = torch.exp(-0.5 * (sigmas.to(smooth)[:, None] * waves).square())
+        gain = gain.reshape(len(x), *(length + 1 if a == axis else 1 for a in range(1, x.ndim)))
+        spectrum = torch.fft.rfft(torch.cat([smooth, smooth.flip(axis)], axis), dim=axis)
+        smooth = torch.fft.irfft(spectrum * gain, n=2 * length, dim=axis).narrow(axis, 0, length)
+    return smooth.to(x)
+
+
 def separable(
     x: Float[Tensor, "n c *s"], windows: Sequence[Tensor], *, edges: Literal["replicate", "zero"] = "replicate"
 ) -> Float[Tensor, "n c *s"]:

@@ -5,16 +5,20 @@ from heatproof.methods import controls as _controls
 from heatproof.methods import eigen as _eigen
 from heatproof.methods import gradient as _gradient
 from heatproof.methods import layer_cams as _layer_cams
+from heatproof.methods import noise as _noise
+from heatproof.methods import paths as _paths
 from heatproof.methods import perturbation as _perturbation
 from heatproof.methods import score_cams as _score_cams
 from heatproof.methods.catalogue import (
     MethodEntry,
     cam,
+    companions,
     control,
     default_controls,
     method,
     methods,
     names,
+    needs_donors,
     parse,
 )
 from heatproof.methods.engine import attribute, explain
@@ -23,12 +27,14 @@ __all__ = [
     "MethodEntry",
     "attribute",
     "cam",
+    "companions",
     "control",
     "default_controls",
     "explain",
     "method",
     "methods",
     "names",
+    "needs_donors",
     "parse",
 ]
-_REGISTERED = (_attention, _controls, _eigen, _gradient, _layer_cams, _perturbation, _score_cams)
+_REGISTERED = (_attention, _controls, _eigen, _gradient, _layer_cams, _noise, _paths, _perturbation, _score_cams)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from heatproof.errors import UsageError
+from heatproof.fills import fills
 from heatproof.probe import Score
 from heatproof.registry import Entry, Registry, Spec
 
@@ -17,9 +18,18 @@ Family = Literal["cam", "method"]
 Need = Literal["layer", "gradient", "attention"]
 Range = tuple[float | int | None, float | int | None]
 Function = TypeVar("Function", bound=Callable[..., Any])
+Common = TypeVar("Common")
 GRADIENTS = {"G", "curved"}  # what a CAM asks for that takes a backward pass
 SCORES = {"score", "ablated"}  # what a CAM asks for that is a score
 COMPARED: Score = "margin"  # what methods compare unless their option says otherwise
+
+
+@runtime_checkable
+class Once(Protocol):
+    """What methods that run together have in common, computed for the first of them."""
+
+    def __call__(self, make: Callable[[], Common]) -> Common:
+        """What ``make`` returns, or returned before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,8 @@ class MethodEntry(Entry):
             there is none. needs: ``layer`` with positions, ``gradient``, global ``attention``.
         control: a reference map that ignores the model, shown beside the methods; never ranked. description: what it
             shows, as words in a sentence. by_default: whether every study runs it.
-        seeded: it draws random numbers.
+        seeded: it draws random numbers. pooled: it is handed other samples to draw from, the engine's ``pool``.
+        shares: methods of one such name and equal options draw the same random numbers and share their passes.
         compares: it compares scores of changed inputs or layers, and takes the option ``score``. scaled: its map, with
             the default score, depends on the scale of the logits, so that a temperature changes what it marks.
         relu, gives, asks, tail, again: of CAMs, see `cam`; asks are the names of its parameters.
@@ -44,6 +55,8 @@ class MethodEntry(Entry):
     description: str = ""
     by_default: bool = False
     seeded: bool = False
+    pooled: bool = False
+    shares: str = ""
     compares: bool = False
     scaled: bool = False
     relu: bool = False
@@ -68,7 +81,9 @@ class MethodEntry(Entry):
         return () if self.compares else ("score",)
 
 
-methods: Registry[MethodEntry] = Registry("method", shared={"smooth": Smooth, "fuse": Fuse, "score": Score})
+methods: Registry[MethodEntry] = Registry(
+    "method", shared={"smooth": Smooth, "fuse": Fuse, "score": Score}, named={"baseline": fills}
+)
 
 
 def method(
@@ -80,6 +95,7 @@ def method(
     needs: tuple[Need, ...] = (),
     compares: bool = False,
     scaled: bool = False,
+    shares: str = "",
     limits: dict[str, float] | None = None,
 ) -> Callable[[Function], Function]:
     """Registers ``(probe, x, goal, *, options) -> maps (n, *S)``; see `MethodEntry`.
@@ -87,12 +103,15 @@ def method(
     Args:
         compares: it compares scores; the probe that it is handed gives those that its option ``score`` names.
         scaled: its map depends on the scale of the logits.
+        shares: what it has in common with other methods; it takes it as ``once(make)``, which calls ``make`` for the
+            first of the methods that run together with equal options.
     """
 
     def register(function: Function) -> Function:
         entry = MethodEntry(
             name, function, paper=paper, label=label, range=range, needs=needs, limits=limits or {},
-            seeded=_seeded(function), compares=compares, scaled=scaled,
+            seeded=_takes(function, "seeds"), pooled=_takes(function, "pool"), shares=shares, compares=compares,
+            scaled=scaled,
         )  # fmt: skip
         methods.add(entry)
         return function
@@ -120,7 +139,7 @@ def control(
     def register(function: Function) -> Function:
         entry = MethodEntry(
             name, function, paper=paper, range=range, limits=limits or {}, control=True, description=description,
-            by_default=by_default, seeded=_seeded(function),
+            by_default=by_default, seeded=_takes(function, "seeds"),
         )  # fmt: skip
         methods.add(entry)
         return function
@@ -171,8 +190,8 @@ def cam(
     return register
 
 
-def _seeded(function: Callable[..., Any]) -> bool:
-    return "seeds" in inspect.signature(function).parameters
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(function).parameters
 
 
 def names(*, control: bool | None = None, family: Family | None = None) -> list[str]:
@@ -187,6 +206,23 @@ def names(*, control: bool | None = None, family: Family | None = None) -> list[
 def default_controls() -> tuple[str, ...]:
     """The controls that every study runs, in the order in which they are declared."""
     return tuple(entry.name for entry in methods.declared if entry.control and entry.by_default)
+
+
+def companions(specs: Iterable[Spec]) -> list[list[Spec]]:
+    """The specs in groups that share passes: all CAMs, and methods that share under one name with equal options."""
+    groups: dict[Any, list[Spec]] = {}
+    for spec in specs:
+        entry = methods[spec.name]
+        key = entry.family if entry.family == "cam" else (entry.shares or entry.name, spec.options)
+        groups.setdefault(key, []).append(spec)
+    return list(groups.values())
+
+
+def needs_donors(spec: Spec) -> bool:
+    """Whether the method's baselines are other samples, which it is to be handed as its pool."""
+    entry = methods[spec.name]
+    baseline = {**entry.options, **spec.kwargs}.get("baseline")
+    return entry.pooled and baseline is not None and fills[fills.spec(baseline).name].donors
 
 
 def parse(texts: Iterable[str | Spec]) -> list[Spec]:

@@ -5,13 +5,15 @@ A CAM is a function from what one pass shows at a layer to weights: its paramete
 share one forward pass and, if any names ``G``, one backward pass that stops at the layer.
 
 Any other method is a function ``(probe, x, goal, *, options) -> maps (n, *S)``; one that needs random numbers takes
-``seeds``, one seed a sample.
+``seeds``, one seed a sample. One that takes ``pool`` is handed other samples to draw from, if there are any. Methods
+that share passes take ``once``, which computes what they have in common once for each batch of samples.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 
 from heatproof import draws, spatial
 from heatproof.errors import InputError, UsageError
-from heatproof.methods.catalogue import COMPARED, Fuse, MethodEntry, methods
+from heatproof.methods.catalogue import COMPARED, Common, Fuse, MethodEntry, Once, companions, methods
 from heatproof.preprocessing import Preprocessing
 from heatproof.probe import Goal, Probe, Score, Shot, Target, Wants, as_probe
 from heatproof.probe.state import note
@@ -39,6 +41,7 @@ def explain(
     target: Target | Goal = ...,
     seed: int = ...,
     index: Tensor | None = ...,
+    pool: Tensor | None = ...,
 ) -> Tensor: ...
 @overload
 def explain(
@@ -49,6 +52,7 @@ def explain(
     target: Target | Goal = ...,
     seed: int = ...,
     index: Tensor | None = ...,
+    pool: Tensor | None = ...,
 ) -> dict[str, Tensor]: ...
 def explain(
     model: nn.Module | Probe,
@@ -58,6 +62,7 @@ def explain(
     target: Target | Goal = None,
     seed: int = 0,
     index: Int[Tensor, " n"] | None = None,
+    pool: Tensor | None = None,
 ) -> Tensor | dict[str, Tensor]:
     """Raw, signed maps (N, *S) on the CPU, float32; for a list of methods a dict of them.
 
@@ -65,6 +70,7 @@ def explain(
         target: None for the predicted class, a class, one class a sample, a Contrast, a function of the model's
             output, or an integer tensor (N, k) for k maps a sample, (N, k, *S).
         index: the samples' own numbers, from which random methods draw; 0 to N-1 by default.
+        pool: other samples (K, C, *S) of the same data, for methods whose baselines are samples.
 
     Cost: all CAMs together one forward and at most one backward pass that stops at the layer.
     Raises: UnknownName, InputError, LayerError.
@@ -75,12 +81,13 @@ def explain(
         raise UsageError("got an empty list of methods; name at least one (heatproof list methods shows them)")
     probe = as_probe(model)
     x = probe.check(x)
+    pool = None if pool is None else probe.check(pool, what="pool")
     _check_scale(probe.model, x)
     if isinstance(target, Tensor) and target.ndim == 2 and target.shape[1]:
-        columns = [attribute(probe, x, specs, target=t, seed=seed, index=index) for t in target.unbind(1)]
+        columns = [attribute(probe, x, specs, target=t, seed=seed, index=index, pool=pool) for t in target.unbind(1)]
         maps = {spec: torch.stack([c[spec] for c in columns], dim=1) for spec in specs}
     else:
-        maps = attribute(probe, x, specs, target=target, seed=seed, index=index)
+        maps = attribute(probe, x, specs, target=target, seed=seed, index=index, pool=pool)
     return maps[specs[0]] if single else {str(spec): maps[spec] for spec in specs}
 
 
@@ -106,38 +113,59 @@ def attribute(
     target: Target | Goal = None,
     seed: int = 0,
     index: Int[Tensor, " n"] | None = None,
+    pool: Tensor | None = None,
     lap: Lap = lambda _: None,
 ) -> dict[Spec, Float[Tensor, "n *s"]]:
     """The maps of several methods for one set of checked inputs, sharing what they can.
 
     ``lap`` is called with the methods that the work since the last call was done for.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        return _attribute(probe, x.clone() if x.is_inference() else x, specs, target, seed, index, lap)
-
-
-def _attribute(
-    probe: Probe, x: Tensor, specs: Sequence[Spec], target: Target | Goal, seed: int, index: Tensor | None, lap: Lap
-) -> dict[Spec, Tensor]:
+    if pool is not None and pool.shape[1:] != x.shape[1:]:
+        raise InputError(f"pool: got samples of shape {tuple(pool.shape[1:])}, expected {tuple(x.shape[1:])}")
     index = torch.arange(len(x)) if index is None else index
     if len(index) != len(x):
         raise InputError(f"index: got {len(index)} numbers for {len(x)} samples")
+    with torch.inference_mode(False), torch.no_grad():
+        x = x.clone() if x.is_inference() else x
+        pool = None if pool is None else pool.to(x)
+        return _attribute(probe, x, specs, target, Draws(seed, index, pool), lap)
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What random methods draw from.
+
+    Attributes:
+        seed: of all draws. index: the samples' own numbers. pool: other samples, or None.
+    """
+
+    seed: int
+    index: Int[Tensor, " n"]
+    pool: Float[Tensor, "p c *s"] | None = None
+
+    def seeds(self, spec: Spec) -> Int[Tensor, " n"]:
+        """One seed a sample; methods that share passes draw alike."""
+        shares = methods[spec.name].shares
+        return draws.seeds(self.seed, str(Spec(shares, spec.options) if shares else spec), self.index)
+
+
+def _attribute(
+    probe: Probe, x: Tensor, specs: Sequence[Spec], target: Target | Goal, drawn: Draws, lap: Lap
+) -> dict[Spec, Tensor]:
     cams = {spec: methods[spec.name] for spec in specs if methods[spec.name].family == "cam"}
     rest = {spec: methods[spec.name] for spec in specs if methods[spec.name].family != "cam"}
     goal: Goal | None = None
     if target is not None or any("goal" in inspect.signature(e.function).parameters for e in rest.values()):
         goal = probe.goal(x, target)
-    seeds = {spec: draws.seeds(seed, str(spec), index) for spec in specs}
     smooth = {spec: spec.kwargs.get("smooth", "none") for spec in specs}
     plain = {spec: entry for spec, entry in cams.items() if smooth[spec] == "none"}
-    maps = _cams(probe, x, plain, goal, seeds, lap) if plain else {}
-    for spec, entry in rest.items():
-        if smooth[spec] == "none":
-            maps[spec] = _other(probe, x, spec, entry, goal, seeds[spec])
-            lap([spec])
+    maps = _cams(probe, x, plain, goal, {spec: drawn.seeds(spec) for spec in plain}, lap) if plain else {}
+    for group in companions(spec for spec in rest if smooth[spec] == "none"):
+        maps |= _others(probe, x, group, goal, drawn)
+        lap(group)
     for spec in specs:
         if spec not in maps:
-            maps[spec] = smoothed(probe, x, spec, goal or probe.goal(x, target), seed, index)
+            maps[spec] = smoothed(probe, x, spec, goal or probe.goal(x, target), drawn)
             lap([spec])
     size = (len(x), *x.shape[2:])
     for spec, map in maps.items():
@@ -198,9 +226,7 @@ def combine(
         return total.relu() if relu else total
 
 
-def smoothed(
-    probe: Probe, x: Tensor, spec: Spec, goal: Goal, seed: int, index: Int[Tensor, " n"]
-) -> Float[Tensor, "n *s"]:
+def smoothed(probe: Probe, x: Tensor, spec: Spec, goal: Goal, drawn: Draws) -> Float[Tensor, "n *s"]:
     """The method's maps of altered copies of the input, turned back and joined.
 
     The copies are the input and its mirror image along the last axis, each times 0.9, 1 and 1.1. ``augment`` joins by
@@ -214,7 +240,7 @@ def smoothed(
     for flip in (False, True):
         for factor in (0.9, 1.0, 1.1):
             altered = (x.flip(-1) if flip else x) * factor
-            map = attribute(probe, altered, [inner], target=goal, seed=seed, index=index)[inner]
+            map = _attribute(probe, altered, [inner], goal, drawn, lambda _: None)[inner]
             copies.append(map.flip(-1) if flip else map)
     stack = torch.stack(copies, dim=1)
     return stack.mean(1) if join == "augment" else spatial.project(stack) / len(copies) ** 0.5
@@ -235,12 +261,33 @@ def fuse(maps: Sequence[Float[Tensor, "n *s"]], how: Fuse = "mean") -> Float[Ten
     return stack.mean(0) if how == "mean" else stack.amax(0)
 
 
-def _other(probe: Probe, x: Tensor, spec: Spec, entry: MethodEntry, goal: Goal | None, seeds: Tensor) -> Tensor:
-    parts = []
-    probe = probe.comparing(_kind(spec)) if entry.compares else probe
+def _others(
+    probe: Probe, x: Tensor, group: Sequence[Spec], goal: Goal | None, drawn: Draws
+) -> dict[Spec, Float[Tensor, "n *s"]]:
+    """The maps of methods that share passes, or of one that shares none."""
+    parts: dict[Spec, list[Tensor]] = {spec: [] for spec in group}
+    seeds = drawn.seeds(group[0])
     for rows in torch.arange(len(x)).split(probe.rows(x)):
-        options: dict[str, Any] = _own(spec)
-        if entry.seeded:
-            options["seeds"] = seeds[rows]
-        parts.append(entry.function(probe, x[rows], None if goal is None else goal.take(rows), **options).float().cpu())
-    return torch.cat(parts)
+        here, offered = (
+            None if goal is None else goal.take(rows),
+            {"seeds": seeds[rows], "pool": drawn.pool, "once": _once()},
+        )
+        for spec in group:
+            entry = methods[spec.name]
+            asker = probe.comparing(_kind(spec)) if entry.compares else probe
+            asked = {name: offered[name] for name in inspect.signature(entry.function).parameters if name in offered}
+            parts[spec].append(entry.function(asker, x[rows], here, **asked, **_own(spec)).float().cpu())
+    return {spec: torch.cat(maps) for spec, maps in parts.items()}
+
+
+def _once() -> Once:
+    """Keeps what is made for the first that asks, for the others."""
+    kept: list[Any] = []
+
+    def once(make: Callable[[], Common]) -> Common:
+        if not kept:
+            kept.append(make())
+        shared: Common = kept[0]
+        return shared
+
+    return once

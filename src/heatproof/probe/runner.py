@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from heatproof.errors import HeatproofError, InputError, first_line
@@ -151,24 +151,49 @@ class Runner:
         goal = None if goal is None else goal.for_task(self.prepared.outputs.task)
 
         def work(part: Tensor, rows: slice) -> Tensor:
-            with self.borrowed() as run, torch.enable_grad():
-                leaf = part.detach().clone().requires_grad_()
-                raw = self.ask(leaf.clone())
-                logits = run.read(raw, len(part), goal)
-                here = Goal.of(None, logits.detach(), run.outputs.task) if goal is None else goal.take(rows)
-                value = here.score(logits, "logit", raw)
-                if here.function is None:
-                    checked(logits.detach(), rows.start)
-                slope = gradients(value.sum(), [leaf])[0] if value.requires_grad else None
-            self.witness(part, logits)
-            if slope is None:
-                reason = gradient_obstacle(self.model)
-                raise HeatproofError(f"the model's output depends on its input by no path that has a gradient{reason}")
-            self.count("forward", len(part))
-            self.count("backward", len(part))
-            return slope.detach().float()
+            return self._slope(part, None if goal is None else goal.take(rows), rows.start)
 
         return torch.cat(list(self.each(x, work)))
+
+    def slopes(
+        self, x: Float[Tensor, "n c *s"], goal: Goal, count: int, make: Callable[[Tensor, Tensor], Tensor]
+    ) -> Iterator[tuple[Int[Tensor, " m"], Int[Tensor, " m"], Float[Tensor, "m c *s"]]]:
+        """The gradients at ``count`` variants of every sample, streamed in batches of one size through all of them.
+
+        Args:
+            make: (samples (m,), variants (m,)) -> inputs (m, C, *S), made when needed and then forgotten.
+
+        Yields the samples, in rising order, the variants and the gradients.
+        Cost: n * count forward and backward passes; memory for one batch.
+        """
+        goal = goal.for_task(self.prepared.outputs.task)
+
+        def work(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+            pairs = torch.arange(rows.start, rows.stop)
+            samples, variants = pairs // count, pairs % count
+            part = self.prepared.bring(make(samples, variants))
+            return samples, variants, self._slope(part, goal.take(samples.to(goal.classes.device)), None)
+
+        return self.batches(len(x) * count, work)
+
+    def _slope(self, part: Tensor, goal: Goal | None, first: int | None) -> Float[Tensor, "m c *s"]:
+        """The gradients of one batch, whose first sample has the given number."""
+        with self.borrowed() as run, torch.enable_grad():
+            leaf = part.detach().clone().requires_grad_()
+            raw = self.ask(leaf.clone())
+            logits = run.read(raw, len(part), goal)
+            here = Goal.of(None, logits.detach(), run.outputs.task) if goal is None else goal
+            value = here.score(logits, "logit", raw)
+            if here.function is None:
+                checked(logits.detach(), first)
+            slope = gradients(value.sum(), [leaf])[0] if value.requires_grad else None
+        self.witness(part, logits)
+        if slope is None:
+            reason = gradient_obstacle(self.model)
+            raise HeatproofError(f"the model's output depends on its input by no path that has a gradient{reason}")
+        self.count("forward", len(part))
+        self.count("backward", len(part))
+        return slope.detach().float()
 
     def _score(self, part: Tensor, goal: Goal, model: nn.Module) -> Tensor:
         raw, logits = self._run(part, goal, model=model)

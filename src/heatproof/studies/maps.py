@@ -78,30 +78,28 @@ def _read(plan: Plan, path: Path) -> Maps:
 
 
 def _computed(plan: Plan, x: Tensor, goal: Goal, rows: Tensor) -> Maps:
-    """All CAMs share their passes; every other method is by itself, so that one that fails costs no other anything."""
+    """Methods that share passes go together, each by itself where one fails; so that costs no other anything."""
     clock = Clock(plan.probe.passes)
 
     def explain(specs: Sequence[Spec]) -> Mapping[Spec, Tensor]:
         lap = partial(clock.lap, "methods")
-        return attribution.attribute(plan.probe, x, specs, target=goal, seed=plan.seed, index=rows, lap=lap)
+        return attribution.attribute(
+            plan.probe, x, specs, target=goal, seed=plan.seed, index=rows, pool=plan.pool, lap=lap
+        )
 
     maps, skips, errors = dict[Spec, Tensor](), dict[Spec, str](), dict[Spec, Exception]()
-    cams = [spec for spec in plan.all_methods if attribution.methods[spec.name].family == "cam"]
-    groups = [[spec] for spec in plan.all_methods if spec not in cams]
-    try:
-        maps |= explain(cams) if cams else {}
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # one of them failed, which one will show
-        clock.lap("methods", [])
-        groups += [[spec] for spec in cams]
-    for group in groups:
+    groups = attribution.companions(plan.all_methods)
+    while groups:
+        group = groups.pop(0)
         try:
             maps |= explain(group)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever a method raises, the others go on
             clock.lap("methods", [])
+            if len(group) > 1:  # one of them failed, which one will show
+                groups += [[spec] for spec in group]
+                continue
             skips[group[0]] = reason(group[0], error)
             errors[group[0]] = error
     for spec, map in list(maps.items()):

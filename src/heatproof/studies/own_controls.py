@@ -65,12 +65,16 @@ def runner_up(goal: Goal, logits: Float[Tensor, "n k"]) -> Goal:
 
 
 def other_maps(
-    question: Question, x: Float[Tensor, "n c *s"], methods: Sequence[Spec], rows: Int[Tensor, " n"], seed: int
+    question: Question,
+    x: Float[Tensor, "n c *s"],
+    methods: Sequence[Spec],
+    rows: Int[Tensor, " n"],
+    seed: int,
+    pool: Tensor | None = None,
 ) -> dict[Spec, Tensor]:
     """Each method's maps of what else is asked; one that fails has none."""
-    explain = partial(attribution.attribute, question.probe, x, target=question.goal, seed=seed, index=rows)
-    cams = [spec for spec in methods if attribution.methods[spec.name].family == "cam"]
-    groups = [cams, *([spec] for spec in methods if spec not in cams)] if cams else [[spec] for spec in methods]
+    explain = partial(attribution.attribute, question.probe, x, target=question.goal, seed=seed, index=rows, pool=pool)
+    groups = attribution.companions(methods)
     maps: dict[Spec, Tensor] = {}
     while groups:
         group = groups.pop(0)

@@ -56,7 +56,7 @@ class Plan:
         originals: the samples before each of their positive labels had a row; None where rows are samples.
         layer: which layers CAMs use, in words; "none" without CAMs.
         outputs: how the model's output is read.
-        pool: samples that fills draw donors from, where one does.
+        pool: samples that fills and methods draw donors from, where one does.
         learn: the training samples, where a metric needs them and they are available. twins: networks trained on them
             for metrics. obstacles: by what metrics need, why there is no such network.
     """
@@ -194,6 +194,7 @@ def plan_of(model: nn.Module | Probe, samples: Samples | Splits, options: StudyO
     probe = probe_for(probe, first, samples.task, len(samples.classes))
     _check_width(probe, first, samples)
     donors = any(fills[fill.name].donors for fill in chosen_fills) or any(map(judging.needs_donors, metrics))
+    donors = donors or any(map(attribution.needs_donors, methods))
     return Plan(
         probe,
         samples,

@@ -97,11 +97,12 @@ def chunks_of(plan: Plan, job: Job, advance: Advance = lambda *_: None) -> dict[
     return chunks
 
 
-def explainer(method: Spec) -> Any:
-    """The method, ready to explain other inputs."""
+def explainer(method: Spec, pool: Tensor | None = None) -> Any:
+    """The method, ready to explain other inputs, with other samples to draw from."""
 
     def explain(model: Probe, x: Tensor, *, target: Any, index: Tensor, seed: int) -> Tensor:
-        return attribution.attribute(model, x, [method], target=target, seed=seed, index=index)[method]
+        maps = attribution.attribute(model, x, [method], target=target, seed=seed, index=index, pool=pool)
+        return maps[method]
 
     return explain
 
@@ -142,7 +143,7 @@ def _judge(
         equal = next((other for other in judged if torch.equal(maps[other], map)), None)
         checked = judging.check_map(map, tuple(map.shape))
         for fill, chunk in chunks.items():
-            case = cases[fill].of(checked, explainer(method))
+            case = cases[fill].of(checked, explainer(method, plan.pool))
             clocks[fill].start()
             for metric in plan.metrics:
                 count += len(base.x)
@@ -215,7 +216,7 @@ def _control(
     try:
         question = question_of(plan.probe, base.x, base.goal, job.logits, plan.seed)
         control = question.control
-        others = other_maps(question, base.x, methods, base.index, plan.seed)
+        others = other_maps(question, base.x, methods, base.index, plan.seed, plan.pool)
     except NotApplicable as error:
         reason(Spec("own-controls"), error)
     clock.lap("self_checks", [CHANGED])
