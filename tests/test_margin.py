@@ -16,7 +16,10 @@ from heatproof.probe import Contrast, Goal, Probe, Wants
 
 from .toys import CLASSES, Plain, Residual, Tokens, Wrapped, inputs, ready
 
-COMPARING = {"ablation-cam", "is-cam", "occlusion", "recipro-cam", "rise", "score-cam", "ss-cam"}
+COMPARING = {
+    "ablation-cam", "hsic", "is-cam", "kernel-shap", "lime", "occlusion", "recipro-cam", "rise", "score-cam",
+    "segment-ablation", "shapley-sampling", "sobol", "ss-cam",
+}  # fmt: skip
 SCALED = {
     "finer-cam", "grad-cam-plus-plus", "is-cam", "score-cam", "shapley-cam", "smooth-grad-cam-plus-plus", "ss-cam",
     "transformer-attribution",
@@ -123,7 +126,8 @@ def test_the_option_says_what_is_compared(name: str) -> None:
         assert torch.equal(maps[kind], other)
     for kind in ("probability", "logit"):
         assert not torch.allclose(maps["margin"], maps[kind], rtol=1e-2)
-    if name not in ("rise", "ss-cam"):  # what is drawn depends on the options as they are written
+    drawing = {"hsic", "kernel-shap", "lime", "rise", "shapley-sampling", "sobol", "ss-cam"}
+    if name not in drawing:  # what is drawn depends on the options as they are written
         assert torch.equal(explain(Probe(model, layer="conv2"), x, brief(name), target=1), maps["margin"])
 
 

@@ -44,10 +44,15 @@ SLOW = {
     "smooth-grad": "smooth-grad:samples=4",
     "smooth-grad-squared": "smooth-grad-squared:samples=4",
     "var-grad": "var-grad:samples=4",
+    "hsic": "hsic:samples=20",
     "is-cam": "is-cam:steps=2",
+    "kernel-shap": "kernel-shap:samples=72",
+    "lime": "lime:samples=38",
     "occlusion": "occlusion:stride=1.0,window=0.4",
     "rise": "rise:cells=3,masks=6",
+    "shapley-sampling": "shapley-sampling:samples=34",
     "smooth-grad-cam-plus-plus": "smooth-grad-cam-plus-plus:samples=2",
+    "sobol": "sobol:samples=57",
     "ss-cam": "ss-cam:samples=2",
 }
 

@@ -612,3 +612,6 @@ def test_attention(name: str, prefix: int) -> None:
         want = (shares if name == "le-grad" else arrives)[prefix:].reshape(2, 3)
         want = F.interpolate(want[None, None], (8, 12), mode="bilinear", align_corners=False)[0, 0]
         torch.testing.assert_close(maps[i].double(), want.detach(), rtol=1e-4, atol=1e-5 * float(want.max()))
+
+
+from . import test_methods_oracles_perturbation as _perturbation  # noqa: E402, F401 - registers its oracles
