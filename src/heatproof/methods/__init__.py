@@ -9,6 +9,7 @@ from heatproof.methods import layer_cams as _layer_cams
 from heatproof.methods import noise as _noise
 from heatproof.methods import paths as _paths
 from heatproof.methods import perturbation as _perturbation
+from heatproof.methods import rules as _rules
 from heatproof.methods import score_cams as _score_cams
 from heatproof.methods import sensitivity as _sensitivity
 from heatproof.methods import shapley as _shapley
@@ -42,6 +43,6 @@ __all__ = [
     "parse",
 ]
 _REGISTERED = (
-    _attention, _coalitions, _controls, _eigen, _gradient, _layer_cams, _noise, _paths, _perturbation, _score_cams,
-    _sensitivity, _shapley, _surrogates,
+    _attention, _coalitions, _controls, _eigen, _gradient, _layer_cams, _noise, _paths, _perturbation, _rules,
+    _score_cams, _sensitivity, _shapley, _surrogates,
 )  # fmt: skip

@@ -3,8 +3,10 @@
 from heatproof.probe.attention import Attention, Heads
 from heatproof.probe.goals import Contrast, Goal, Score, Target
 from heatproof.probe.kinds import Kind, Task, parsed
+from heatproof.probe.multipliers import multiplied
 from heatproof.probe.outputs import Outputs, predicted
 from heatproof.probe.probe import Probe, as_probe
+from heatproof.probe.rectifiers import rectified
 from heatproof.probe.runner import Recorder, Runner
 from heatproof.probe.shot import Shot, Wants
 from heatproof.probe.state import HeatproofWarning
@@ -33,7 +35,9 @@ __all__ = [
     "Wants",
     "as_probe",
     "duplicate",
+    "multiplied",
     "parsed",
     "predicted",
     "probe_for",
+    "rectified",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +12,22 @@ from heatproof.errors import HeatproofError, first_line
 
 
 def gradients(
-    value: Tensor, at: Sequence[Tensor], *, create_graph: bool = False, retain_graph: bool = False
+    value: Tensor,
+    at: Sequence[Tensor],
+    *,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+    grad: Callable[..., Any] = torch.autograd.grad,
 ) -> tuple[Tensor | None, ...]:
-    """The gradient of a number by each tensor; None by one that it does not depend on.
+    """The gradient of a number by each tensor, by ``grad``; None by one that it does not depend on.
 
     Raises: HeatproofError where the backward pass fails.
     """
     try:
-        return torch.autograd.grad(
+        slopes: tuple[Tensor | None, ...] = grad(
             value, list(at), retain_graph=retain_graph or create_graph, create_graph=create_graph, allow_unused=True
         )
+        return slopes
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
