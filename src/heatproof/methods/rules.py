@@ -17,7 +17,8 @@ def guided_backprop(probe: Probe, x: Float[Tensor, "n c *s"], goal: Goal) -> Flo
     """The gradient of the logit by the input, with only positive gradients passed where a ReLU is open (section 3.4).
 
     Summed over channels. Rectifiers are operations: ReLU, ReLU6, hardtanh and clamp from 0, threshold at 0, maximum
-    with 0, in whatever way they are written. Smooth activations, for which the paper has no rule, have their gradient.
+    with 0, in whatever way they are written. Smooth activations, for which the paper has no rule, have their gradient;
+    so does a ReLU put together from other operations, such as ``torch.where`` or a product with a mask.
     Range: signed.
     Cost: one forward and one backward pass.
     Raises: NotApplicable for a model without rectifiers, or whose operations cannot be seen.
