@@ -388,7 +388,7 @@ def test_a_users_own_network(screen: Screen, tmp_path: Path, monkeypatch: pytest
         ("run --workers many", "workers: got 'many'"),
         ("run --classes a,b", "--classes without --model"),
         ("run --layer conv9 --data mnist1d:samples=100 --recipe fast:epochs=1 -q", "conv9"),
-        ("run --keep 1.5", "between 0 and 1"),
+        ("run --keep 1.5", "above 0 and below 1"),
         ("run --keep=0.3=0.4", "--keep"),
         ("run --methods =3", "stands before any name"),
         ("run --limit 0", "limit: got 0, expected at least 1"),

@@ -32,6 +32,8 @@ ATTENTION = {"attention-rollout", "le-grad", "transformer-attribution"}
 
 def small(entry: Entry) -> Spec:
     options = {k: v for k, v in SMALL.items() if isinstance(entry.options.get(k), int)}
+    if {"samples", "segments"} <= set(options):  # as many as there are sets of segments, so that all suffice
+        options["samples"] = 2 ** (SMALL["segments"] + 2)
     return Spec(entry.name, tuple(sorted(options.items())))
 
 

@@ -20,6 +20,7 @@ from heatproof.methods import methods
 from heatproof.metrics import metrics
 from heatproof.probe import Probe
 from heatproof.records import Samples
+from heatproof.registry import Spec
 
 from .toys import CLASSES, CONV, NORM, ready
 
@@ -66,12 +67,16 @@ class Observer(TorchDispatchMode):
 @contextmanager
 def observed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """What goes through the first and the last layer in the block, and what gradients are asked for."""
-    observer, grad = Observer(), torch.autograd.grad
+    observer, grad, within = Observer(), torch.autograd.grad, [False]
 
     def counted(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         first = inputs if isinstance(inputs, Tensor) else inputs[0]
-        observer.rows["backward"] += len(first)
-        return grad(outputs, inputs, *args, **kwargs)
+        outer, within[0] = within[0], True  # a function mode has torch call it once more
+        observer.rows["backward"] += 0 if outer else len(first)
+        try:
+            return grad(outputs, inputs, *args, **kwargs)
+        finally:
+            within[0] = outer
 
     with monkeypatch.context() as patch, observer:
         patch.setattr(torch.autograd, "grad", counted)
@@ -95,7 +100,8 @@ def net(rank: int) -> tuple[nn.Module, Tensor]:
 def test_methods(rank: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = net(rank)
     probe = Probe(model, layer="last", engine="auto")
-    spec = {"rise": "rise:masks=40"}.get(name, name)
+    options = {"masks": 40, "segments": 6, "samples": 70 if "segments" in methods[name].options else 5}
+    spec = Spec(name, tuple(sorted((k, v) for k, v in options.items() if k in methods[name].options)))
     with observed(monkeypatch) as rows:
         try:
             hp.explain(probe, x, spec)

@@ -21,7 +21,6 @@ from heatproof.probe.runner import Runner
 
 Nodes = dict[Any, list[bool]]
 _OPAQUE = ("CompiledFunction", "DifferentiableGraph", "Rnn", "CheckpointFunction")
-_GRAD = transparent(torch.autograd.grad)
 
 
 class Substitution(TorchFunctionMode):
@@ -90,7 +89,7 @@ def changed(
             raise HeatproofError(f"the model's output depends on its input by no path that has a gradient{reason}")
         mode.check(_checked(nodes_between(value, leaf), mode.name))
         with mode.active():
-            (slope,) = gradients(value.sum(), [leaf], grad=_GRAD)
+            (slope,) = gradients(value.sum(), [leaf], grad=transparent(torch.autograd.grad))
     if slope is None:
         raise HeatproofError("the model's output depends on its input by no path that has a gradient")
     runner.count("forward", len(x))

@@ -17,14 +17,14 @@ def gradients(
     *,
     create_graph: bool = False,
     retain_graph: bool = False,
-    grad: Callable[..., Any] = torch.autograd.grad,
+    grad: Callable[..., Any] | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """The gradient of a number by each tensor, by ``grad``; None by one that it does not depend on.
+    """The gradient of a number by each tensor, by ``grad`` or else torch's; None by one that it does not depend on.
 
     Raises: HeatproofError where the backward pass fails.
     """
     try:
-        slopes: tuple[Tensor | None, ...] = grad(
+        slopes: tuple[Tensor | None, ...] = (grad or torch.autograd.grad)(
             value, list(at), retain_graph=retain_graph or create_graph, create_graph=create_graph, allow_unused=True
         )
         return slopes

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import grad
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
@@ -156,7 +157,7 @@ def _quotient(live: Tensor, base: Tensor, out: Tensor, function: Callable[[Tenso
     middle = torch.where(gap == 0, live, (live + base) / 2).detach()
     with torch.enable_grad(), saved_tensors_hooks(_as_it_is, _as_it_is):  # nor may a checkpointed part count this
         middle.requires_grad_()
-        (derivative,) = torch.autograd.grad(function(middle).sum(), middle)
+        (derivative,) = grad(function(middle).sum(), middle)
     return torch.where(apart, slope, derivative)
 
 
@@ -179,7 +180,7 @@ class _Shared(torch.autograd.Function):
                 t.detach().requires_grad_(flag) for t, flag in zip(ctx.means, ctx.needs_input_grad[:2], strict=True)
             ]
             asked = [t for t in means if t.requires_grad]
-            shares = iter(torch.autograd.grad(ctx.product(*means), asked, slopes[0]))
+            shares = iter(grad(ctx.product(*means), asked, slopes[0]))
             return *(next(shares) if t.requires_grad else None for t in means), None, None, None
 
 
