@@ -367,3 +367,11 @@ def test_where_is_not_asked_where_the_evidence_is_all_over_the_input() -> None:
     assert "evidence-everywhere" in kinds(everywhere)
     assert (somewhere.kind, somewhere.where, somewhere.how_much) == ("by question", ("fair",), ("good",))
     assert "evidence-everywhere" not in kinds(somewhere)
+
+
+def test_a_single_donor_says_nothing_of_how_concentrated_the_evidence_is() -> None:
+    results = spread_out(built({"good": 0.8}), 0.5)
+    assert results.evidence is not None
+    assert Judgement(results).concentration.n == N  # type: ignore[union-attr]
+    twice = replace(results.evidence, donors=np.ones((N, 2), dtype=np.int64))
+    assert Judgement(replace(results, evidence=twice)).concentration.n == 0  # type: ignore[union-attr]

@@ -55,13 +55,15 @@ def concentration(evidence: Evidence, size: tuple[int, ...]) -> Float[np.ndarray
     The density at a position is the share of the margin between sample and donor that the smallest windows over it
     hold, divided by the windows' share a of the positions: 1 where all positions count alike. Its mean is weighted by
     what another donor's density exceeds its own average by, so that chance does not count; less the plain mean, times
-    the root of a. Densities of unequal but independent places vary as 1 / sqrt(a), in any number of axes.
+    the root of a. Densities of unequal but independent places vary as 1 / sqrt(a), in any number of axes. NaN where a
+    sample has a single donor.
     """
     smallest = evidence.scale == evidence.scale.min()
     area = float(evidence.widths[smallest][0].prod() / np.prod(size))
     parts = [_densest(evidence, smallest, size, slice(k, k + ROWS)) for k in range(0, len(evidence.values), ROWS)]
     excess = np.concatenate(parts) if parts else np.empty(0)
-    return np.where((evidence.span > 0).all(axis=1), excess / math.sqrt(area), np.nan)
+    independent = evidence.donors[:, 0] != evidence.donors[:, -1]
+    return np.where((evidence.span > 0).all(axis=1) & independent, excess / math.sqrt(area), np.nan)
 
 
 def _densest(
