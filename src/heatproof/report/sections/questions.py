@@ -33,8 +33,8 @@ def section(content: Content) -> Section | None:
     delta = judgement.delta
     lead = (
         "Every map is compared with what the model itself shows: what windows of the input are worth to it when they "
-        "are exchanged with those of another sample. Two questions are asked of a map: does it point to the window "
-        "that matters most (where), and does its relevance follow what all windows are worth (how much). A method may "
+        "are exchanged with those of another sample. Two questions are asked of a map: does it point to the parts "
+        "that matter most (where), and does its relevance follow what all windows are worth (how much). A method may "
         "be named if it beats its own controls, which are its maps made wrong on purpose. Of these methods, all that "
         f"are not worse than any other by {delta:g} or more are named for a question."
     )
